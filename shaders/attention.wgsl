@@ -1,0 +1,124 @@
+// One query row against everything it may see: the pinned prefix, the anchor ring and the live range.
+//
+//   out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] * scale) v[j, :]
+//
+// There is no mask: `kv::Ring` (or the kernel kv_step) has turned visibility into three ranges per row, each key is in
+// exactly one of them, and an entry is found by its number modulo the capacity of its region. Positions are baked into
+// the keys, so the order of the walk does not matter. The cost of a row is the number of keys it sees.
+//
+// A prompt chunk's own keys lie in scratch: positions from chunk_start on are chunk rows, anchor numbers from
+// chunk_anchors_before on are entries of `chunk_anchors`. While decoding both are NOT_A_CHUNK and all is in the cache.
+//
+// rows (rows), q (rows, 2, n_heads, head_dim), k_cache and v_cache (slots, n_kv_heads, head_dim),
+// k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
+// out (rows, n_heads, head_dim). One workgroup per row and head.
+struct AttentionParams {
+    rows: u32,
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_dim: u32,
+    scale: f32,
+    sinks: u32,                // slots of the pinned prefix
+    anchor_capacity: u32,      // slots of the anchor ring, which follows it
+    live_capacity: u32,        // slots of the live ring, which comes last
+    chunk_start: u32,          // position of chunk row 0
+    chunk_anchors_before: u32, // number of the chunk's first anchor
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> params: AttentionParams;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> v_cache: array<f32>;
+@group(0) @binding(5) var<storage, read> k_chunk: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> v_chunk: array<f32>;
+@group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;
+
+// A place is the number of a (head_dim) row; this bit says that it lies in the chunk's scratch.
+const IN_CHUNK: u32 = 0x80000000u;
+
+fn value_at(place: u32, column: u32) -> f32 {
+    let i = (place & ~IN_CHUNK) * params.head_dim + column;
+    if (place & IN_CHUNK) != 0u {
+        return v_chunk[i];
+    }
+    return v_cache[i];
+}
+
+// Slot of key number `key` of a row, or its chunk row marked with IN_CHUNK.
+fn locate(row: Row, pinned: u32, anchors: u32, key: u32) -> u32 {
+    if key < pinned {
+        if key < params.chunk_start {
+            return key;
+        }
+        return (key - params.chunk_start) | IN_CHUNK;
+    }
+    if key < pinned + anchors {
+        let number = row.anchor_first + key - pinned;
+        if number < params.chunk_anchors_before {
+            return params.sinks + number % params.anchor_capacity;
+        }
+        return chunk_anchors[number - params.chunk_anchors_before] | IN_CHUNK;
+    }
+    let pos = row.live_first + key - pinned - anchors;
+    if pos < params.chunk_start {
+        return params.sinks + params.anchor_capacity + pos % params.live_capacity;
+    }
+    return (pos - params.chunk_start) | IN_CHUNK;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn attention(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups);
+    if i >= params.rows * params.n_heads {
+        return;
+    }
+    let r = i / params.n_heads;
+    let head = i % params.n_heads;
+    let kv_head = head / (params.n_heads / params.n_kv_heads);
+    let dim4 = params.head_dim / 4u;
+    let row = rows[r];
+    let pinned = row.pinned_end;
+    let anchors = row.anchor_end - row.anchor_first;
+    let keys = row.n_keys;
+
+    var state = Softmax(LOWEST, 0.0, vec4<f32>());
+    for (var base = 0u; base < keys; base += WORKGROUP) {
+        let key = base + lane;
+        var place = NO_PLACE;
+        var score = LOWEST;
+        if key < keys {
+            let slot = locate(row, pinned, anchors, key);
+            place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
+            // Keys of the pinned prefix are read by the query's second rotation.
+            let query = ((r * 2u + select(0u, 1u, key < pinned)) * params.n_heads + head) * dim4;
+            let at = (place & ~IN_CHUNK) * dim4;
+            var sum = 0.0;
+            if (place & IN_CHUNK) != 0u {
+                for (var d = 0u; d < dim4; d++) {
+                    sum += dot(q[query + d], k_chunk[at + d]);
+                }
+            } else {
+                for (var d = 0u; d < dim4; d++) {
+                    sum += dot(q[query + d], k_cache[at + d]);
+                }
+            }
+            score = sum * params.scale;
+        }
+        state = add_tile(state, lane, place, score, params.head_dim);
+    }
+
+    let to = i * params.head_dim;
+    for (var c = 0u; c * WORKGROUP < params.head_dim; c++) {
+        let column = c * WORKGROUP + lane;
+        if column < params.head_dim {
+            out[to + column] = state.values[c] / state.total;
+        }
+    }
+}

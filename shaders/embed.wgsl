@@ -1,0 +1,31 @@
+// out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
+//
+// weight (part_rows, cols), tokens (rows), out (rows, cols). One invocation copies four columns of one row.
+struct EmbedParams {
+    rows: u32,      // tokens
+    cols4: u32,     // columns / 4
+    part_first: u32, // first table row of this part
+    part_rows: u32,
+}
+@group(0) @binding(0) var<uniform> params: EmbedParams;
+@group(0) @binding(1) var<storage, read> weight: array<Weight4>;     // (part_rows, cols4)
+@group(0) @binding(2) var<storage, read> tokens: array<u32>;         // (rows)
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // (rows, cols4)
+
+@compute @workgroup_size(WORKGROUP)
+fn embed(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * WORKGROUP + lane;
+    if i >= params.rows * params.cols4 {
+        return;
+    }
+    let row = i / params.cols4;
+    let token = tokens[row];
+    if token < params.part_first || token - params.part_first >= params.part_rows {
+        return;
+    }
+    out[i] = weight4(weight[(token - params.part_first) * params.cols4 + i % params.cols4]);
+}

@@ -1,0 +1,54 @@
+// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a))
+//
+// gate, up (rows, cols), x (cols), out (at least offset + rows). The first half of a SwiGLU feed-forward block
+// (Shazeer, "GLU Variants Improve Transformer", 2020) for one token; the shape of the work is that of matvec.
+struct GatedMlpParams {
+    rows: u32,
+    cols4: u32, // cols / 4
+    out_offset: u32,
+    pad0: u32,
+}
+@group(0) @binding(0) var<uniform> params: GatedMlpParams;
+@group(0) @binding(1) var<storage, read> gate: array<Weight4>; // (rows, cols4)
+@group(0) @binding(2) var<storage, read> up: array<Weight4>;   // (rows, cols4)
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;  // (cols4)
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lanes: Lanes) {
+    let first = group_index(group, groups) * 4u;
+    if first >= params.rows {
+        return;
+    }
+    // Past the last row the last one is computed again and not stored.
+    let last = params.rows - 1u;
+    let row0 = first * params.cols4;
+    let row1 = min(first + 1u, last) * params.cols4;
+    let row2 = min(first + 2u, last) * params.cols4;
+    let row3 = min(first + 3u, last) * params.cols4;
+    var gates = vec4<f32>();
+    var ups = vec4<f32>();
+    for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
+        let v = x[c];
+        gates += vec4<f32>(
+            dot(weight4(gate[row0 + c]), v),
+            dot(weight4(gate[row1 + c]), v),
+            dot(weight4(gate[row2 + c]), v),
+            dot(weight4(gate[row3 + c]), v),
+        );
+        ups += vec4<f32>(
+            dot(weight4(up[row0 + c]), v),
+            dot(weight4(up[row1 + c]), v),
+            dot(weight4(up[row2 + c]), v),
+            dot(weight4(up[row3 + c]), v),
+        );
+    }
+    let a = reduce_add4(gates, lanes);
+    let b = reduce_add4(ups, lanes);
+    if lanes.index == 0u {
+        for (var r = 0u; r < min(4u, params.rows - first); r++) {
+            // exp overflows past 88; a gate that far below zero is zero in 32 bits anyway.
+            out[params.out_offset + first + r] = a[r] / (1.0 + exp(min(-a[r], 80.0))) * b[r];
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// One token enters the ring: is it an anchor, where do its K and V go, what may it read, what is the state after it.
+//
+// The twin of `kv::Ring::step`, whose documentation holds this text as well; a test holds their integers equal step by step.
+// token (1), anchor_bits ((vocabulary + 31) / 32): the anchor ids as a bit set, state (1), anchor_pos (anchor_cap):
+// position of unpinned anchor k at k mod anchor_cap, rows (1). One invocation.
+struct RingParams {
+    sinks: u32,
+    anchor_cap: u32,
+    live_cap: u32,
+    in_flight: u32,
+    window: u32,
+    seg_rule: u32,
+    isolated: u32,
+    max_anchors: u32,
+    max_segment: u32,
+    max_distance: u32,
+    limit: u32,
+    slots: u32,
+}
+struct RingState {
+    pos: u32,
+    seg_start: u32,
+    n_anchors: u32,
+    anchor_first: u32,
+    anchor_end: u32,
+    total_anchors: u32,
+    forced_anchors: u32,
+    segments: u32,
+    live: u32,
+    peak_live: u32,
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> params: RingParams;
+@group(0) @binding(1) var<storage, read> token: array<u32>;
+@group(0) @binding(2) var<storage, read> anchor_bits: array<u32>;
+@group(0) @binding(3) var<storage, read_write> state: array<RingState>;
+@group(0) @binding(4) var<storage, read_write> anchor_pos: array<u32>;
+@group(0) @binding(5) var<storage, read_write> rows: array<Row>;
+
+// First live position of the query at `pos`: its window and its segment are suffixes, so their union is one range.
+fn live_first(pos: u32, seg_start: u32) -> u32 {
+    var first = pos + 1u - min(pos + 1u, params.window);
+    if params.seg_rule == 1u {
+        first = min(first, seg_start);
+    }
+    return max(first, params.sinks);
+}
+
+@compute @workgroup_size(1)
+fn kv_step() {
+    let id = token[0];
+    var s = state[0];
+    let i = s.pos;
+    if i >= params.limit {
+        return; // the host stops before this; a step too many must not leave the ring
+    }
+
+    // Tags, before anything is written.
+    let word = id / 32u;
+    let member = word < arrayLength(&anchor_bits) && ((anchor_bits[word] >> (id % 32u)) & 1u) == 1u;
+    let forced = !member && params.seg_rule == 1u && i - s.seg_start + 1u == params.max_segment;
+    let is_anchor = member || forced;
+
+    // Slots.
+    var row: Row;
+    row.live_slot = i;
+    if i >= params.sinks {
+        row.live_slot = params.sinks + params.anchor_cap + i % params.live_cap;
+    }
+    row.anchor_slot = NO_SLOT;
+    if is_anchor && i >= params.sinks {
+        if params.anchor_cap > 0u {
+            anchor_pos[s.n_anchors % params.anchor_cap] = i;
+            row.anchor_slot = params.sinks + s.n_anchors % params.anchor_cap;
+        }
+        s.n_anchors += 1u;
+    }
+
+    // Extents of this query; an anchor counts itself among the newest A.
+    s.anchor_first = max(s.anchor_first, s.n_anchors - min(s.n_anchors, params.max_anchors));
+    s.anchor_end = max(s.anchor_first, s.anchor_end);
+    row.pos = i;
+    row.is_anchor = u32(is_anchor);
+    row.forced = u32(forced);
+    row.seg_start = s.seg_start;
+    row.pinned_end = min(i + 1u, params.sinks);
+    row.pinned_query_pos = min(i, params.max_distance - 1u);
+    row.anchor_first = s.anchor_first;
+    row.anchor_end = s.anchor_end;
+    if is_anchor && params.isolated == 1u {
+        row.anchor_end = s.anchor_first;
+    }
+    row.live_first = live_first(i, s.seg_start);
+    row.n_keys = row.pinned_end + (row.anchor_end - row.anchor_first) + (max(i + 1u, row.live_first) - row.live_first);
+    rows[0] = row;
+
+    // The state before the next token; both ranges only ever move forward.
+    s.pos = i + 1u;
+    if is_anchor {
+        s.seg_start = s.pos;
+        s.total_anchors += 1u;
+        s.forced_anchors += u32(forced);
+        s.segments += params.seg_rule;
+    }
+    let first = live_first(s.pos, s.seg_start);
+    if params.anchor_cap > 0u {
+        while s.anchor_first < s.n_anchors
+            && s.pos - anchor_pos[s.anchor_first % params.anchor_cap] >= params.max_distance {
+            s.anchor_first += 1u;
+        }
+        s.anchor_end = max(s.anchor_first, s.anchor_end);
+        while s.anchor_end < s.n_anchors && anchor_pos[s.anchor_end % params.anchor_cap] < first {
+            s.anchor_end += 1u;
+        }
+    }
+    s.live = min(s.pos, params.sinks) + (s.anchor_end - s.anchor_first) + (max(s.pos, first) - first);
+    s.peak_live = max(s.peak_live, s.live);
+    state[0] = s;
+}

@@ -1,0 +1,38 @@
+// Puts the rows of a prompt chunk that outlive it into their slots of the cache.
+//
+// k_chunk, v_chunk (rows, kv_dim), k_cache, v_cache (slots, kv_dim). The slots were chosen by `kv::Ring::chunk` so that no
+// two rows share one: the copies may run in any order. One invocation copies four elements of a key and of a value.
+struct KvWriteParams {
+    rows: u32,
+    kv_dim4: u32, // n_kv_heads * head_dim / 4
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> params: KvWriteParams;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
+@group(0) @binding(2) var<storage, read> k_chunk: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> v_chunk: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> k_cache: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> v_cache: array<vec4<f32>>;
+
+fn copy(from: u32, slot: u32, at: u32) {
+    if slot != NO_SLOT {
+        k_cache[slot * params.kv_dim4 + at] = k_chunk[from];
+        v_cache[slot * params.kv_dim4 + at] = v_chunk[from];
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn kv_write(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * WORKGROUP + lane;
+    if i >= params.rows * params.kv_dim4 {
+        return;
+    }
+    let row = rows[i / params.kv_dim4];
+    copy(i, row.live_slot, i % params.kv_dim4);
+    copy(i, row.anchor_slot, i % params.kv_dim4);
+}

@@ -1,0 +1,23 @@
+
+// Sum over the workgroup: inside each subgroup at once, then over the few subgroup sums.
+// Any subgroup size from 1 to WORKGROUP works.
+struct Lanes {
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_invocation_id) subgroup_lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+}
+var<workgroup> reduce_scratch: array<vec4<f32>, WORKGROUP>;
+fn reduce_add4(value: vec4<f32>, lanes: Lanes) -> vec4<f32> {
+    let partial = subgroupAdd(value);
+    workgroupBarrier(); // an earlier sum may still be read
+    if lanes.subgroup_lane == 0u {
+        reduce_scratch[lanes.subgroup] = partial;
+    }
+    workgroupBarrier();
+    var total = reduce_scratch[0];
+    for (var i = 1u; i < lanes.subgroups; i++) {
+        total += reduce_scratch[i];
+    }
+    return total;
+}

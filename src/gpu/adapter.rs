@@ -1,0 +1,189 @@
+//! Which adapter: listing, choosing and opening one.
+
+use super::GpuError;
+
+/// How to open a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Index in [`list_adapters`] or part of a name, in any case. `None` takes the best: discrete, integrated, virtual, software.
+    pub select: Option<String>,
+    /// Ask for WebGPU's default limits and no optional feature, as the smallest device of all has them.
+    pub baseline: bool,
+    /// Lower the binding limit to this many bytes, so that weights are split as on a smaller device.
+    pub max_binding_bytes: Option<u64>,
+}
+
+/// What `killick devices` prints of an adapter.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AdapterDescription {
+    /// Position in the list.
+    pub index: usize,
+    /// Name the driver gives.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12` or `webgpu`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub device_type: String,
+    /// Driver name.
+    pub driver: String,
+    /// Driver version, as the driver writes it.
+    pub driver_info: String,
+    /// PCI vendor id.
+    pub vendor: u32,
+    /// PCI device id.
+    pub device: u32,
+    /// Optional features this engine can use here.
+    pub features: Vec<&'static str>,
+    /// Smallest and largest subgroup.
+    pub subgroup_sizes: [u32; 2],
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Storage buffers per shader stage.
+    pub max_storage_buffers: u32,
+    /// Workgroup memory, in bytes.
+    pub max_workgroup_bytes: u32,
+    /// Invocations per workgroup.
+    pub max_invocations: u32,
+    /// Whether it offers WebGPU's default limits, which is all the engine needs.
+    pub usable: bool,
+}
+
+/// The optional features the engine knows how to use.
+const FEATURES: [(wgpu::Features, &str); 1] = [(wgpu::Features::SUBGROUP, "subgroups")];
+
+/// A binding below this cannot hold one row of a real vocabulary's logits.
+const LEAST_BINDING_BYTES: u64 = 64 << 10;
+
+pub(super) struct Opened {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) adapter: AdapterDescription,
+    pub(super) subgroups: bool,
+    pub(super) max_binding_bytes: u64,
+}
+
+/// All adapters of this machine, in the driver loader's order. In the browser: the one it offers.
+pub async fn list_adapters() -> Vec<AdapterDescription> {
+    adapters().await.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+}
+
+async fn adapters() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends =
+        wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::BROWSER_WEBGPU;
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    let instance = wgpu::Instance::new(descriptor);
+    #[cfg(not(target_arch = "wasm32"))]
+    return instance.enumerate_adapters(wgpu::Backends::all()).await;
+    #[cfg(target_arch = "wasm32")]
+    return instance
+        .request_adapter(&wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        })
+        .await
+        .into_iter()
+        .collect();
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    AdapterDescription {
+        index,
+        name: info.name,
+        backend: match info.backend {
+            wgpu::Backend::BrowserWebGpu => "webgpu".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        },
+        device_type: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "cpu",
+            wgpu::DeviceType::Other => "other",
+        }
+        .to_owned(),
+        driver: info.driver,
+        driver_info: info.driver_info,
+        vendor: info.vendor,
+        device: info.device,
+        features: FEATURES.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+        subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
+        max_buffer_bytes: limits.max_buffer_size,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        usable: wgpu::Limits::default().check_limits(&limits),
+    }
+}
+
+/// Rank for the default choice; smaller is better.
+fn rank(description: &AdapterDescription) -> usize {
+    ["discrete", "integrated", "virtual", "other", "cpu"]
+        .iter()
+        .position(|kind| *kind == description.device_type)
+        .unwrap_or(usize::MAX)
+}
+
+fn choose(list: &[AdapterDescription], select: Option<&str>) -> Result<usize, GpuError> {
+    let Some(wanted) = select else {
+        let best = list.iter().filter(|d| d.usable).min_by_key(|d| (rank(d), d.index));
+        return best.map(|d| d.index).ok_or(GpuError::NoAdapter);
+    };
+    if list.is_empty() {
+        return Err(GpuError::NoAdapter);
+    }
+    let by_index = wanted.parse::<usize>().ok().filter(|index| *index < list.len());
+    let lower = wanted.to_lowercase();
+    let by_name = || list.iter().find(|d| d.name.to_lowercase().contains(&lower)).map(|d| d.index);
+    by_index.or_else(by_name).ok_or_else(|| GpuError::NoSuchAdapter {
+        wanted: wanted.to_owned(),
+        available: list.iter().map(|d| format!("{} {:?}", d.index, d.name)).collect::<Vec<_>>().join(", "),
+    })
+}
+
+pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
+    let adapters = adapters().await;
+    let list: Vec<_> = adapters.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect();
+    let index = choose(&list, options.select.as_deref())?;
+    let (Some(adapter), Some(mut description)) = (adapters.get(index), list.into_iter().nth(index)) else {
+        return Err(GpuError::NoAdapter);
+    };
+
+    let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature);
+    let features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };
+    let mut limits = if options.baseline { wgpu::Limits::default() } else { adapter.limits() };
+    if let Some(asked) = options.max_binding_bytes {
+        let most = limits.max_storage_buffer_binding_size;
+        if !(LEAST_BINDING_BYTES..=most).contains(&asked) {
+            return Err(GpuError::BindingLimit {
+                asked,
+                least: LEAST_BINDING_BYTES,
+                most,
+                adapter: description.name,
+            });
+        }
+        limits.max_storage_buffer_binding_size = asked;
+    }
+    let max_binding_bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !255;
+    if options.baseline {
+        description.features.clear();
+    }
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("killick"),
+        required_features: features,
+        required_limits: limits,
+        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        memory_hints: wgpu::MemoryHints::Performance,
+        trace: wgpu::Trace::Off,
+    };
+    let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| GpuError::NoDevice {
+        adapter: description.name.clone(),
+        message: error.to_string(),
+    })?;
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    Ok(Opened { device, queue, adapter: description, subgroups, max_binding_bytes })
+}

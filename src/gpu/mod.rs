@@ -1,0 +1,233 @@
+//! The device: the only room that names `wgpu`.
+//!
+//! [`Gpu`] owns one device and everything made once per device (pipelines, bind groups, parameter slots).
+//! The rooms above it speak in [`Buffer`]s, [`Kernel`](pipeline::Kernel)s and a [`Recorder`], which is a plain list of dispatches;
+//! so the forward pass can be read, counted and printed without knowing the GPU library.
+//!
+//! Why it is so: wgpu changes its interface with every major version, panics on errors nobody handles and charges
+//! for every object made in a hot loop. One room keeps all three in one place.
+
+mod adapter;
+mod buffer;
+mod error;
+mod params;
+pub mod pipeline;
+mod readback;
+mod recorder;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+pub use adapter::{AdapterDescription, GpuOptions, list_adapters};
+pub use buffer::{Binding, Buffer, BufferRequest, BufferUse};
+pub use error::GpuError;
+pub use readback::Readback;
+pub use recorder::{Dispatch, Recorder};
+
+use params::ParamsArena;
+use pipeline::{Pipeline, PipelineKey};
+
+/// How often the device was asked for something since it was made; the figures tests hold constant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Compute dispatches recorded.
+    pub dispatches: u64,
+    /// Compute passes begun.
+    pub passes: u64,
+    /// Command buffers submitted.
+    pub submits: u64,
+    /// Buffers created.
+    pub buffers: u64,
+    /// Bytes of all buffers created.
+    pub buffer_bytes: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
+    /// Parameter slots written.
+    pub params_writes: u64,
+    /// Host-to-device writes (tokens, row extents, weights).
+    pub uploads: u64,
+    /// Device-to-host reads (`map_async`).
+    pub readbacks: u64,
+}
+
+/// Live objects and bytes as the GPU library itself counts them, to check [`Counters`] against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LibraryCounters {
+    /// Live buffers.
+    pub buffers: i64,
+    /// Live bind groups.
+    pub bind_groups: i64,
+    /// Live compute pipelines.
+    pub pipelines: i64,
+    /// Bytes of buffer memory.
+    pub buffer_bytes: i64,
+    /// Memory allocations.
+    pub allocations: i64,
+}
+
+/// One device, its limits and its caches. Cheap to clone.
+#[derive(Clone)]
+pub struct Gpu {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    adapter: AdapterDescription,
+    max_binding_bytes: u64,
+    subgroups: bool,
+    errors: Arc<ErrorState>,
+    counters: Mutex<Counters>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    layouts: Mutex<HashMap<Vec<pipeline::Access>, wgpu::BindGroupLayout>>,
+    bind_groups: Mutex<HashMap<recorder::BindGroupKey, wgpu::BindGroup>>,
+    params: Mutex<ParamsArena>,
+    next_buffer_id: Mutex<u64>,
+}
+
+/// What the device told us outside a call: the first error nobody waited for, and whether it is gone.
+#[derive(Default)]
+struct ErrorState {
+    first: OnceLock<String>,
+    lost: OnceLock<String>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.shared.adapter).finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` name, or the best one there is.
+    ///
+    /// # Errors
+    /// No adapter, none of that name, or one that lacks WebGPU's default limits.
+    pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let adapter::Opened { device, queue, adapter, subgroups, max_binding_bytes } = adapter::open(options).await?;
+        let errors = Arc::new(ErrorState::default());
+        let (on_error, on_lost) = (errors.clone(), errors.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            log::error!("{error}");
+            let _ = on_error.first.set(error.to_string());
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = on_lost.lost.set(format!("{reason:?}: {message}"));
+        });
+        let params = ParamsArena::new(&device);
+        let counters = Counters { buffers: 1, buffer_bytes: params::ARENA_BYTES, ..Counters::default() };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                device,
+                queue,
+                adapter,
+                max_binding_bytes,
+                subgroups,
+                errors,
+                counters: Mutex::new(counters),
+                pipelines: Mutex::default(),
+                layouts: Mutex::default(),
+                bind_groups: Mutex::default(),
+                params: Mutex::new(params),
+                next_buffer_id: Mutex::new(0),
+            }),
+        })
+    }
+
+    /// The adapter this device runs on.
+    pub fn adapter(&self) -> &AdapterDescription {
+        &self.shared.adapter
+    }
+
+    /// Largest range of a buffer one binding may cover, in bytes; a larger matrix is split by rows.
+    pub fn max_binding_bytes(&self) -> u64 {
+        self.shared.max_binding_bytes
+    }
+
+    /// Whether kernels may use subgroup operations here.
+    pub fn subgroups(&self) -> bool {
+        self.shared.subgroups
+    }
+
+    /// Whether the "GPU" is a program on the CPU, where small workgroups are fast and barriers are dear.
+    pub fn is_software(&self) -> bool {
+        self.shared.adapter.device_type == "cpu"
+    }
+
+    /// What was asked of the device so far.
+    pub fn counters(&self) -> Counters {
+        *lock(&self.shared.counters)
+    }
+
+    /// The GPU library's own count of live objects (all zero in the browser, where it keeps none).
+    pub fn library_counters(&self) -> LibraryCounters {
+        let hal = self.shared.device.get_internal_counters().hal;
+        LibraryCounters {
+            buffers: hal.buffers.read() as i64,
+            bind_groups: hal.bind_groups.read() as i64,
+            pipelines: hal.compute_pipelines.read() as i64,
+            buffer_bytes: hal.buffer_memory.read() as i64,
+            allocations: hal.memory_allocations.read() as i64,
+        }
+    }
+
+    /// Writes `data` (a multiple of 4 bytes) into `buffer` at `offset` bytes before the next submit.
+    ///
+    /// # Errors
+    /// The range does not lie in the buffer, or the device is gone.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, data: &[u8]) -> Result<(), GpuError> {
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > buffer.size()) || !data.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
+            return Err(GpuError::OutOfRange {
+                buffer: buffer.label().to_owned(),
+                offset,
+                bytes: data.len() as u64,
+                size: buffer.size(),
+            });
+        }
+        self.check()?;
+        if !data.is_empty() {
+            lock(&self.shared.counters).uploads += 1;
+            self.shared.queue.write_buffer(&buffer.raw, offset, data);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything submitted so far has run. In the browser this returns at once.
+    ///
+    /// # Errors
+    /// The device is gone or reported an error.
+    pub fn wait(&self) -> Result<(), GpuError> {
+        self.shared.queue.submit([]);
+        self.shared
+            .device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| GpuError::Device { message: error.to_string() })?;
+        self.check()
+    }
+
+    /// Ends the device at once, as a driver reset would; every later call is an error. For tests of that path.
+    pub fn destroy(&self) {
+        self.shared.device.destroy();
+        let _ = self.shared.errors.lost.set("destroyed by the program".to_owned());
+    }
+
+    /// The lost flag first: after a loss, other errors are only its echo.
+    fn check(&self) -> Result<(), GpuError> {
+        if let Some(reason) = self.shared.errors.lost.get() {
+            return Err(GpuError::Lost { reason: reason.clone() });
+        }
+        match self.shared.errors.first.get() {
+            Some(message) => Err(GpuError::Device { message: message.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Locks a mutex whose data stays valid if another thread panicked while holding it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,245 @@
+//! A recording: the dispatches of one submit as plain data, run in one compute pass.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::pipeline::{Kernel, Pipeline, Variant};
+use super::{Binding, Buffer, Gpu, GpuError, lock, params};
+
+/// Buffers (by id, offset, length) bound with a layout (by the buffers' access pattern).
+pub(super) type BindGroupKey = (&'static str, Vec<(u64, u64, u64)>);
+
+/// Workgroups WebGPU allows in one dimension.
+const MAX_GROUPS: u32 = 65_535;
+
+/// One recorded dispatch, as far as it can be shown to a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// The choices made for it.
+    pub variant: Variant,
+    /// Labels of the buffers bound.
+    pub bindings: Vec<String>,
+    /// Workgroups in x, y and z.
+    pub groups: [u32; 3],
+}
+
+struct Ready {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    params_offset: u32,
+    groups: [u32; 3],
+}
+
+struct CopyOut {
+    source: Buffer,
+    source_offset: u64,
+    target: Buffer,
+    target_offset: u64,
+    bytes: u64,
+}
+
+/// Collects dispatches; [`Recorder::submit`] sends them to the device.
+pub struct Recorder<'g> {
+    gpu: &'g Gpu,
+    ready: Vec<Ready>,
+    dispatches: Vec<Dispatch>,
+    copies: Vec<CopyOut>,
+    keep_listing: bool,
+}
+
+impl<'g> Recorder<'g> {
+    /// An empty recording.
+    pub fn new(gpu: &'g Gpu) -> Self {
+        lock(&gpu.shared.params).begin();
+        Self { gpu, ready: Vec::new(), dispatches: Vec::new(), copies: Vec::new(), keep_listing: false }
+    }
+
+    /// An empty recording that also keeps the readable list of its dispatches.
+    pub fn listing(gpu: &'g Gpu) -> Self {
+        Self { keep_listing: true, ..Self::new(gpu) }
+    }
+
+    /// The device recorded for.
+    pub fn gpu(&self) -> &'g Gpu {
+        self.gpu
+    }
+
+    /// The dispatches so far, if this recorder keeps them.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+
+    /// Names of the kernels recorded so far, if this recorder keeps them.
+    pub fn kernel_names(&self) -> BTreeSet<&'static str> {
+        self.dispatches.iter().map(|dispatch| dispatch.kernel).collect()
+    }
+
+    /// Records `groups` workgroups of a kernel variant. No workgroup at all is no dispatch.
+    ///
+    /// # Errors
+    /// [`GpuError::Shape`] when bindings or parameters are not what the kernel declares, or a dimension is too large.
+    pub fn dispatch<P: bytemuck::Pod>(
+        &mut self,
+        kernel: &Kernel,
+        variant: Variant,
+        bindings: &[Binding<'_>],
+        params: &P,
+        groups: [u32; 3],
+    ) -> Result<(), GpuError> {
+        let shape = |what, got: usize, need: usize| GpuError::Shape {
+            kernel: kernel.name,
+            what,
+            got: got as u64,
+            need: need as u64,
+        };
+        if bindings.len() != kernel.bindings.len() {
+            return Err(shape("number of bindings", bindings.len(), kernel.bindings.len()));
+        }
+        if size_of::<P>() != kernel.params.size {
+            return Err(shape("size of the parameters", size_of::<P>(), kernel.params.size));
+        }
+        if let Some(most) = groups.iter().find(|n| **n > MAX_GROUPS) {
+            return Err(shape("number of workgroups", *most as usize, MAX_GROUPS as usize));
+        }
+        for binding in bindings {
+            let end = binding.offset.checked_add(binding.bytes);
+            if end.is_none_or(|end| end > binding.buffer.size()) || binding.bytes == 0 {
+                return Err(GpuError::OutOfRange {
+                    buffer: binding.buffer.label().to_owned(),
+                    offset: binding.offset,
+                    bytes: binding.bytes,
+                    size: binding.buffer.size(),
+                });
+            }
+            if binding.bytes > self.gpu.max_binding_bytes() {
+                return Err(shape(
+                    "bytes of a binding",
+                    binding.bytes as usize,
+                    self.gpu.max_binding_bytes() as usize,
+                ));
+            }
+        }
+        if groups.contains(&0) {
+            return Ok(());
+        }
+        let pipeline = self.gpu.pipeline(kernel, variant);
+        let params_offset = self.params_slot(kernel, bytemuck::bytes_of(params))?;
+        let bind_group = self.bind_group(kernel, &pipeline, bindings);
+        self.ready.push(Ready { pipeline, bind_group, params_offset, groups });
+        lock(&self.gpu.shared.counters).dispatches += 1;
+        if self.keep_listing {
+            let bindings = bindings.iter().map(|binding| binding.buffer.label().to_owned()).collect();
+            self.dispatches.push(Dispatch { kernel: kernel.name, variant, bindings, groups });
+        }
+        Ok(())
+    }
+
+    fn params_slot(&self, kernel: &Kernel, bytes: &[u8]) -> Result<u32, GpuError> {
+        let shared = &self.gpu.shared;
+        let mut arena = lock(&shared.params);
+        let (offset, fresh) = arena.slot(bytes, kernel.name)?;
+        if fresh {
+            shared.queue.write_buffer(&arena.buffer, u64::from(offset), bytes);
+            lock(&shared.counters).params_writes += 1;
+        }
+        Ok(offset)
+    }
+
+    fn bind_group(&self, kernel: &Kernel, pipeline: &Pipeline, bindings: &[Binding<'_>]) -> wgpu::BindGroup {
+        let key = (kernel.name, bindings.iter().map(|b| (b.buffer.id, b.offset, b.bytes)).collect());
+        let shared = &self.gpu.shared;
+        let mut groups = lock(&shared.bind_groups);
+        if let Some(group) = groups.get(&key) {
+            return group.clone();
+        }
+        let arena = lock(&shared.params);
+        let uniform = wgpu::BufferBinding {
+            buffer: &arena.buffer,
+            offset: 0,
+            size: wgpu::BufferSize::new(params::SLOT_BYTES),
+        };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniform) }];
+        entries.extend((1..).zip(bindings).map(|(binding, bound)| wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &bound.buffer.raw,
+                offset: bound.offset,
+                size: wgpu::BufferSize::new(bound.bytes),
+            }),
+        }));
+        let group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        lock(&shared.counters).bind_groups += 1;
+        groups.insert(key, group.clone());
+        group
+    }
+
+    /// Copies `bytes` of `source` to `target` after all dispatches of this recording.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfRange`] when either range does not lie in its buffer.
+    pub fn read(
+        &mut self,
+        source: &Buffer,
+        source_offset: u64,
+        target: &Buffer,
+        target_offset: u64,
+        bytes: u64,
+    ) -> Result<(), GpuError> {
+        for (buffer, offset) in [(source, source_offset), (target, target_offset)] {
+            if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+                return Err(GpuError::OutOfRange {
+                    buffer: buffer.label().to_owned(),
+                    offset,
+                    bytes,
+                    size: buffer.size(),
+                });
+            }
+        }
+        self.copies.push(CopyOut {
+            source: source.clone(),
+            source_offset,
+            target: target.clone(),
+            target_offset,
+            bytes,
+        });
+        Ok(())
+    }
+
+    /// Sends everything recorded to the device, in order, in one compute pass.
+    ///
+    /// # Errors
+    /// The device is gone or has reported an error.
+    pub fn submit(self) -> Result<(), GpuError> {
+        let shared = &self.gpu.shared;
+        self.gpu.check()?;
+        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        if !self.ready.is_empty() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for dispatch in &self.ready {
+                let [x, y, z] = dispatch.groups;
+                pass.set_pipeline(&dispatch.pipeline.raw);
+                pass.set_bind_group(0, &dispatch.bind_group, &[dispatch.params_offset]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+            lock(&shared.counters).passes += 1;
+        }
+        for copy in &self.copies {
+            encoder.copy_buffer_to_buffer(
+                &copy.source.raw,
+                copy.source_offset,
+                &copy.target.raw,
+                copy.target_offset,
+                copy.bytes,
+            );
+        }
+        lock(&shared.counters).submits += 1;
+        shared.queue.submit([encoder.finish()]);
+        self.gpu.check()
+    }
+}

@@ -1,0 +1,63 @@
+//! The ring step on the GPU: the twin of [`Ring::step`](crate::kv::Ring::step).
+
+use core::mem::offset_of;
+
+use super::need;
+use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kv::{RingParams, RingState, Row};
+
+/// Consumes one token: advances the state and writes the token's [`Row`].
+pub const KERNEL: Kernel = Kernel {
+    name: "kv_step",
+    source: concat!(include_str!("../../shaders/kv_step.wgsl"), include_str!("../../shaders/shared/row.wgsl")),
+    params: ParamsLayout {
+        name: "RingParams",
+        size: size_of::<RingParams>(),
+        fields: &[
+            ("sinks", offset_of!(RingParams, sinks)),
+            ("anchor_cap", offset_of!(RingParams, anchor_cap)),
+            ("live_cap", offset_of!(RingParams, live_cap)),
+            ("in_flight", offset_of!(RingParams, in_flight)),
+            ("window", offset_of!(RingParams, window)),
+            ("seg_rule", offset_of!(RingParams, seg_rule)),
+            ("isolated", offset_of!(RingParams, isolated)),
+            ("max_anchors", offset_of!(RingParams, max_anchors)),
+            ("max_segment", offset_of!(RingParams, max_segment)),
+            ("max_distance", offset_of!(RingParams, max_distance)),
+            ("limit", offset_of!(RingParams, limit)),
+            ("slots", offset_of!(RingParams, slots)),
+        ],
+    },
+    bindings: &[Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: false,
+};
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct KvStep<'a> {
+    /// The token consumed (1).
+    pub token: &'a Buffer,
+    /// [`AnchorSet::bitset_words`](crate::kv::AnchorSet::bitset_words).
+    pub anchor_bits: &'a Buffer,
+    /// [`RingState`] (1).
+    pub state: &'a Buffer,
+    /// Positions of the anchors kept (anchor_cap).
+    pub anchor_pos: &'a Buffer,
+    /// [`Row`] written (1).
+    pub rows: &'a Buffer,
+}
+
+/// Consumes one token.
+///
+/// # Errors
+/// [`GpuError::Shape`] when a buffer is too small.
+pub fn record(rec: &mut Recorder<'_>, io: KvStep<'_>, params: &RingParams) -> Result<(), GpuError> {
+    need(KERNEL.name, "bytes of token", io.token.all(), 4)?;
+    need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
+    need(KERNEL.name, "bytes of anchor_pos", io.anchor_pos.all(), u64::from(params.anchor_cap) * 4)?;
+    need(KERNEL.name, "bytes of rows", io.rows.all(), size_of::<Row>() as u64)?;
+    let bindings = [io.token.all(), io.anchor_bits.all(), io.state.all(), io.anchor_pos.all(), io.rows.all()];
+    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, params, [1, 1, 1])
+}

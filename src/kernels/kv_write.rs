@@ -1,0 +1,53 @@
+//! From a chunk's scratch to the cache: the survivors of a prompt chunk.
+
+use super::{MAP_WORKGROUP, multiple_of_4, need, params, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kv::Row;
+
+params! { KvWriteParams { rows: u32, kv_dim4: u32, pad0: u32, pad1: u32 } }
+
+/// Copies rows of k and v to the slots their [`Row`] names.
+pub const KERNEL: Kernel = Kernel {
+    name: "kv_write",
+    source: concat!(
+        include_str!("../../shaders/kv_write.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    params: KvWriteParams::LAYOUT,
+    bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: false,
+};
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct KvWrite<'a> {
+    /// [`Row`]s (rows).
+    pub rows: &'a Buffer,
+    /// Keys of the chunk (rows, kv_dim).
+    pub k_chunk: &'a Buffer,
+    /// Values of the chunk (rows, kv_dim).
+    pub v_chunk: &'a Buffer,
+    /// Keys of a layer (slots, kv_dim).
+    pub k_cache: &'a Buffer,
+    /// Values of a layer (slots, kv_dim).
+    pub v_cache: &'a Buffer,
+}
+
+/// Copies the survivors of `n` rows.
+///
+/// # Errors
+/// [`GpuError::Shape`] when a buffer is too small.
+pub fn record(rec: &mut Recorder<'_>, io: KvWrite<'_>, n: u32, kv_dim: u32) -> Result<(), GpuError> {
+    let kv_dim4 = multiple_of_4(KERNEL.name, "kv_dim", kv_dim)?;
+    let elements = u64::from(n) * u64::from(kv_dim);
+    need(KERNEL.name, "bytes of rows", io.rows.all(), u64::from(n) * size_of::<Row>() as u64)?;
+    need(KERNEL.name, "bytes of k_chunk", io.k_chunk.all(), elements * 4)?;
+    need(KERNEL.name, "bytes of v_chunk", io.v_chunk.all(), elements * 4)?;
+    let params = KvWriteParams { rows: n, kv_dim4, pad0: 0, pad1: 0 };
+    let groups = spread(KERNEL.name, (elements / 4).div_ceil(MAP_WORKGROUP.into()))?;
+    let bindings = [io.rows.all(), io.k_chunk.all(), io.v_chunk.all(), io.k_cache.all(), io.v_cache.all()];
+    rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
+}

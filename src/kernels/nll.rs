@@ -1,0 +1,43 @@
+//! Negative log-likelihood of given tokens, so that the logits of a text need never be kept.
+
+use super::{need, params, reducing, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+
+params! { NllParams { rows: u32, cols: u32, offset: u32, pad0: u32 } }
+
+/// `out[offset + r] = logsumexp(logits[r, :]) - logits[r, targets[offset + r]]`.
+pub const KERNEL: Kernel = Kernel {
+    name: "nll",
+    source: concat!(include_str!("../../shaders/nll.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    params: NllParams::LAYOUT,
+    bindings: &[Access::Read, Access::Read, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: true,
+};
+
+/// NLL in nats of `rows` rows of `logits` (rows, cols) for `targets[offset..]`, into `out[offset..]`.
+///
+/// # Errors
+/// [`GpuError::Shape`] when there is no column or a buffer is too small.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    logits: &Buffer,
+    targets: &Buffer,
+    out: &Buffer,
+    rows: u32,
+    cols: u32,
+    offset: u32,
+) -> Result<(), GpuError> {
+    if cols == 0 {
+        return Err(GpuError::Shape { kernel: KERNEL.name, what: "cols", got: 0, need: 1 });
+    }
+    let end = (u64::from(offset) + u64::from(rows)) * 4;
+    need(KERNEL.name, "bytes of logits", logits.all(), u64::from(rows) * u64::from(cols) * 4)?;
+    need(KERNEL.name, "bytes of targets", targets.all(), end)?;
+    need(KERNEL.name, "bytes of out", out.all(), end)?;
+    let params = NllParams { rows, cols, offset, pad0: 0 };
+    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let groups = spread(KERNEL.name, rows.into())?;
+    rec.dispatch(&KERNEL, variant, &[logits.all(), targets.all(), out.all()], &params, groups)
+}

@@ -1,0 +1,40 @@
+//! Root-mean-square normalization of rows.
+
+use super::{multiple_of_4, need, params, reducing, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+
+params! { RmsNormParams { rows: u32, dim4: u32, eps: f32, pad0: u32 } }
+
+/// `out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)`.
+pub const KERNEL: Kernel = Kernel {
+    name: "rms_norm",
+    source: concat!(include_str!("../../shaders/rms_norm.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    params: RmsNormParams::LAYOUT,
+    bindings: &[Access::Read, Access::Read, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: true,
+};
+
+/// Normalizes `rows` rows of `x` (rows, dim) with `gain` (dim) into `out` (rows, dim).
+///
+/// # Errors
+/// [`GpuError::Shape`] when `dim` is not a multiple of 4 or a buffer is too small.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    x: &Buffer,
+    gain: &Buffer,
+    out: &Buffer,
+    rows: u32,
+    dim: u32,
+    eps: f32,
+) -> Result<(), GpuError> {
+    let dim4 = multiple_of_4(KERNEL.name, "dim", dim)?;
+    let bytes = u64::from(rows) * u64::from(dim) * 4;
+    need(KERNEL.name, "bytes of x", x.all(), bytes)?;
+    need(KERNEL.name, "bytes of gain", gain.all(), u64::from(dim) * 4)?;
+    need(KERNEL.name, "bytes of out", out.all(), bytes)?;
+    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
+    rec.dispatch(&KERNEL, variant, &[x.all(), gain.all(), out.all()], &params, spread(KERNEL.name, rows.into())?)
+}

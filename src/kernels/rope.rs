@@ -1,0 +1,143 @@
+//! Rotary position embedding, and the way of new keys and values into the cache.
+
+use super::{MAP_WORKGROUP, need, params, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kv::{MAX_POSITIONS, Row};
+
+params! {
+    RopeParams {
+        rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32, to_cache: u32, pad0: u32, pad1: u32, pad2: u32,
+    }
+}
+
+/// Rotates q and k; writes k and v to a chunk's scratch or to their slots.
+pub const KERNEL: Kernel = Kernel {
+    name: "rope",
+    source: concat!(
+        include_str!("../../shaders/rope.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    params: RopeParams::LAYOUT,
+    bindings: &[
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::ReadWrite,
+        Access::ReadWrite,
+        Access::ReadWrite,
+    ],
+    uses_weight: false,
+    uses_reduce: false,
+};
+
+/// Positions one fine table covers, and the distance of two entries of the coarse table.
+const TABLE_STEP: u32 = 1024;
+/// Entries of the coarse table; together they reach every position a ring accepts.
+const COARSE_STEPS: u32 = MAX_POSITIONS / TABLE_STEP;
+
+/// Shape of the attention heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub n_heads: u32,
+    /// Key and value heads; divides `n_heads`.
+    pub n_kv_heads: u32,
+    /// Columns of a head, a multiple of 4.
+    pub head_dim: u32,
+}
+
+impl Heads {
+    /// Columns of the fused q, k, v projection.
+    pub fn qkv_dim(&self) -> u32 {
+        (self.n_heads + 2 * self.n_kv_heads) * self.head_dim
+    }
+
+    /// Columns of all queries.
+    pub fn q_dim(&self) -> u32 {
+        self.n_heads * self.head_dim
+    }
+
+    /// Columns of all keys, or of all values.
+    pub fn kv_dim(&self) -> u32 {
+        self.n_kv_heads * self.head_dim
+    }
+}
+
+/// Where keys and values go.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// Row r of the chunk goes to row r of the buffers.
+    Chunk,
+    /// Each row goes to its slots in the cache.
+    Cache,
+}
+
+/// Bytes of the rotation table.
+pub fn table_bytes(head_dim: u32) -> u64 {
+    u64::from(TABLE_STEP + COARSE_STEPS) * u64::from(head_dim / 2) * 8
+}
+
+/// The rotation table: (cos, sin) of `step * theta^(-2 d / head_dim)` for steps 0..1024, then for multiples of 1,024,
+/// computed in 64-bit and stored in 32-bit floats.
+pub fn table(head_dim: u32, theta: f32) -> Vec<f32> {
+    let fine = 0..TABLE_STEP;
+    let coarse = (0..COARSE_STEPS).map(|step| step * TABLE_STEP);
+    fine.chain(coarse)
+        .flat_map(|pos| {
+            (0..head_dim / 2).flat_map(move |d| {
+                let frequency = f64::from(theta).powf(-2.0 * f64::from(d) / f64::from(head_dim));
+                let (sin, cos) = (f64::from(pos) * frequency).sin_cos();
+                [cos as f32, sin as f32]
+            })
+        })
+        .collect()
+}
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct Rope<'a> {
+    /// [`Row`]s (rows).
+    pub rows: &'a Buffer,
+    /// The fused projection (rows, qkv_dim).
+    pub qkv: &'a Buffer,
+    /// [`table`].
+    pub table: &'a Buffer,
+    /// Rotated queries out (rows, 2, q_dim): at their position, and at the position for pinned keys.
+    pub q: &'a Buffer,
+    /// Rotated keys out (rows or slots, kv_dim).
+    pub k: &'a Buffer,
+    /// Values out (rows or slots, kv_dim).
+    pub v: &'a Buffer,
+}
+
+/// Rotates `n` rows.
+///
+/// # Errors
+/// [`GpuError::Shape`] when a buffer is too small.
+pub fn record(rec: &mut Recorder<'_>, io: Rope<'_>, n: u32, heads: Heads, target: Target) -> Result<(), GpuError> {
+    let rows = u64::from(n);
+    need(KERNEL.name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
+    need(KERNEL.name, "bytes of qkv", io.qkv.all(), rows * u64::from(heads.qkv_dim()) * 4)?;
+    need(KERNEL.name, "bytes of table", io.table.all(), table_bytes(heads.head_dim))?;
+    need(KERNEL.name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
+    if matches!(target, Target::Chunk) {
+        need(KERNEL.name, "bytes of k", io.k.all(), rows * u64::from(heads.kv_dim()) * 4)?;
+        need(KERNEL.name, "bytes of v", io.v.all(), rows * u64::from(heads.kv_dim()) * 4)?;
+    }
+    let params = RopeParams {
+        rows: n,
+        n_heads: heads.n_heads,
+        n_kv_heads: heads.n_kv_heads,
+        head_dim: heads.head_dim,
+        to_cache: u32::from(matches!(target, Target::Cache)),
+        pad0: 0,
+        pad1: 0,
+        pad2: 0,
+    };
+    let pairs = rows * u64::from(heads.qkv_dim() / 2);
+    let groups = spread(KERNEL.name, pairs.div_ceil(MAP_WORKGROUP.into()))?;
+    let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];
+    rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
+}

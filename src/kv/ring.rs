@@ -1,0 +1,325 @@
+//! The ring: consumes tokens, and says for each which slots it writes and which extents it reads.
+//!
+//! It is the rule of [`super::mask`] at O(1) a token: as a text goes on, the live range and the anchor range
+//! only ever move forward, so a state of a few integers and the positions of the anchors kept are all it
+//! needs. Closing a segment moves two numbers; nothing is erased until it is overwritten. Where the slots
+//! lie, and why they suffice: [`RingLayout`].
+
+use super::layout::{Chunk, KvCounts, RingLayout, RingParams, RingState, Row};
+use super::{KvError, MAX_POSITIONS, NONE, Policy};
+
+/// The host's ring: consumes tokens, hands out rows. The CPU twin of the kernel `kv_step`.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    params: RingParams,
+    layout: RingLayout,
+    policy: Policy,
+    state: RingState,
+    /// Position of unpinned anchor number k, at `k % anchor_cap`.
+    anchor_pos: Box<[u32]>, // (anchor_cap)
+    /// The farthest position reached since the last reset; the base of what can be undone.
+    reached: u32,
+}
+
+impl Ring {
+    /// An empty ring for `policy` with at most `in_flight` steps to undo (X, 1 to [`MAX_POSITIONS`]).
+    ///
+    /// # Errors
+    /// A bound of the policy, or `in_flight`, out of its range.
+    pub fn new(policy: &Policy, in_flight: u32) -> Result<Self, KvError> {
+        let layout = RingLayout::new(policy, in_flight)?;
+        let params = RingParams {
+            sinks: layout.sinks,
+            anchor_cap: layout.anchor_cap,
+            live_cap: layout.live_cap,
+            in_flight,
+            window: policy.window,
+            seg_rule: policy.seg_rule.into(),
+            isolated: policy.isolated.into(),
+            max_anchors: policy.max_anchors,
+            max_segment: policy.max_segment,
+            max_distance: policy.max_distance,
+            limit: policy.limit.unwrap_or(MAX_POSITIONS),
+            slots: layout.slots(),
+        };
+        let anchor_pos = vec![0; layout.anchor_cap as usize].into_boxed_slice();
+        Ok(Self {
+            params,
+            layout,
+            policy: policy.clone(),
+            state: RingState::default(),
+            anchor_pos,
+            reached: 0,
+        })
+    }
+
+    /// The regions of a layer's cache buffer.
+    pub fn layout(&self) -> &RingLayout {
+        &self.layout
+    }
+
+    /// The constants, for the GPU's uniform.
+    pub fn params(&self) -> &RingParams {
+        &self.params
+    }
+
+    /// The state before the next token.
+    pub fn state(&self) -> RingState {
+        self.state
+    }
+
+    /// The positions of the anchors in the anchor ring, for the GPU's copy: number k at `k % anchor_cap`.
+    pub fn anchor_positions(&self) -> &[u32] {
+        &self.anchor_pos
+    }
+
+    /// Tokens that still fit before the limit.
+    pub fn remaining(&self) -> u32 {
+        self.params.limit - self.state.pos
+    }
+
+    /// What the cache holds now.
+    pub fn stats(&self) -> KvCounts {
+        (&self.state).into()
+    }
+
+    /// Consumes one token. Its K and V go to [`Row::live_slot`] and [`Row::anchor_slot`] first, then the row
+    /// is attended.
+    ///
+    /// `kv_step.wgsl` computes the same, with `p` the [`RingParams`], `s` the [`RingState`], `r` the [`Row`]:
+    ///
+    /// ```text
+    /// fn live_first(pos, seg_start):                 // of the query at pos
+    ///     first = pos + 1 - min(pos + 1, p.window)   // its window
+    ///     if p.seg_rule == 1 { first = min(first, seg_start) }
+    ///     return max(first, p.sinks)
+    ///
+    /// // 1. tags, before anything is written
+    /// i      = s.pos
+    /// member = (anchor_bits[id / 32] >> (id % 32)) & 1
+    /// forced = member == 0 && p.seg_rule == 1 && i - s.seg_start + 1 == p.max_segment
+    /// anchor = member == 1 || forced
+    ///
+    /// // 2. slots
+    /// r.live_slot = select(p.sinks + p.anchor_cap + i % p.live_cap, i, i < p.sinks)
+    /// r.anchor_slot = NONE
+    /// if anchor && i >= p.sinks {
+    ///     if p.anchor_cap > 0 {                      // the buffer may not exist otherwise
+    ///         anchor_pos[s.n_anchors % p.anchor_cap] = i
+    ///         r.anchor_slot = p.sinks + s.n_anchors % p.anchor_cap
+    ///     }
+    ///     s.n_anchors += 1
+    /// }
+    ///
+    /// // 3. extents of this query; an anchor counts itself among the newest A
+    /// s.anchor_first = max(s.anchor_first, s.n_anchors - min(s.n_anchors, p.max_anchors))
+    /// s.anchor_end   = max(s.anchor_first, s.anchor_end)
+    /// r.pos = i;  r.is_anchor = anchor;  r.forced = forced;  r.seg_start = s.seg_start
+    /// r.pinned_end       = min(i + 1, p.sinks)
+    /// r.pinned_query_pos = min(i, p.max_distance - 1)
+    /// r.anchor_first     = s.anchor_first
+    /// r.anchor_end       = select(s.anchor_end, s.anchor_first, anchor && p.isolated == 1)
+    /// r.live_first       = live_first(i, s.seg_start)
+    /// r.n_keys = r.pinned_end + (r.anchor_end - r.anchor_first) + (max(i + 1, r.live_first) - r.live_first)
+    ///
+    /// // 4. the state before the next token; both loops only ever move forward
+    /// s.pos = i + 1
+    /// if anchor {
+    ///     s.seg_start = s.pos;  s.total_anchors += 1;  s.forced_anchors += forced;  s.segments += p.seg_rule
+    /// }
+    /// q  = min(s.pos, p.limit - 1)               // the next query, or at the limit the last one
+    /// lo = live_first(q, s.seg_start)
+    /// while s.anchor_first < s.n_anchors
+    ///     && q - anchor_pos[s.anchor_first % p.anchor_cap] >= p.max_distance { s.anchor_first += 1 }
+    /// s.anchor_end = max(s.anchor_first, s.anchor_end)
+    /// while s.anchor_end < s.n_anchors && anchor_pos[s.anchor_end % p.anchor_cap] < lo { s.anchor_end += 1 }
+    /// s.live = min(s.pos, p.sinks) + (s.anchor_end - s.anchor_first) + (max(s.pos, lo) - lo)
+    /// s.peak_live = max(s.peak_live, s.live)
+    /// ```
+    ///
+    /// Neither loop runs without an anchor ring: then there are no anchors, or A = 0 and `anchor_first ==
+    /// n_anchors`.
+    ///
+    /// # Errors
+    /// [`KvError::PositionLimit`] at the end of `full`, and at [`MAX_POSITIONS`]; the ring is unchanged.
+    pub fn step(&mut self, id: u32) -> Result<Row, KvError> {
+        self.check_room(1)?;
+        Ok(self.advance(id))
+    }
+
+    /// Consumes a prompt chunk whose K and V stay in a scratch buffer until every row was attended.
+    ///
+    /// Row r of `rows` belongs to `ids[r]`; `chunk_anchors[..chunk.anchors]` lists the rows that are unpinned
+    /// anchors. The extents are those of single steps; [`Chunk`] says which of them lie in the cache and
+    /// which in the chunk. No two rows name the same slot to write (of several the last survives), so the
+    /// survivors can be written in any order.
+    ///
+    /// # Errors
+    /// [`KvError::ChunkTooLong`] if `rows` or `chunk_anchors` is shorter than `ids`,
+    /// [`KvError::PositionLimit`] if the chunk does not fit before the limit; the ring is unchanged.
+    pub fn chunk(
+        &mut self,
+        ids: &[u32],
+        rows: &mut [Row],
+        chunk_anchors: &mut [u32],
+    ) -> Result<Chunk, KvError> {
+        let capacity = rows.len().min(chunk_anchors.len());
+        if ids.len() > capacity {
+            return Err(KvError::ChunkTooLong { tokens: ids.len(), capacity });
+        }
+        self.check_room(ids.len())?;
+
+        let start = self.state.pos;
+        let anchors_before = self.state.n_anchors;
+        let mut unfilled = chunk_anchors.iter_mut();
+        for ((r, row), &id) in (0..).zip(rows.iter_mut()).zip(ids) {
+            let n_anchors = self.state.n_anchors;
+            *row = self.advance(id);
+            if self.state.n_anchors > n_anchors
+                && let Some(anchor_row) = unfilled.next()
+            {
+                *anchor_row = r;
+            }
+        }
+        let end = self.state.pos;
+        let anchors = self.state.n_anchors - anchors_before;
+
+        let mut k = anchors_before;
+        for row in rows.iter_mut().take(ids.len()) {
+            if row.pos >= self.layout.sinks && row.pos + self.layout.live_cap < end {
+                row.live_slot = NONE;
+            }
+            if row.anchor_slot != NONE {
+                if k + self.layout.anchor_cap < self.state.n_anchors {
+                    row.anchor_slot = NONE;
+                }
+                k += 1;
+            }
+        }
+        Ok(Chunk { start, rows: end - start, anchors_before, anchors })
+    }
+
+    /// Undoes the steps since `state`, a value of [`Self::state`] at most X steps before the farthest
+    /// position reached.
+    ///
+    /// # Errors
+    /// [`KvError::UndoTooFar`] beyond those X steps or ahead of them, [`KvError::BrokenState`] if the
+    /// counters of `state` contradict each other; the ring is unchanged.
+    pub fn restore(&mut self, state: RingState) -> Result<(), KvError> {
+        let (s, pos) = (state, state.pos);
+        if pos > self.reached || self.reached - pos > self.params.in_flight {
+            return Err(KvError::UndoTooFar { pos, reached: self.reached, in_flight: self.params.in_flight });
+        }
+        let ordered = [s.anchor_first, s.anchor_end, s.n_anchors, s.total_anchors, pos].is_sorted();
+        let counted =
+            s.seg_start.max(s.segments).max(s.peak_live) <= pos && s.forced_anchors <= s.total_anchors;
+        if !ordered
+            || !counted
+            || s.n_anchors - s.anchor_first > self.params.max_anchors
+            || s.live > s.peak_live
+        {
+            return Err(KvError::BrokenState { pos });
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Back to an empty ring. The slots need no clearing: nothing is read before it is written.
+    pub fn reset(&mut self) {
+        self.state = RingState::default();
+        self.reached = 0;
+    }
+
+    fn check_room(&self, tokens: usize) -> Result<(), KvError> {
+        if tokens > self.remaining() as usize {
+            return Err(KvError::PositionLimit { pos: self.state.pos, tokens, limit: self.params.limit });
+        }
+        Ok(())
+    }
+
+    /// One step; see [`Self::step`]. No sum can overflow: positions and capacities are at most 2^23 each.
+    fn advance(&mut self, id: u32) -> Row {
+        let p = self.params;
+        let mut s = self.state;
+        let i = s.pos;
+
+        let (is_anchor, forced) = self.policy.anchor_test(id, i - s.seg_start + 1);
+
+        let mut anchor_slot = NONE;
+        if is_anchor && i >= p.sinks {
+            anchor_slot = self.layout.anchor_slot(s.n_anchors);
+            self.set_anchor_position(s.n_anchors, i);
+            s.n_anchors += 1;
+        }
+
+        s.anchor_first = s.anchor_first.max(s.n_anchors.saturating_sub(p.max_anchors));
+        s.anchor_end = s.anchor_end.max(s.anchor_first);
+        let pinned_end = p.sinks.min(i + 1);
+        let anchor_end = if is_anchor && p.isolated == 1 { s.anchor_first } else { s.anchor_end };
+        let live_first = live_first(&p, i, s.seg_start);
+        let row = Row {
+            pos: i,
+            pinned_end,
+            anchor_first: s.anchor_first,
+            anchor_end,
+            live_first,
+            n_keys: pinned_end + (anchor_end - s.anchor_first) + (i + 1).saturating_sub(live_first),
+            live_slot: self.layout.live_slot(i),
+            anchor_slot,
+            pinned_query_pos: i.min(p.max_distance - 1),
+            is_anchor: is_anchor.into(),
+            forced: forced.into(),
+            seg_start: s.seg_start,
+        };
+
+        s.pos = i + 1;
+        if is_anchor {
+            s.seg_start = s.pos;
+            s.total_anchors += 1;
+            s.forced_anchors += u32::from(forced);
+            s.segments += p.seg_rule;
+        }
+        self.bound_anchors(&mut s);
+        self.state = s;
+        self.reached = self.reached.max(s.pos);
+        row
+    }
+
+    /// Part 4 of [`Self::step`]: moves the anchor range of `s` forward to its next query and counts what that
+    /// can read.
+    fn bound_anchors(&self, s: &mut RingState) {
+        let query = s.pos.min(self.params.limit - 1);
+        let first = live_first(&self.params, query, s.seg_start);
+        while s.anchor_first < s.n_anchors
+            && query.saturating_sub(self.anchor_position(s.anchor_first)) >= self.params.max_distance
+        {
+            s.anchor_first += 1;
+        }
+        s.anchor_end = s.anchor_end.max(s.anchor_first);
+        while s.anchor_end < s.n_anchors && self.anchor_position(s.anchor_end) < first {
+            s.anchor_end += 1;
+        }
+        s.live = s.pos.min(self.params.sinks) + (s.anchor_end - s.anchor_first) + s.pos.saturating_sub(first);
+        s.peak_live = s.peak_live.max(s.live);
+    }
+
+    fn anchor_position(&self, k: u32) -> u32 {
+        let index = k.checked_rem(self.layout.anchor_cap);
+        index.and_then(|index| self.anchor_pos.get(index as usize)).copied().unwrap_or(0)
+    }
+
+    fn set_anchor_position(&mut self, k: u32, pos: u32) {
+        let index = k.checked_rem(self.layout.anchor_cap);
+        if let Some(entry) = index.and_then(|index| self.anchor_pos.get_mut(index as usize)) {
+            *entry = pos;
+        }
+    }
+}
+
+/// First position of the live range of the query at `pos`: its segment and its window are both suffixes, so
+/// their union is one range. At least S, for pinned tokens are read from their own region.
+fn live_first(p: &RingParams, pos: u32, seg_start: u32) -> u32 {
+    let window = (pos + 1).saturating_sub(p.window);
+    let first = if p.seg_rule == 1 { window.min(seg_start) } else { window };
+    first.max(p.sinks)
+}
