@@ -103,10 +103,11 @@ fn kv_step() {
         s.forced_anchors += u32(forced);
         s.segments += params.seg_rule;
     }
-    let first = live_first(s.pos, s.seg_start);
+    let next = min(s.pos, params.limit - 1u); // at the limit, where there is no next query, the last one
+    let first = live_first(next, s.seg_start);
     if params.anchor_cap > 0u {
         while s.anchor_first < s.n_anchors
-            && s.pos - anchor_pos[s.anchor_first % params.anchor_cap] >= params.max_distance {
+            && next - anchor_pos[s.anchor_first % params.anchor_cap] >= params.max_distance {
             s.anchor_first += 1u;
         }
         s.anchor_end = max(s.anchor_first, s.anchor_end);

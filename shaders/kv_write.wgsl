@@ -15,10 +15,10 @@ struct KvWriteParams {
 @group(0) @binding(4) var<storage, read_write> k_cache: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> v_cache: array<vec4<f32>>;
 
-fn copy(from: u32, slot: u32, at: u32) {
+fn copy(origin: u32, slot: u32, at: u32) {
     if slot != NO_SLOT {
-        k_cache[slot * params.kv_dim4 + at] = k_chunk[from];
-        v_cache[slot * params.kv_dim4 + at] = v_chunk[from];
+        k_cache[slot * params.kv_dim4 + at] = k_chunk[origin];
+        v_cache[slot * params.kv_dim4 + at] = v_chunk[origin];
     }
 }
 

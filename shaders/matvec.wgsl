@@ -25,10 +25,10 @@ fn matvec(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     let row1 = min(first + 1u, last) * params.cols4;
     let row2 = min(first + 2u, last) * params.cols4;
     let row3 = min(first + 3u, last) * params.cols4;
-    let from = params.x_row * params.cols4;
+    let origin = params.x_row * params.cols4;
     var sums = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
-        let v = x[from + c];
+        let v = x[origin + c];
         sums += vec4<f32>(
             dot(weight4(weight[row0 + c]), v),
             dot(weight4(weight[row1 + c]), v),

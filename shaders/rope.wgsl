@@ -70,8 +70,8 @@ fn rope(
     let head = (i / pairs) % heads;
     let d = i % pairs;
     let row = rows[r];
-    let from = (r * heads + head) * params.head_dim + d;
-    let x = vec2<f32>(qkv[from], qkv[from + pairs]);
+    let origin = (r * heads + head) * params.head_dim + d;
+    let x = vec2<f32>(qkv[origin], qkv[origin + pairs]);
 
     if head < params.n_heads {
         let here = rotate(x, rotation(row.pos, d));

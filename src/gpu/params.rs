@@ -20,6 +20,8 @@ pub(super) struct ParamsArena {
     pub(super) buffer: wgpu::Buffer,
     slots: HashMap<Vec<u8>, u32>,
     next: u32,
+    /// Recordings begun and not yet submitted or dropped.
+    open: u32,
 }
 
 impl ParamsArena {
@@ -30,16 +32,22 @@ impl ParamsArena {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Self { buffer, slots: HashMap::new(), next: 0 }
+        Self { buffer, slots: HashMap::new(), next: 0, open: 0 }
     }
 
-    /// Called when a recording begins. What was recorded before is submitted, and a write lands before the
-    /// submit that follows it, so old slots may be given out again now but never in mid-recording.
+    /// Called when a recording begins. With no other one open, all that was recorded is submitted, and a write
+    /// lands after the submits before it: only then may old slots be given out again.
     pub(super) fn begin(&mut self) {
-        if self.next + RESERVE > SLOTS {
+        if self.open == 0 && self.next + RESERVE > SLOTS {
             self.slots.clear();
             self.next = 0;
         }
+        self.open += 1;
+    }
+
+    /// Called when a recording was submitted or dropped.
+    pub(super) fn end(&mut self) {
+        self.open = self.open.saturating_sub(1);
     }
 
     /// Byte offset of the slot that holds `bytes`, and whether it must be written first.

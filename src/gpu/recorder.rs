@@ -58,7 +58,9 @@ impl<'g> Recorder<'g> {
 
     /// An empty recording that also keeps the readable list of its dispatches.
     pub fn listing(gpu: &'g Gpu) -> Self {
-        Self { keep_listing: true, ..Self::new(gpu) }
+        let mut rec = Self::new(gpu);
+        rec.keep_listing = true;
+        rec
     }
 
     /// The device recorded for.
@@ -241,5 +243,11 @@ impl<'g> Recorder<'g> {
         lock(&shared.counters).submits += 1;
         shared.queue.submit([encoder.finish()]);
         self.gpu.check()
+    }
+}
+
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        lock(&self.gpu.shared.params).end();
     }
 }

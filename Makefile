@@ -1,0 +1,76 @@
+# Every target is a line or two; what it does is in scripts/, where it can be run by hand as well.
+# All that is built or fetched lies in ${XDG_CACHE_HOME:-~/.cache}/killick, outside the tree.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+# One step at a time: two cargo runs on one target folder only wait for each other.
+.NOTPARALLEL:
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm wasm node clean
+
+IN_CACHE := . scripts/env.sh && use_cargo &&
+# Cheap steps first, so that a slip shows early.
+STEPS := fmt clippy docs unit lavapipe baseline widths model swiftshader wasm
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+run: ## Install what is missing, fetch SmolLM2-135M-Instruct and let it complete a sentence
+	@scripts/setup.sh run
+	@scripts/fetch-model.sh >/dev/null
+	$(IN_CACHE) cargo run --locked --release -- generate "The capital of France is" --model "$$model" --max-tokens 30 --temperature 0 --stats
+
+model: ## Fetch the model alone; prints its path
+	@scripts/fetch-model.sh
+
+setup: ## Install what the tests need
+	@scripts/setup.sh test
+
+test: setup ## The whole suite (25 minutes warm on two cores)
+	@scripts/fetch-model.sh >/dev/null
+	@scripts/test.sh $(STEPS)
+
+test-full: setup ## The same with the long matrices that tests run under KILLICK_FULL=1 (hours)
+	@scripts/fetch-model.sh >/dev/null
+	@KILLICK_FULL=1 PROPTEST_CASES=10000 scripts/test.sh $(STEPS)
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Formatting and clippy
+	@scripts/test.sh fmt clippy
+
+docs: ## The library's documentation, warnings denied
+	@scripts/test.sh docs
+
+unit: ## All tests that need no GPU
+	@scripts/test.sh unit
+
+kernels: ## The kernels alone, on lavapipe
+	@scripts/test.sh kernels
+
+test-lavapipe: ## Kernels and tiny models on Mesa's lavapipe
+	@scripts/test.sh lavapipe
+
+test-baseline: ## The same with WebGPU's default limits and no optional feature
+	@scripts/test.sh baseline
+
+test-widths: ## Kernels with subgroups of 4 and of 16 lanes
+	@scripts/test.sh widths
+
+test-model: model ## SmolLM2 against PyTorch's figures, on lavapipe
+	@scripts/test.sh model
+
+test-swiftshader: ## Kernels and tiny models on SwiftShader
+	@scripts/test.sh swiftshader
+
+test-wasm: ## Build for the browser and score a tiny model with it under Node.js
+	@scripts/test.sh wasm
+
+wasm: ## Build for the browser; prints the folder of the result
+	@scripts/build-wasm.sh
+
+node: ## Install the Node.js packages of the tests; prints their folder
+	@scripts/npm.sh
+
+clean: ## Remove this checkout's build results (models stay)
+	$(IN_CACHE) cargo clean

@@ -1,0 +1,52 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by the other scripts: where everything is, said once.
+#
+# All caches lie outside the tree, keyed by what decides their content, so that a fresh clone finds what the one before it built.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/killick
+model_dir=$cache/models
+model=$model_dir/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# fail MESSAGE...: says why on standard error, one line each, and ends the script.
+fail() {
+    printf '%s\n' "${0##*/}: $1" "${@:2}" >&2
+    exit 1
+}
+
+# key: a short name for what standard input holds.
+key() { cksum | cut -d' ' -f1; }
+
+# use_dir DIR: makes a keyed cache and notes when it was last used; scripts/setup.sh drops those that nothing uses any more.
+use_dir() { mkdir -p "$1" && touch "$1/.used"; }
+
+# The first file that exists among the arguments, or nothing.
+first_file() {
+    local file
+    for file in "$@"; do
+        [ -e "$file" ] && printf '%s\n' "$file" && return
+    done
+    return 0
+}
+
+# The two software Vulkan drivers that the tests name: Mesa's lavapipe and the SwiftShader inside Debian's chromium.
+icd_dir=/usr/share/vulkan/icd.d
+lavapipe_icd() { first_file "$icd_dir/lvp_icd.$(uname -m).json" "$icd_dir/lvp_icd.json"; }
+swiftshader_icd() { first_file /usr/lib/chromium/vk_swiftshader_icd.json; }
+
+# The compiler for the browser. rustup's own, where its wasm32 standard library was added; else Debian's rustc-web, which is
+# new enough and ships the library's source, so that cargo builds the library too.
+wasm_route() {
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
+        echo rustup
+    elif [ -x /usr/bin/rustc ] && [ -d /usr/lib/rustlib/src/rust/library ]; then
+        echo debian
+    fi
+}
+
+# use_cargo: one target folder per lock file and compiler.
+use_cargo() {
+    export CARGO_TARGET_DIR
+    CARGO_TARGET_DIR=$cache/target-$( (cat "$root/Cargo.lock"; rustc -vV) | key)
+    use_dir "$CARGO_TARGET_DIR"
+}

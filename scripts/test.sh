@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# test.sh STEP...: runs the named steps of the test suite in that order, each with its time, and closes with a summary.
+#
+# The environment that a step gives its tests is written here and nowhere else. The name of a test target says where it runs:
+#   tests/gpu_*.rs    kernels and tiny models: on every driver, with and without optional features
+#   tests/model_*.rs  SmolLM2, where a forward pass is dear: on lavapipe only
+#   all others        with no driver in sight, so that what they test owes nothing to a GPU
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+cd "$root"
+
+usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit kernels lavapipe baseline widths model swiftshader wasm"
+[ $# -gt 0 ] || fail "no step was named" "$usage"
+
+# One instance of the loader reads VK_DRIVER_FILES, an older one VK_ICD_FILENAMES.
+no_driver=(VK_DRIVER_FILES=/dev/null VK_ICD_FILENAMES=/dev/null)
+lavapipe=(VK_DRIVER_FILES="$(lavapipe_icd)" VK_ICD_FILENAMES="$(lavapipe_icd)")
+swiftshader=(VK_DRIVER_FILES="$(swiftshader_icd)" VK_ICD_FILENAMES="$(swiftshader_icd)")
+
+# targets_but GLOB...: --test NAME for every test target of the package that no glob matches.
+targets_but() {
+    local name glob
+    cargo metadata --locked --no-deps --format-version 1 | python3 -c '
+import json, sys
+packages = json.load(sys.stdin)["packages"]
+print(*(t["name"] for p in packages if p["name"] == "killick" for t in p["targets"] if "test" in t["kind"]), sep="\n")' |
+        while read -r name; do
+            for glob in "$@"; do
+                # shellcheck disable=SC2053 # the right side is a pattern
+                [[ $name == $glob ]] && continue 2
+            done
+            printf -- '--test\n%s\n' "$name"
+        done
+}
+
+# cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means.
+cargo_test() {
+    local environment=()
+    while [ "$1" != -- ]; do
+        environment+=("$1")
+        shift
+    done
+    shift
+    env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked "$@"
+}
+
+step_fmt() { cargo fmt --all --check; }
+# Not for wasm32: clippy comes from rustup, that target's standard library perhaps from another version of the compiler.
+step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package killick; }
+step_unit() {
+    local names targets
+    names=$(targets_but 'gpu_*' 'model_*')
+    mapfile -t targets <<<"$names"
+    cargo_test "${no_driver[@]}" -- --lib --bins --examples "${targets[@]}"
+    cargo_test "${no_driver[@]}" -- --doc
+}
+step_kernels() { cargo_test "${lavapipe[@]}" -- --test gpu_kernels; }
+step_lavapipe() { cargo_test "${lavapipe[@]}" -- --test 'gpu_*'; }
+step_baseline() { cargo_test "${lavapipe[@]}" KILLICK_BASELINE=1 -- --test 'gpu_*'; }
+# lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
+step_widths() {
+    cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
+    cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
+}
+step_model() { cargo_test "${lavapipe[@]}" -- --test 'model_*'; }
+step_swiftshader() { cargo_test "${swiftshader[@]}" -- --test 'gpu_*'; }
+# The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
+step_wasm() {
+    local pkg modules
+    pkg=$(scripts/build-wasm.sh)
+    modules=$(scripts/npm.sh)
+    cargo build --locked --bin killick
+    env "${swiftshader[@]}" KILLICK_PKG="$pkg" KILLICK_NPM="$modules" KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" \
+        node --test tests/node/score.test.mjs
+}
+
+case " $* " in
+    *" kernels "* | *" lavapipe "* | *" baseline "* | *" widths "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
+esac
+case " $* " in
+    *" swiftshader "* | *" wasm "*) [ -n "$(swiftshader_icd)" ] || fail "chromium's SwiftShader was not found" "Run: scripts/setup.sh test" ;;
+esac
+for step in "$@"; do
+    declare -F "step_$step" >/dev/null || fail "there is no step \"$step\"" "$usage"
+done
+
+use_cargo
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+summary=()
+begun=$SECONDS
+result=0
+for step in "$@"; do
+    printf '\n=== %s\n' "$step"
+    from=$SECONDS
+    # The step runs in a shell of its own under `set -e`, which a shell ignores in a condition.
+    set +e
+    (set -e; "step_$step") 2>&1 | tee -a "$log"
+    result=${PIPESTATUS[0]}
+    set -e
+    line=$(printf '%-12s %-6s %4d s' "$step" "$([ "$result" = 0 ] && echo ok || echo FAILED)" $((SECONDS - from)))
+    summary+=("$line")
+    printf -- '--- %s\n' "$line"
+    [ "$result" = 0 ] || break
+done
+
+printf '\n=== summary: %d s\n' $((SECONDS - begun))
+printf '%s\n' "${summary[@]}"
+# Counted from the closing lines of cargo's and Node's test runners.
+awk '/^test result:/ { passed += $4; failed += $6 }
+     /^(#|ℹ) pass / { passed += $3 }
+     /^(#|ℹ) fail / { failed += $3 }
+     END { printf "%d passed, %d failed\n", passed, failed }' "$log"
+exit "$result"

@@ -1,0 +1,218 @@
+//! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::gpu::GpuOptions;
+use crate::gpu::pipeline::WeightFormat;
+use crate::kv::Preset;
+use crate::score::Path;
+
+/// A portable GPU engine for language models that remember through anchors.
+#[derive(Parser, Debug)]
+#[command(name = "killick", version, about, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Continue a prompt.
+    Generate(GenerateArgs),
+    /// Say how likely a text is, token by token.
+    Score(ScoreArgs),
+    /// Describe a model and what it would take in memory, without loading it.
+    Inspect(InspectArgs),
+    /// List the GPUs of this machine.
+    Devices(DevicesArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct GenerateArgs {
+    /// The text to continue; `-` or none reads standard input.
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Put the prompt through the model's chat template, as the user's turn.
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// System prompt for `--chat`.
+    #[arg(long, requires = "chat", value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Most tokens to generate.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: u32,
+    /// 0 always takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Go on after an end-of-text token.
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+    /// Print statistics to standard error at the end.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print one JSON object instead of streaming text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) input: ScoreInput,
+    /// `masked` (brute force), `ring` (token by token) or `chunk:N`.
+    #[arg(long, value_name = "PATH", default_value = "chunk:128")]
+    pub(crate) path: Path,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ScoreInput {
+    /// The text.
+    #[arg(long)]
+    pub(crate) text: Option<String>,
+    /// A file that holds the text.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Token ids, taken as they are.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) ids: Option<Vec<u32>>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Plan for a device whose bindings hold at most this many bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    pub(crate) max_binding: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DevicesArgs {
+    /// Print one JSON array.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ModelArgs {
+    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) model: PathBuf,
+    /// How weights are kept on the device.
+    #[arg(long, value_enum, default_value_t = DtypeArg::F16)]
+    pub(crate) dtype: DtypeArg,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DtypeArg {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats; arithmetic stays 32-bit.
+    F16,
+}
+
+impl From<DtypeArg> for WeightFormat {
+    fn from(dtype: DtypeArg) -> Self {
+        match dtype {
+            DtypeArg::F32 => Self::F32,
+            DtypeArg::F16 => Self::F16,
+        }
+    }
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct GpuArgs {
+    /// Index or part of the name of a GPU, as `killick devices` lists them. Default: discrete, then integrated, then software.
+    #[arg(long, value_name = "GPU")]
+    pub(crate) gpu: Option<String>,
+    /// Use no optional feature and WebGPU's default limits.
+    #[arg(long)]
+    pub(crate) baseline: bool,
+    /// Lower the binding limit, so that weights are split as on a smaller device.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_binding: Option<u64>,
+}
+
+impl GpuArgs {
+    pub(crate) fn options(&self) -> GpuOptions {
+        GpuOptions { select: self.gpu.clone(), baseline: self.baseline, max_binding_bytes: self.max_binding }
+    }
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Cache policy")]
+pub(crate) struct PolicyArgs {
+    /// full, anchor, sepllm, streaming or window. Default: the one recorded with the model, else full (sepllm if
+    /// another flag bounds the memory).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Option<Preset>,
+    /// An anchor (for sepllm: a separator) by the exact text of the token, such as "." or " ."; repeatable.
+    #[arg(long, value_name = "STRING")]
+    pub(crate) anchors: Vec<String>,
+    /// Anchors by token id.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) anchor_ids: Vec<u32>,
+    /// W: tokens that are always visible, the query itself counted.
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<u32>,
+    /// S: tokens at the beginning of the text that stay visible.
+    #[arg(long, value_name = "N")]
+    pub(crate) sinks: Option<u32>,
+    /// Keep a part of the prompt visible for ever: `system`, the system prompt (with `--chat`).
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "sinks")]
+    pub(crate) pin: Option<Pin>,
+    /// A: anchors kept at most, the newest.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_anchors: Option<u32>,
+    /// M: a segment that reaches this length is closed by force.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_segment: Option<u32>,
+    /// D: anchors this far back are no longer visible.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_distance: Option<u32>,
+    /// Whether an anchor is hidden from later anchors.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) isolated: Option<bool>,
+    /// Planned capacity of `full`, in tokens. Default: the context the model was trained for.
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<u32>,
+}
+
+impl PolicyArgs {
+    /// Whether a flag asks for less than the whole text to be remembered.
+    pub(crate) fn is_bounded(&self) -> bool {
+        let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();
+        named || self.window.is_some() || self.max_anchors.is_some() || self.max_distance.is_some()
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// The system prompt.
+    System,
+}

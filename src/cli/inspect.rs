@@ -1,0 +1,145 @@
+//! `killick inspect`: what a model is and what it would take, before anything reaches a device.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::args::InspectArgs;
+use super::{load, print_json};
+use crate::error::Error;
+use crate::kv::Policy;
+use crate::model::MemoryPlan;
+use crate::model_file::{Config, Format, TensorInfo};
+use crate::session::SessionOptions;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    format: String,
+    config: &'a Config,
+    tokenizer: Option<TokenizerReport>,
+    chat_template: bool,
+    policy: &'a Policy,
+    plan: &'a MemoryPlan,
+    tensors: Vec<TensorReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct TokenizerReport {
+    vocab_size: u32,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    special: usize,
+}
+
+#[derive(Serialize)]
+struct TensorReport<'a> {
+    name: &'a str,
+    dtype: &'static str,
+    shape: &'a [u64],
+    bytes: u64,
+}
+
+impl<'a> TensorReport<'a> {
+    fn new(tensor: &'a TensorInfo) -> Self {
+        Self { name: &tensor.name, dtype: tensor.dtype.name(), shape: &tensor.shape, bytes: tensor.bytes }
+    }
+}
+
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let file = load::open_file(&args.model)?;
+    let tokenizer = load::open_tokenizer(&file)?;
+    let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
+    let shape = SessionOptions::default().shape();
+    let plan = MemoryPlan::new(&file.config, args.model.dtype.into(), &policy, shape, args.max_binding)
+        .map_err(Error::from)?;
+    let tokenizer = tokenizer.map(|tokenizer| TokenizerReport {
+        vocab_size: tokenizer.vocab_size(),
+        bos: tokenizer.bos(),
+        eos: tokenizer.eos(),
+        special: tokenizer.special_ids().len(),
+    });
+    let report = Report {
+        model: file.label(),
+        format: match file.format() {
+            Format::Safetensors => "safetensors".to_owned(),
+            Format::Gguf { version } => format!("gguf v{version}"),
+        },
+        config: &file.config,
+        tokenizer,
+        chat_template: file.chat_template().is_some(),
+        policy: &policy,
+        plan: &plan,
+        tensors: file.tensors().iter().map(TensorReport::new).collect(),
+    };
+    if args.json {
+        return print_json(&report);
+    }
+    print(&report)
+}
+
+fn print(report: &Report<'_>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (c, p, plan) = (report.config, report.policy, report.plan);
+    writeln!(out, "{} ({})", report.model, report.format)?;
+    writeln!(
+        out,
+        "  {} layers, hidden {}, feed-forward {}, {} heads ({} for keys and values) of {}, vocabulary {}, context {}{}",
+        c.n_layers,
+        c.hidden_size,
+        c.ffn_size,
+        c.n_heads,
+        c.n_kv_heads,
+        c.head_dim,
+        c.vocab_size,
+        c.context_len,
+        if c.tied_embeddings { ", tied embeddings" } else { "" }
+    )?;
+    match &report.tokenizer {
+        Some(t) => writeln!(
+            out,
+            "  tokenizer of {} tokens, {} special{}",
+            t.vocab_size,
+            t.special,
+            if report.chat_template { ", with a chat template" } else { "" }
+        )?,
+        None => writeln!(out, "  no tokenizer")?,
+    }
+    let mut by_dtype = std::collections::BTreeMap::<&str, (usize, u64)>::new();
+    for tensor in &report.tensors {
+        let entry = by_dtype.entry(tensor.dtype).or_default();
+        *entry = (entry.0 + 1, entry.1 + tensor.bytes);
+    }
+    for (dtype, (count, bytes)) in by_dtype {
+        writeln!(out, "  {count} tensors of {dtype}, {:.1} MiB", mib(bytes))?;
+    }
+    writeln!(out, "policy {}", p.preset)?;
+    writeln!(
+        out,
+        "  window {}, sinks {}, {} anchor ids, segments {}, at most {} anchors, {} tokens a segment, distance {}",
+        p.window,
+        p.sinks,
+        p.anchors.ids().len(),
+        if p.seg_rule { "on" } else { "off" },
+        p.max_anchors,
+        p.max_segment,
+        p.max_distance
+    )?;
+    writeln!(out, "memory on the device")?;
+    for line in &plan.lines {
+        writeln!(out, "  {:<15} {:>10.1} MiB", line.what, mib(line.bytes))?;
+    }
+    let [pinned, anchors, live] = plan.slots;
+    writeln!(
+        out,
+        "  {:<15} {:>10.1} MiB   ({pinned} pinned, {anchors} anchor and {live} live slots of {} bytes)",
+        "in all",
+        mib(plan.total_bytes),
+        plan.entry_bytes
+    )?;
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -1,0 +1,137 @@
+//! What several subcommands need: the model file, its tokenizer, the policy and the model on a device.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::args::{GpuArgs, ModelArgs, PolicyArgs};
+use crate::error::Error;
+use crate::gpu::Gpu;
+use crate::kv::{Policy, PolicySpec, Preset};
+use crate::model::Model;
+use crate::model_file::{ModelFile, TokenizerSource};
+use crate::tokenizer::Tokenizer;
+
+pub(super) fn open_file(args: &ModelArgs) -> Result<ModelFile, Error> {
+    Ok(ModelFile::open_path(&args.model)?)
+}
+
+/// The model's tokenizer; `None` if it brings none, which is fine as long as only ids are used.
+pub(super) fn open_tokenizer(file: &ModelFile) -> Result<Option<Tokenizer>, Error> {
+    match file.tokenizer() {
+        TokenizerSource::None => Ok(None),
+        source => Ok(Some(Tokenizer::from_source(source, file.label())?)),
+    }
+}
+
+pub(super) fn need_tokenizer(file: &ModelFile) -> Result<Tokenizer, Error> {
+    Ok(Tokenizer::from_source(file.tokenizer(), file.label())?)
+}
+
+pub(super) fn open_gpu(args: &GpuArgs) -> Result<Gpu, Error> {
+    let gpu = pollster::block_on(Gpu::open(&args.options()))?;
+    let adapter = gpu.adapter();
+    log::info!("using GPU {} {:?} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
+    Ok(gpu)
+}
+
+pub(super) fn load_model(gpu: &Gpu, file: &ModelFile, args: &ModelArgs) -> Result<Arc<Model>, Error> {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    if let Ok(style) = ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes}") {
+        bar.set_style(style);
+    }
+    let mut progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let model = pollster::block_on(Model::load(gpu, file, args.dtype.into(), &mut progress))?;
+    bar.finish_and_clear();
+    Ok(Arc::new(model))
+}
+
+/// The policy the flags ask for: the preset of `--policy`, else the one recorded with the model, else `sepllm` if a flag
+/// bounds the memory and `full` otherwise; every flag given overrides its field. `pinned` is the length of the pinned part of the prompt.
+pub(super) fn policy(
+    args: &PolicyArgs,
+    file: &ModelFile,
+    tokenizer: Option<&Tokenizer>,
+    pinned: Option<u32>,
+) -> anyhow::Result<Policy> {
+    let recorded: Option<PolicySpec> = match file.policy() {
+        Some(value) => Some(
+            serde_json::from_value(value.clone())
+                .with_context(|| format!("{}: field \"killick_policy\"", file.label()))?,
+        ),
+        None => None,
+    };
+    let mut spec = match (args.policy, recorded) {
+        (Some(preset), Some(recorded)) if recorded.preset == preset => recorded,
+        (Some(preset), _) => {
+            if preset == Preset::Anchor {
+                log::warn!(
+                    "{} does not say that it was trained with anchors; under policy anchor a model that was not will write \
+                     worse text (sepllm suits it better)",
+                    file.label()
+                );
+            }
+            PolicySpec::new(preset)
+        }
+        (None, Some(recorded)) => recorded,
+        // A stock model: bounds ask for a policy that has them.
+        (None, None) if args.is_bounded() => PolicySpec::new(Preset::SepLlm),
+        (None, None) => PolicySpec::new(Preset::Full),
+    };
+    let anchors = anchor_ids(args, file, tokenizer)?;
+    let defaults = match (spec.preset, tokenizer) {
+        (Preset::Anchor | Preset::SepLlm, Some(tokenizer)) => default_anchors(spec.preset, tokenizer),
+        _ => None,
+    };
+    spec.anchors = anchors.or(spec.anchors).or(defaults);
+    spec.window = args.window.or(spec.window);
+    spec.sinks = args.sinks.or(pinned).or(spec.sinks);
+    spec.max_anchors = args.max_anchors.or(spec.max_anchors);
+    spec.max_segment = args.max_segment.or(spec.max_segment);
+    spec.max_distance = args.max_distance.or(spec.max_distance);
+    spec.isolated = args.isolated.or(spec.isolated);
+    spec.ctx = args.ctx.or(spec.ctx);
+    let policy = spec.resolve(file.config.context_len).map_err(Error::from)?;
+    policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
+    Ok(policy)
+}
+
+/// Ids of `--anchors` and `--anchor-ids`; `None` if neither was given.
+fn anchor_ids(
+    args: &PolicyArgs,
+    file: &ModelFile,
+    tokenizer: Option<&Tokenizer>,
+) -> anyhow::Result<Option<Vec<u32>>> {
+    if args.anchors.is_empty() && args.anchor_ids.is_empty() {
+        return Ok(None);
+    }
+    let mut ids = args.anchor_ids.clone();
+    for text in &args.anchors {
+        let Some(tokenizer) = tokenizer else {
+            bail!("{} has no tokenizer, so --anchors {text:?} means nothing; give --anchor-ids", file.label());
+        };
+        let found = tokenizer.ids_of_bytes(text.as_bytes());
+        if found.is_empty() {
+            bail!("--anchors {text:?}: no token of {} is exactly that", file.label());
+        }
+        ids.extend(found);
+    }
+    Ok(Some(ids))
+}
+
+/// AnLLM-EP closes a segment at a full stop; SepLLM remembers punctuation and newlines.
+fn default_anchors(preset: Preset, tokenizer: &Tokenizer) -> Option<Vec<u32>> {
+    let texts: &[&str] = match preset {
+        Preset::Anchor => &["."],
+        _ => &[".", ",", "?", "!", ";", ":", "\n"],
+    };
+    let ids: Vec<u32> = texts.iter().flat_map(|text| tokenizer.ids_of_bytes(text.as_bytes())).collect();
+    (!ids.is_empty()).then_some(ids)
+}

@@ -1,0 +1,69 @@
+//! The error of the library: one variant per room.
+
+use crate::gpu::GpuError;
+use crate::kv::KvError;
+use crate::model::{LoadError, PlanError};
+use crate::model_file::ModelFileError;
+use crate::tokenizer::TokenizerError;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model file.
+    #[error(transparent)]
+    ModelFile(#[from] ModelFileError),
+    /// A tokenizer or chat template.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A cache policy.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The memory plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Weights that did not reach the device.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Nothing to continue from.
+    #[error("the prompt holds no token")]
+    EmptyPrompt,
+    /// A token the model does not know.
+    #[error("token id {id} is outside the vocabulary of {vocab_size}")]
+    TokenOutsideVocab {
+        /// The id.
+        id: u32,
+        /// Tokens the model knows.
+        vocab_size: u32,
+    },
+    /// The model produced infinities or not-a-numbers, so its weights are broken or 16 bits too few.
+    #[error("the logits after position {pos} are not finite; the weights are broken, or need dtype f32")]
+    NonFiniteLogits {
+        /// Position of the token whose successor was asked for.
+        pos: u32,
+    },
+    /// A sampler setting out of range.
+    #[error("{field} is {value}, it must be {need}")]
+    Sampler {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it must be.
+        need: &'static str,
+    },
+}
+
+impl Error {
+    /// Whether the device is at fault (lost, out of memory) rather than the input.
+    pub fn is_device(&self) -> bool {
+        let gpu = match self {
+            Self::Gpu(error) | Self::Load(LoadError::Gpu(error)) => error,
+            _ => return false,
+        };
+        matches!(gpu, GpuError::Lost { .. } | GpuError::Allocation { .. } | GpuError::Device { .. })
+    }
+}

@@ -1,0 +1,132 @@
+//! The Llama forward pass, from top to bottom.
+//!
+//! Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023), with grouped-query attention
+//! (Ainslie et al., 2023). One function serves a decoded token, a prompt chunk and the brute-force pass;
+//! they differ in where keys and values lie ([`Attend`]) and in nothing else.
+
+use super::{Model, SessionBuffers, heads};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kernels::attention::{self, Attention};
+use crate::kernels::kv_step::{self, KvStep};
+use crate::kernels::kv_write::{self, KvWrite};
+use crate::kernels::masked_attention::{self, MaskedAttention};
+use crate::kernels::rope::{self, Rope, Target};
+use crate::kernels::{Weight, embed, gated_mlp, matmul, matvec, rms_norm, silu_mul};
+use crate::kv::{Chunk, Policy, Ring};
+
+/// How the rows of a pass find their keys.
+#[derive(Clone, Copy)]
+pub(crate) enum Attend<'a> {
+    /// One token; the GPU's ring step decides, and everything is in the cache.
+    Step(&'a Ring),
+    /// A prompt chunk; the host's ring has uploaded its rows.
+    Chunk(&'a Ring, &'a Chunk),
+    /// A whole text, each query testing the rule on every token.
+    Masked(&'a Policy),
+}
+
+/// Records one pass over `n` tokens that lie in `s.tokens`. Their final hidden states are left in `s.h` (n, hidden).
+pub(crate) fn forward(
+    rec: &mut Recorder<'_>,
+    model: &Model,
+    s: &SessionBuffers,
+    n: u32,
+    attend: Attend<'_>,
+) -> Result<(), GpuError> {
+    let (config, weights, heads) = (&model.config, &model.weights, heads(&model.config));
+    let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
+
+    if let Attend::Step(ring) = attend {
+        let io = KvStep {
+            token: &s.tokens,
+            anchor_bits: &s.anchor_bits,
+            state: &s.state,
+            anchor_pos: &s.anchor_pos,
+            rows: &s.rows,
+        };
+        kv_step::record(rec, io, ring.params())?;
+    }
+
+    embed::record(rec, &weights.embedding, &s.tokens, &s.x, n)?; // x (n, hidden)
+
+    for (layer, w) in weights.layers.iter().enumerate() {
+        // Attention.
+        rms_norm::record(rec, &s.x, &w.attn_norm, &s.h, n, hidden, eps)?;
+        linear(rec, &w.qkv, &s.h, &s.qkv, n)?; // qkv (n, q_dim + 2 kv_dim)
+        let chunk_kv = (&s.k_chunk, &s.v_chunk);
+        let cache = s.caches.get(layer).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
+        let ((k, v), target) = match attend {
+            Attend::Step(_) => (cache, Target::Cache),
+            Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),
+        };
+        let io = Rope { rows: &s.rows, qkv: &s.qkv, table: &model.rope_table, q: &s.q, k, v };
+        rope::record(rec, io, n, heads, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
+        match attend {
+            Attend::Step(ring) => attention::record(rec, ring_io(s, cache), n, heads, ring.layout(), None)?,
+            Attend::Chunk(ring, chunk) => {
+                attention::record(rec, ring_io(s, cache), n, heads, ring.layout(), Some(chunk))?;
+                let (k_chunk, v_chunk) = chunk_kv;
+                let (k_cache, v_cache) = cache;
+                let io = KvWrite { rows: &s.rows, k_chunk, v_chunk, k_cache, v_cache };
+                kv_write::record(rec, io, n, heads.kv_dim())?;
+            }
+            Attend::Masked(policy) => {
+                let io = MaskedAttention { tags: &s.tags, q: &s.q, k, v, out: &s.attended };
+                masked_attention::record(rec, io, n, heads, policy)?;
+            }
+        }
+        add_linear(rec, &w.o, &s.attended, &s.x, n)?;
+
+        // Feed-forward: down(silu(gate(h)) * up(h)).
+        rms_norm::record(rec, &s.x, &w.ffn_norm, &s.h, n, hidden, eps)?;
+        if n == 1 {
+            gated_mlp::record(rec, &w.gate, &w.up, &s.h, &s.gate)?; // gate (1, ffn)
+        } else {
+            linear(rec, &w.gate, &s.h, &s.gate, n)?; // gate (n, ffn)
+            linear(rec, &w.up, &s.h, &s.up, n)?; // up (n, ffn)
+            silu_mul::record(rec, &s.gate, &s.up, n * config.ffn_size)?;
+        }
+        add_linear(rec, &w.down, &s.gate, &s.x, n)?;
+    }
+
+    rms_norm::record(rec, &s.x, &weights.output_norm, &s.h, n, hidden, eps)
+}
+
+/// Records the logits (count, vocab) of the hidden states `first .. first + count` of the last pass.
+pub(crate) fn logits(
+    rec: &mut Recorder<'_>,
+    model: &Model,
+    s: &SessionBuffers,
+    first: u32,
+    count: u32,
+) -> Result<(), GpuError> {
+    if count == 1 {
+        matvec::record(rec, model.weights.head(), &s.h, first, &s.logits, false)
+    } else {
+        matmul::record(rec, model.weights.head(), &s.h, first, count, &s.logits, false)
+    }
+}
+
+/// `out = x w^T` for n rows.
+fn linear(rec: &mut Recorder<'_>, w: &Weight, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+    if n == 1 { matvec::record(rec, w, x, 0, out, false) } else { matmul::record(rec, w, x, 0, n, out, false) }
+}
+
+/// `out += x w^T` for n rows: a projection back onto the residual stream.
+fn add_linear(rec: &mut Recorder<'_>, w: &Weight, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+    if n == 1 { matvec::record(rec, w, x, 0, out, true) } else { matmul::record(rec, w, x, 0, n, out, true) }
+}
+
+/// Attention over the cache of one layer, and over the chunk's own keys if there is a chunk.
+fn ring_io<'a>(s: &'a SessionBuffers, (k_cache, v_cache): (&'a Buffer, &'a Buffer)) -> Attention<'a> {
+    Attention {
+        rows: &s.rows,
+        q: &s.q,
+        k_cache,
+        v_cache,
+        k_chunk: &s.k_chunk,
+        v_chunk: &s.v_chunk,
+        chunk_anchors: &s.chunk_anchors,
+        out: &s.attended,
+    }
+}

@@ -1,0 +1,84 @@
+//! The model on the device: its weights, what it needs in memory, and the forward pass.
+//!
+//! ```text
+//! plan.rs     every buffer, with its size, before any of them is made
+//! weights.rs  from a model file to the device, in pieces of bounded size
+//! llama.rs    the forward pass, from top to bottom
+//! ```
+
+pub(crate) mod llama;
+mod plan;
+mod weights;
+
+use crate::gpu::pipeline::WeightFormat;
+use crate::gpu::{Buffer, BufferRequest, Gpu};
+use crate::kernels::rope::{self, Heads};
+use crate::model_file::{Config, ModelFile};
+
+pub use plan::{MemoryPlan, PlanError, PlanLine, SessionShape};
+pub(crate) use plan::{SessionBuffers, SessionPlan, WeightsPlan, entry_bytes};
+pub use weights::LoadError;
+pub(crate) use weights::Weights;
+
+/// A model whose weights lie on a device. Sessions share it; it is freed with the last of them.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) gpu: Gpu,
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    pub(crate) rope_table: Buffer,
+    label: String,
+    allocated_bytes: u64,
+}
+
+impl Model {
+    /// Puts the weights of `file` on the device in `format`. `progress` is told bytes done and bytes in all.
+    ///
+    /// # Errors
+    /// The file is broken, a weight does not fit the format or the device's bindings, or the device has no room.
+    pub async fn load(
+        gpu: &Gpu,
+        file: &ModelFile,
+        format: WeightFormat,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, LoadError> {
+        let config = file.config.clone();
+        let plan = WeightsPlan::new(&config, format, gpu.max_binding_bytes())?;
+        let allocated_bytes = plan.total_bytes();
+        let weights = weights::load(gpu, file, &plan, progress).await?;
+        let table_request = rope_table_request(&config);
+        let rope_table = gpu.allocate(&[table_request]).await?.remove(0);
+        let table = rope::table(config.head_dim, config.rope_theta);
+        gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
+        Ok(Self { gpu: gpu.clone(), config, weights, rope_table, label: file.label().to_owned(), allocated_bytes })
+    }
+
+    /// Sizes and constants of the architecture.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device it lies on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Name of the file or folder it came from.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Bytes of device memory the weights and tables take, as planned.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes
+    }
+}
+
+/// Shape of the attention heads of `config`.
+pub(crate) fn heads(config: &Config) -> Heads {
+    Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
+}
+
+fn rope_table_request(config: &Config) -> BufferRequest {
+    BufferRequest::storage("rope table", rope::table_bytes(config.head_dim))
+}

@@ -1,0 +1,203 @@
+//! From a model file to the device: read a piece, convert it, upload it, forget it.
+//!
+//! Host memory stays bounded by one piece whatever the size of the model, and the same code serves a file on disk and
+//! bytes in a browser.
+
+use super::plan::{self, MatrixPlan, PlanError, WeightsPlan};
+use crate::gpu::pipeline::WeightFormat;
+use crate::gpu::{Buffer, Gpu, GpuError};
+use crate::kernels::{Weight, WeightPart};
+use crate::model_file::{LayerWeight, ModelFile, ModelFileError, WeightName};
+
+/// Weights converted at a time, in elements (16 MiB of 32-bit floats).
+const PIECE_ELEMENTS: u64 = 4 << 20;
+/// Bytes uploaded before the device is waited for, so that its staging memory stays bounded.
+const FLUSH_BYTES: u64 = 64 << 20;
+
+/// Why a model did not load.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A weight that 16 bits cannot hold.
+    #[error("{file}: tensor {tensor:?} holds {value}, which 16-bit floats cannot; load it with dtype f32")]
+    NotInF16 {
+        /// Name of the file or folder.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
+    },
+}
+
+/// All weights of a model on the device.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) embedding: Weight,      // (vocab, hidden)
+    pub(crate) output: Option<Weight>, // (vocab, hidden); None: the embedding serves
+    pub(crate) output_norm: Buffer,    // (hidden)
+    pub(crate) layers: Vec<LayerWeights>,
+}
+
+/// The weights of one layer.
+#[derive(Debug)]
+pub(crate) struct LayerWeights {
+    pub(crate) attn_norm: Buffer, // (hidden)
+    pub(crate) qkv: Weight,       // (qkv_dim, hidden): q, k and v rows, one below the other
+    pub(crate) o: Weight,         // (hidden, q_dim)
+    pub(crate) ffn_norm: Buffer,  // (hidden)
+    pub(crate) gate: Weight,      // (ffn, hidden)
+    pub(crate) up: Weight,        // (ffn, hidden)
+    pub(crate) down: Weight,      // (hidden, ffn)
+}
+
+impl Weights {
+    /// The matrix that turns the last hidden state into logits.
+    pub(crate) fn head(&self) -> &Weight {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+struct Loader<'a> {
+    gpu: &'a Gpu,
+    file: &'a ModelFile,
+    format: WeightFormat,
+    done: u64,
+    total: u64,
+    since_flush: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+pub(crate) async fn load(
+    gpu: &Gpu,
+    file: &ModelFile,
+    plan: &WeightsPlan,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Weights, LoadError> {
+    let mut loader =
+        Loader { gpu, file, format: plan.format, done: 0, total: plan.total_bytes(), since_flush: 0, progress };
+
+    let mut shared = gpu.allocate(&plan.shared_requests()).await?.into_iter();
+    let output_norm = loader.norm(shared.next(), WeightName::OutputNorm).await?;
+    let embedding = loader.matrix(&mut shared, &plan.embedding, &[WeightName::TokenEmbedding]).await?;
+    let output = match &plan.output {
+        Some(matrix) => Some(loader.matrix(&mut shared, matrix, &[WeightName::Output]).await?),
+        None => None,
+    };
+
+    let mut layers = Vec::new();
+    for layer in 0..file.config.n_layers {
+        let mut buffers = gpu.allocate(&plan.layer_requests(layer)).await?.into_iter();
+        let attn_norm = loader.norm(buffers.next(), WeightName::Layer(layer, LayerWeight::AttnNorm)).await?;
+        let ffn_norm = loader.norm(buffers.next(), WeightName::Layer(layer, LayerWeight::FfnNorm)).await?;
+        let mut matrices = Vec::new();
+        for matrix in [&plan.layer.qkv, &plan.layer.o, &plan.layer.gate, &plan.layer.up, &plan.layer.down] {
+            matrices.push(loader.matrix(&mut buffers, matrix, &plan::stacked(layer, matrix.label)).await?);
+        }
+        let Ok([qkv, o, gate, up, down]) = <[Weight; 5]>::try_from(matrices) else {
+            unreachable!("five matrices were pushed");
+        };
+        layers.push(LayerWeights { attn_norm, qkv, o, ffn_norm, gate, up, down });
+    }
+    gpu.wait()?;
+    Ok(Weights { embedding, output, output_norm, layers })
+}
+
+impl Loader<'_> {
+    async fn norm(&mut self, buffer: Option<Buffer>, name: WeightName) -> Result<Buffer, LoadError> {
+        let buffer = buffer.ok_or_else(missing_buffer)?;
+        let values = self.file.read_rows(name, 0..1).await?;
+        self.gpu.upload(&buffer, 0, bytemuck::cast_slice(&values))?;
+        self.count(values.len() as u64 * 4)?;
+        Ok(buffer)
+    }
+
+    /// Fills one matrix with the rows of `names`, stacked in order, and takes its buffers from `buffers`.
+    async fn matrix(
+        &mut self,
+        buffers: &mut impl Iterator<Item = Buffer>,
+        plan: &MatrixPlan,
+        names: &[WeightName],
+    ) -> Result<Weight, LoadError> {
+        let parts: Vec<WeightPart> =
+            plan.parts().zip(buffers).map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows }).collect();
+        let mut base = 0;
+        for name in names {
+            let (rows, _) = name.shape(&self.file.config);
+            for part in &parts {
+                // Rows of this weight that lie in this part, as rows of the weight.
+                let from = part.first_row.max(base) - base;
+                let to = (part.first_row + part.rows).min(base + rows).max(base) - base;
+                self.rows(*name, from..to, plan.cols, part, base).await?;
+            }
+            base += rows;
+        }
+        Ok(Weight { parts, rows: plan.rows, cols: plan.cols, format: self.format })
+    }
+
+    /// Uploads `range` of the rows of a weight, whose row 0 is row `base` of the matrix, into `part`.
+    async fn rows(
+        &mut self,
+        name: WeightName,
+        range: std::ops::Range<u32>,
+        cols: u32,
+        part: &WeightPart,
+        base: u32,
+    ) -> Result<(), LoadError> {
+        let step = u32::try_from(PIECE_ELEMENTS / u64::from(cols)).unwrap_or(u32::MAX).max(1);
+        let row_bytes = u64::from(cols) * self.format.bytes();
+        let mut row = range.start;
+        while row < range.end {
+            let end = range.end.min(row.saturating_add(step));
+            let values = self.file.read_rows(name, row..end).await?;
+            let offset = u64::from(base + row - part.first_row) * row_bytes;
+            let bytes = match self.format {
+                WeightFormat::F32 => {
+                    self.gpu.upload(&part.buffer, offset, bytemuck::cast_slice(&values))?;
+                    values.len() as u64 * 4
+                }
+                WeightFormat::F16 => {
+                    let halves: Vec<half::f16> = values.iter().map(|value| half::f16::from_f32(*value)).collect();
+                    if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
+                        let tensor = self.file.weight(name).map_or_else(String::new, |info| info.name.clone());
+                        return Err(LoadError::NotInF16 {
+                            file: self.file.label().to_owned(),
+                            tensor,
+                            value: values.get(at).copied().unwrap_or(f32::NAN),
+                        });
+                    }
+                    self.gpu.upload(&part.buffer, offset, bytemuck::cast_slice(&halves))?;
+                    values.len() as u64 * 2
+                }
+            };
+            self.count(bytes)?;
+            row = end;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), LoadError> {
+        self.done += bytes;
+        self.since_flush += bytes;
+        (self.progress)(self.done.min(self.total), self.total);
+        if self.since_flush >= FLUSH_BYTES {
+            self.since_flush = 0;
+            self.gpu.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// The plan and its buffers come from the same list; this is for a device that handed out fewer.
+fn missing_buffer() -> LoadError {
+    LoadError::Gpu(GpuError::Allocation { what: "weights".to_owned(), bytes: 0, message: "buffer missing".to_owned() })
+}

@@ -1,0 +1,162 @@
+//! What can be wrong with a model file.
+//!
+//! One enum for the room: every variant names the file and the field, so that a message is
+//! enough to find the byte that caused it. Text that comes out of a file is quoted and cut by
+//! [`quoted`], because a tensor name may hold terminal escapes or a megabyte.
+
+use std::io;
+
+/// The most characters of a file's own text that a message repeats.
+const MAX_QUOTED_CHARS: usize = 64;
+
+/// A model file that cannot be used, and why.
+///
+/// `file` is the plain name of the file, `field` says which part of it (a metadata key, a tensor,
+/// a header field) and is already quoted and cut.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelFileError {
+    /// The operating system or the host refused a read.
+    #[error("{}: reading {field}: {source}", quoted(file))]
+    Io {
+        /// The file being read.
+        file: String,
+        /// What was being read from it.
+        field: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Something that must be there is not.
+    #[error("{}: {field} is missing", quoted(file))]
+    Missing {
+        /// The file, folder or model that lacks it.
+        file: String,
+        /// What is missing.
+        field: String,
+    },
+    /// The file ends before the field it promises.
+    #[error("{}: {field} at offset {offset} needs {need} bytes, the file has {have} left", quoted(file))]
+    Truncated {
+        /// The file that ends too early.
+        file: String,
+        /// What was promised.
+        field: String,
+        /// Where it starts, in bytes from the start of the file.
+        offset: u64,
+        /// Bytes it needs.
+        need: u64,
+        /// Bytes from `offset` to the end of the file.
+        have: u64,
+    },
+    /// A number is beyond the limit this reader sets.
+    #[error("{}: {field} is {value}, the limit is {cap}", quoted(file))]
+    OverCap {
+        /// The file.
+        file: String,
+        /// The field.
+        field: String,
+        /// Its value.
+        value: u64,
+        /// The largest value accepted.
+        cap: u64,
+    },
+    /// A value breaks the rule for its field.
+    #[error("{}: {field} is {value}, expected {expected}", quoted(file))]
+    Invalid {
+        /// The file.
+        file: String,
+        /// The field.
+        field: String,
+        /// Its value, quoted if it is text.
+        value: String,
+        /// The rule.
+        expected: String,
+    },
+    /// A value has another type than its field asks for.
+    #[error("{}: {field} is of type {found}, expected {expected}", quoted(file))]
+    WrongType {
+        /// The file.
+        file: String,
+        /// The field.
+        field: String,
+        /// The type found.
+        found: String,
+        /// The type the field has.
+        expected: &'static str,
+    },
+    /// A name that must be unique occurs twice.
+    #[error("{}: {field} occurs twice", quoted(file))]
+    Duplicate {
+        /// The file.
+        file: String,
+        /// The name that is repeated.
+        field: String,
+    },
+    /// A tensor is stored in a data type this reader does not know.
+    #[error(
+        "{}: {field} has the data type {dtype}; this reader knows F32, F16, BF16, Q8_0, Q4_0 and Q4_1",
+        quoted(file)
+    )]
+    UnknownDtype {
+        /// The file.
+        file: String,
+        /// The tensor.
+        field: String,
+        /// The data type's name, or its number.
+        dtype: String,
+    },
+    /// A tensor's shape is not the one the config gives.
+    #[error("{}: {field} has the shape {found:?}, the config asks for {expected:?}", quoted(file))]
+    Shape {
+        /// The file.
+        file: String,
+        /// The tensor.
+        field: String,
+        /// The shape in the file, slowest dimension first.
+        found: Vec<u64>,
+        /// The shape that follows from the config.
+        expected: Vec<u64>,
+    },
+    /// The file asks for something the engine cannot do yet; ignoring it would compute another
+    /// function than the model's.
+    #[error("{}: {field} is {value}, which is not supported", quoted(file))]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// The field.
+        field: String,
+        /// Its value, quoted if it is text.
+        value: String,
+    },
+    /// Text that is not the JSON it should be.
+    #[error("{}: {field} is not valid JSON: {problem}", quoted(file))]
+    Json {
+        /// The file.
+        file: String,
+        /// The part of the file that holds the text.
+        field: String,
+        /// Where and why, cut to one line.
+        problem: String,
+    },
+}
+
+/// `text` in quotes, escaped, and cut at 64 characters.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic")]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn quotes_escapes_and_cuts_foreign_text() {
+        assert_eq!(quoted("a\u{1b}[2J\""), r#""a\u{1b}[2J\"""#);
+        let long = quoted(&"\u{e9}".repeat(1 << 20));
+        assert_eq!(long.chars().count(), 64 + 2 + 3, "quotes and dots around 64 characters");
+    }
+}

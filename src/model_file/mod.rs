@@ -1,0 +1,351 @@
+//! Untrusted bytes in, a typed and validated model description and its weights out.
+//!
+//! Everything a file says passes one bounded reader (`reader.rs`) and one validation (`config.rs`)
+//! here, so the rooms below can trust what they get. Offsets are u64 and become `usize` at the last
+//! moment, reading is async over [`Source`], and nothing of this room depends on an operating system
+//! except the file sources: the browser runs the same code.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::string_slice
+)]
+
+mod config;
+mod dtype;
+mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod folder;
+mod gguf;
+mod json;
+mod names;
+mod reader;
+mod safetensors;
+mod source;
+mod tensor;
+mod tokenizer_source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use names::Extra;
+use reader::{READ_BYTES, len_u64, read_exact, to_usize};
+use source::Primary;
+
+pub use config::{Architecture, Config};
+pub use dtype::Dtype;
+pub use error::ModelFileError;
+pub use names::{LayerWeight, WeightName};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::FileSource;
+pub use source::{BytesSource, FileSet, ReadFuture, Source};
+pub use tensor::TensorInfo;
+pub use tokenizer_source::{GgufTokenizer, TokenizerSource};
+
+/// The key of config.json, and of GGUF metadata, for the cache policy recorded with a model.
+const POLICY_KEYS: (&str, &str) = ("killick_policy", "killick.policy");
+
+/// The format of the weight file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Safetensors with a config.json.
+    Safetensors,
+    /// GGUF.
+    Gguf {
+        /// The file's version, 2 or 3.
+        version: u32,
+    },
+}
+
+/// A model's files: read, checked, and ready to give out weights.
+pub struct ModelFile {
+    /// The validated description.
+    pub config: Config,
+    format: Format,
+    files: FileSet,
+    tensors: Vec<TensorInfo>,
+    /// Index into `tensors`.
+    weights: BTreeMap<WeightName, usize>,
+    tokenizer: TokenizerSource,
+    chat_template: Option<String>,
+    policy: Option<serde_json::Value>,
+}
+
+/// What the header of either format yields.
+struct Parsed {
+    config: Config,
+    format: Format,
+    tensors: Vec<TensorInfo>,
+    tokenizer: TokenizerSource,
+    chat_template: Option<String>,
+    policy: Option<serde_json::Value>,
+}
+
+impl ModelFile {
+    /// Reads headers, config and tokenizer, and checks that every weight is there with its shape.
+    ///
+    /// No weight is read yet.
+    ///
+    /// # Errors
+    /// Any [`ModelFileError`]; it names the file and the field.
+    pub async fn open(files: FileSet) -> Result<Self, ModelFileError> {
+        let primary = files.primary()?;
+        let parsed = match &primary {
+            Primary::Index(index) => {
+                from_safetensors(&files, safetensors::parse_shards(&files, index).await?).await?
+            }
+            Primary::Weights(name) => {
+                let source = files.get(name).ok_or_else(|| missing(files.label(), "a model file"))?;
+                let head_len = usize::try_from(source.len()).unwrap_or(usize::MAX).min(gguf::MAGIC.len());
+                let head = read_exact(source.as_ref(), name, "the magic", 0, head_len).await?;
+                if head == gguf::MAGIC || !name.ends_with(".safetensors") {
+                    from_gguf(gguf::parse(source.as_ref(), name).await?, name)?
+                } else {
+                    from_safetensors(&files, safetensors::parse(source.as_ref(), name).await?).await?
+                }
+            }
+        };
+        let Parsed { config, format, tensors, tokenizer, chat_template, policy } = parsed;
+        let (Primary::Index(name) | Primary::Weights(name)) = &primary;
+        let weights = map_weights(&config, format, &tensors, name)?;
+        Ok(Self { config, format, files, tensors, weights, tokenizer, chat_template, policy })
+    }
+
+    /// [`ModelFile::open`] on a folder or file of this machine.
+    ///
+    /// # Errors
+    /// As [`FileSet::from_path`] and [`ModelFile::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open_path(path: &std::path::Path) -> Result<Self, ModelFileError> {
+        pollster::block_on(Self::open(FileSet::from_path(path)?))
+    }
+
+    /// The format of the weight file.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What messages and reports call this model.
+    pub fn label(&self) -> &str {
+        self.files.label()
+    }
+
+    /// All tensors in file order, also those the model does not use.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor of a weight; `None` for what the model lacks, such as a tied output.
+    pub fn weight(&self, name: WeightName) -> Option<&TensorInfo> {
+        self.tensors.get(*self.weights.get(&name)?)
+    }
+
+    /// Rows of a weight as f32, row-major, `rows.len() * columns` values.
+    ///
+    /// Rows of Q and K are in the rotate-half order of Hugging Face checkpoints, whatever the file's order.
+    /// The caller bounds the memory by the number of rows; beyond that about 1 MiB is read at a time.
+    ///
+    /// # Errors
+    /// [`ModelFileError::Missing`] for a weight the model lacks, [`ModelFileError::OverCap`] for rows it lacks,
+    /// [`ModelFileError::Io`] if the source fails.
+    pub async fn read_rows(&self, name: WeightName, rows: Range<u32>) -> Result<Vec<f32>, ModelFileError> {
+        let tensor = self.weight(name).ok_or_else(|| missing(self.label(), &self.tensor_name(name)))?;
+        let (n_rows, columns) = name.shape(&self.config);
+        let field = tensor.field();
+        reader::at_most(
+            &tensor.file,
+            &format!("the last row asked of {field}"),
+            rows.end.into(),
+            n_rows.into(),
+        )?;
+        let columns = to_usize(&tensor.file, &field, columns.into())?;
+        let is_permuted = matches!(name, WeightName::Layer(_, LayerWeight::Q | LayerWeight::K));
+        if matches!(self.format, Format::Gguf { .. }) && is_permuted {
+            return self.read_permuted(tensor, columns, n_rows, rows).await;
+        }
+        let mut out = Vec::new();
+        self.read_stored(tensor, columns, n_rows, rows, &mut out).await?;
+        Ok(out)
+    }
+
+    /// Appends rows as the file orders them.
+    async fn read_stored(
+        &self,
+        tensor: &TensorInfo,
+        columns: usize,
+        n_rows: u32,
+        rows: Range<u32>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelFileError> {
+        let source = self.files.get(&tensor.file).ok_or_else(|| missing(self.label(), &tensor.file))?;
+        // The shape was checked at open: a row is a whole number of bytes, and all rows lie inside the file.
+        let row_bytes = tensor.bytes.checked_div(n_rows.into()).unwrap_or_default();
+        let rows_at_once = len_u64(READ_BYTES).checked_div(row_bytes).unwrap_or_default().max(1);
+        let (mut row, end) = (u64::from(rows.start), u64::from(rows.end));
+        while row < end {
+            let count = rows_at_once.min(end.saturating_sub(row));
+            let offset = tensor.offset.saturating_add(row.saturating_mul(row_bytes));
+            let len = to_usize(&tensor.file, &tensor.field(), count.saturating_mul(row_bytes))?;
+            let bytes = read_exact(source.as_ref(), &tensor.file, &tensor.field(), offset, len).await?;
+            let filled = out.len();
+            let count = to_usize(&tensor.file, &tensor.field(), count)?;
+            out.resize(filled.saturating_add(count.saturating_mul(columns)), 0.0);
+            tensor.dtype.dequantize(&bytes, out.get_mut(filled..).unwrap_or_default());
+            row = row.saturating_add(rows_at_once);
+        }
+        Ok(())
+    }
+
+    /// Rows of a GGUF `llama` Q or K, put back into rotate-half order.
+    ///
+    /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
+    /// row `i` of a head `d` wide is stored as row `2 i` for `i < d / 2`, else as row `2 (i - d / 2) + 1`
+    /// (`permute` in `convert_hf_to_gguf.py`). A whole head is read and then picked from.
+    async fn read_permuted(
+        &self,
+        tensor: &TensorInfo,
+        columns: usize,
+        n_rows: u32,
+        rows: Range<u32>,
+    ) -> Result<Vec<f32>, ModelFileError> {
+        let head_dim = self.config.head_dim;
+        let half = head_dim.checked_div(2).unwrap_or_default();
+        let (mut out, mut head, mut held) = (Vec::new(), Vec::new(), None);
+        for row in rows {
+            let within = row.checked_rem(head_dim).unwrap_or_default();
+            let first = row.saturating_sub(within);
+            if held != Some(first) {
+                head.clear();
+                self.read_stored(tensor, columns, n_rows, first..first.saturating_add(head_dim), &mut head)
+                    .await?;
+                held = Some(first);
+            }
+            let stored = match within.checked_sub(half) {
+                None => within.saturating_mul(2),
+                Some(upper) => upper.saturating_mul(2).saturating_add(1),
+            };
+            let stored = to_usize(&tensor.file, &tensor.field(), stored.into())?;
+            out.extend(head.chunks_exact(columns).nth(stored).into_iter().flatten());
+        }
+        Ok(out)
+    }
+
+    /// The tokenizer the files hold.
+    pub fn tokenizer(&self) -> &TokenizerSource {
+        &self.tokenizer
+    }
+
+    /// The chat template the files hold, a Jinja text of at most 256 KiB.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The cache policy recorded with the model, a JSON object: `killick_policy` in config.json, or the
+    /// string `killick.policy` in GGUF metadata.
+    pub fn policy(&self) -> Option<&serde_json::Value> {
+        self.policy.as_ref()
+    }
+
+    fn tensor_name(&self, name: WeightName) -> String {
+        tensor::field(&name_in(self.format, name))
+    }
+}
+
+fn name_in(format: Format, name: WeightName) -> String {
+    match format {
+        Format::Safetensors => name.huggingface(),
+        Format::Gguf { .. } => name.gguf(),
+    }
+}
+
+fn missing(file: &str, field: &str) -> ModelFileError {
+    ModelFileError::Missing { file: file.to_owned(), field: field.to_owned() }
+}
+
+fn from_gguf(gguf: gguf::Gguf, file: &str) -> Result<Parsed, ModelFileError> {
+    let gguf::Gguf { version, metadata, tensors } = gguf;
+    let config = Config::from_gguf(&metadata, &tensors)?;
+    let policy = match metadata.str(POLICY_KEYS.1)? {
+        Some(text) => {
+            let policy = json::parse(file, &gguf::key_field(POLICY_KEYS.1), text.as_bytes())?;
+            if !policy.is_object() {
+                return Err(json::wrong_type(file, gguf::key_field(POLICY_KEYS.1), &policy, "an object"));
+            }
+            Some(policy)
+        }
+        None => None,
+    };
+    Ok(Parsed {
+        chat_template: tokenizer_source::template_from_gguf(&metadata)?,
+        tokenizer: tokenizer_source::from_gguf(metadata, config.vocab_size)?,
+        config,
+        format: Format::Gguf { version },
+        tensors,
+        policy,
+    })
+}
+
+async fn from_safetensors(files: &FileSet, tensors: Vec<TensorInfo>) -> Result<Parsed, ModelFileError> {
+    const CONFIG: &str = "config.json";
+    const GENERATION: &str = "generation_config.json";
+    let read = async |name: &'static str| match files.get(name) {
+        Some(source) => {
+            let bytes = reader::read_whole(source.as_ref(), name, reader::MAX_CONFIG_BYTES).await?;
+            json::parse(name, "the file", &bytes).map(Some)
+        }
+        None => Ok(None),
+    };
+    let json = read(CONFIG).await?.ok_or_else(|| missing(files.label(), "config.json beside the weights"))?;
+    let json = json::Object::root(CONFIG, &json)?;
+    let generation = read(GENERATION).await?;
+    let generation = generation.as_ref().map(|value| json::Object::root(GENERATION, value)).transpose()?;
+    let has_output = tensors.iter().any(|tensor| tensor.name == WeightName::Output.huggingface());
+    let config = Config::from_json(&json, generation.as_ref(), has_output)?;
+    let (tokenizer, chat_template) = tokenizer_source::from_files(files).await?;
+    json.object(POLICY_KEYS.0)?;
+    let policy = json.get(POLICY_KEYS.0).cloned();
+    Ok(Parsed { config, format: Format::Safetensors, tensors, tokenizer, chat_template, policy })
+}
+
+/// Finds every weight of the config among the tensors, and judges the tensors that are left.
+fn map_weights(
+    config: &Config,
+    format: Format,
+    tensors: &[TensorInfo],
+    file: &str,
+) -> Result<BTreeMap<WeightName, usize>, ModelFileError> {
+    let by_name: BTreeMap<&str, usize> =
+        tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
+    let (mut weights, mut used) = (BTreeMap::new(), BTreeSet::new());
+    for name in WeightName::all(config) {
+        let stored = name_in(format, name);
+        let found =
+            by_name.get(stored.as_str()).and_then(|index| tensors.get(*index).map(|tensor| (*index, tensor)));
+        let (index, tensor) = found.ok_or_else(|| missing(file, &tensor::field(&stored)))?;
+        let (rows, columns) = name.shape(config);
+        let expected = if name.is_norm() { vec![columns.into()] } else { vec![rows.into(), columns.into()] };
+        if tensor.shape != expected {
+            let (file, found) = (tensor.file.to_string(), tensor.shape.clone());
+            return Err(ModelFileError::Shape { file, field: tensor.field(), found, expected });
+        }
+        weights.insert(name, index);
+        used.insert(index);
+    }
+    for (_, tensor) in tensors.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
+        match names::judge_extra(&tensor.name, config) {
+            Extra::Harmless => log::debug!("{file}: {} is not needed", tensor.field()),
+            Extra::Unknown => log::warn!("{file}: {} is unknown and ignored", tensor.field()),
+            Extra::Changes => {
+                let (file, field) = (tensor.file.to_string(), tensor.field());
+                let value = "a weight that a plain Llama model does not have".to_owned();
+                return Err(ModelFileError::Unsupported { file, field, value });
+            }
+        }
+    }
+    Ok(weights)
+}

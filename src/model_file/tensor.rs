@@ -1,0 +1,113 @@
+//! Where each tensor of a file lies, checked by the one size function and the one layout rule.
+//!
+//! Both formats store tensors one after the other, so a single running offset decides alignment,
+//! holes, overlaps and the end of the file together. Past fixes of other readers were bypassed
+//! because each guarded one addition only (llama.cpp, CVE-2025-53630 and CVE-2026-27940).
+
+use std::rc::Rc;
+
+use super::dtype::Dtype;
+use super::error::{ModelFileError, quoted};
+
+/// A tensor as it lies in its file.
+#[derive(Debug, Clone)]
+pub struct TensorInfo {
+    /// The name in the file.
+    pub name: String,
+    /// How the weights are stored.
+    pub dtype: Dtype,
+    /// Dimensions, slowest first: `[rows, columns]` for a matrix.
+    pub shape: Vec<u64>,
+    /// Stored size in bytes.
+    pub bytes: u64,
+    /// The file that holds it.
+    pub(super) file: Rc<str>,
+    /// First byte, from the start of the file.
+    pub(super) offset: u64,
+}
+
+impl TensorInfo {
+    /// What messages call it.
+    pub(super) fn field(&self) -> String {
+        field(&self.name)
+    }
+}
+
+/// What messages call a tensor of that name.
+pub(super) fn field(name: &str) -> String {
+    format!("tensor {}", quoted(name))
+}
+
+/// The running layout of one file.
+pub(super) struct Layout {
+    pub(super) file: Rc<str>,
+    pub(super) file_len: u64,
+    /// First byte of the tensor data, from the start of the file.
+    pub(super) data_start: u64,
+    /// Every offset is a multiple of this.
+    pub(super) alignment: u64,
+    /// Where the next tensor must start, from `data_start`.
+    pub(super) next: u64,
+}
+
+impl Layout {
+    /// Places the next tensor, which the file claims to lie at `offset` from the data's start.
+    pub(super) fn place(
+        &mut self,
+        name: String,
+        dtype: Dtype,
+        shape: Vec<u64>,
+        offset: u64,
+    ) -> Result<TensorInfo, ModelFileError> {
+        let invalid = |what: &str, value: String, expected: String| ModelFileError::Invalid {
+            file: self.file.to_string(),
+            field: format!("{} {what}", field(&name)),
+            value,
+            expected,
+        };
+        let bytes =
+            byte_len(dtype, &shape).map_err(|expected| invalid("shape", format!("{shape:?}"), expected))?;
+        if !offset.is_multiple_of(self.alignment) {
+            return Err(invalid("offset", offset.to_string(), format!("a multiple of {}", self.alignment)));
+        }
+        if offset != self.next {
+            return Err(invalid(
+                "offset",
+                offset.to_string(),
+                format!("{}, right after the tensor before", self.next),
+            ));
+        }
+        let start = self.data_start.saturating_add(offset);
+        let have = self.file_len.saturating_sub(start);
+        if bytes > have {
+            return Err(ModelFileError::Truncated {
+                file: self.file.to_string(),
+                field: field(&name),
+                offset: start,
+                need: bytes,
+                have,
+            });
+        }
+        // The sum lies inside the file; only the padding after it could pass the end of u64.
+        let next = offset.saturating_add(bytes).checked_next_multiple_of(self.alignment);
+        self.next =
+            next.ok_or_else(|| invalid("end", u64::MAX.to_string(), "an end below 2^64".to_owned()))?;
+        Ok(TensorInfo { name, dtype, shape, bytes, file: Rc::clone(&self.file), offset: start })
+    }
+}
+
+/// Bytes of a tensor, or the rule its shape breaks.
+pub(super) fn byte_len(dtype: Dtype, shape: &[u64]) -> Result<u64, String> {
+    if shape.contains(&0) {
+        return Err("no dimension of 0".to_owned());
+    }
+    let block = u64::from(dtype.block_elems());
+    if !shape.last().is_none_or(|columns| columns.is_multiple_of(block)) || (shape.is_empty() && block > 1) {
+        return Err(format!("rows of a multiple of {block} weights, the block of {}", dtype.name()));
+    }
+    shape
+        .iter()
+        .try_fold(1_u64, |product, dim| product.checked_mul(*dim))
+        .and_then(|elems| dtype.bytes_of(elems))
+        .ok_or_else(|| "a size in bytes below 2^64".to_owned())
+}

@@ -1,0 +1,201 @@
+//! What a model file says about its tokenizer and chat template, bounded but not yet interpreted.
+//!
+//! This room checks sizes, types and token numbers; the tokenizer room gives them their meaning.
+
+use super::error::{ModelFileError, quoted};
+use super::gguf::{CHAT_TEMPLATE, MERGES, Metadata, SCORES, TOKEN_TYPES, TOKENS, key_field};
+use super::json::{self, Object};
+use super::reader::{
+    MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES, at_most, len_u64, read_whole,
+};
+use super::source::FileSet;
+
+/// The tokenizer as the model's files hold it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TokenizerSource {
+    /// The files of a Hugging Face checkpoint.
+    HuggingFace {
+        /// tokenizer.json.
+        tokenizer_json: Vec<u8>,
+        /// `tokenizer_config.json`.
+        tokenizer_config: Option<Vec<u8>>,
+    },
+    /// The metadata of a GGUF file.
+    Gguf(GgufTokenizer),
+    /// No tokenizer: the model takes token numbers only.
+    None,
+}
+
+/// The keys `tokenizer.ggml.*` of a GGUF file.
+#[derive(Debug, Clone)]
+pub struct GgufTokenizer {
+    /// `gpt2` (byte-level BPE), `llama` (`SentencePiece`) or another algorithm.
+    pub model: String,
+    /// The name of the rule that splits text before BPE.
+    pub pre: Option<String>,
+    /// The token texts in order of their numbers; at most as many as the embedding has rows.
+    pub tokens: Vec<String>,
+    /// Kinds as in llama.cpp (1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte); as many as tokens, or none.
+    pub token_types: Vec<i32>,
+    /// BPE merges, best first, two parts each with a space between.
+    pub merges: Vec<String>,
+    /// `SentencePiece` scores; as many as tokens, or none.
+    pub scores: Vec<f32>,
+    /// The token that begins a text.
+    pub bos: Option<u32>,
+    /// The token that ends a text.
+    pub eos: Option<u32>,
+    /// The token for what the vocabulary lacks.
+    pub unk: Option<u32>,
+    /// The token that fills up batches.
+    pub pad: Option<u32>,
+    /// Whether a text begins with `bos`.
+    pub add_bos: bool,
+    /// Whether a text ends with `eos`.
+    pub add_eos: bool,
+    /// Whether a space is put before the text.
+    pub add_space_prefix: bool,
+}
+
+const PAD: &str = "tokenizer.ggml.padding_token_id";
+
+/// Splitting rules whose models expect `bos` even if the file does not say so (llama.cpp, `llama-vocab.cpp`).
+const PRE_WITH_BOS: &[&str] = &[
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+    "tekken",
+    "chameleon",
+];
+
+/// The tokenizer of a GGUF file.
+pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<TokenizerSource, ModelFileError> {
+    let Some(tokens) = metadata.take_strings(TOKENS)? else { return Ok(TokenizerSource::None) };
+    let merges = metadata.take_strings(MERGES)?.unwrap_or_default();
+    let file = metadata.file.as_str();
+    at_most(file, &format!("{} count", key_field(TOKENS)), len_u64(tokens.len()), vocab_size.into())?;
+    let model_key = "tokenizer.ggml.model";
+    let model = metadata.required(model_key, metadata.str(model_key)?)?.to_owned();
+    let pre = metadata.str("tokenizer.ggml.pre")?.map(str::to_owned);
+
+    let invalid = |field: String, value: String, expected: String| ModelFileError::Invalid {
+        file: file.to_owned(),
+        field,
+        value,
+        expected,
+    };
+    let per_token = |key: &str, len: usize| {
+        if len == tokens.len() {
+            return Ok(());
+        }
+        let expected = format!("{}, one per token", tokens.len());
+        Err(invalid(format!("{} count", key_field(key)), len.to_string(), expected))
+    };
+    let token_types = metadata.ints(TOKEN_TYPES)?;
+    let scores = metadata.floats(SCORES)?;
+    token_types.map_or(Ok(()), |types| per_token(TOKEN_TYPES, types.len()))?;
+    scores.map_or(Ok(()), |scores| per_token(SCORES, scores.len()))?;
+    if let Some(nan) = scores.unwrap_or_default().iter().position(|score| score.is_nan()) {
+        return Err(invalid(
+            format!("{}[{nan}]", key_field(SCORES)),
+            "NaN".to_owned(),
+            "a number".to_owned(),
+        ));
+    }
+    if let Some((number, merge)) = merges.iter().enumerate().find(|(_, merge)| !merge.contains(' ')) {
+        let field = format!("{}[{number}]", key_field(MERGES));
+        return Err(invalid(field, quoted(merge), "two parts with a space between".to_owned()));
+    }
+    let id = |key: &str| match metadata.u64(key)? {
+        Some(id) if id < len_u64(tokens.len()) => Ok(u32::try_from(id).ok()),
+        // Files converted before their padding token was added name one they lack; nothing here pads.
+        Some(id) if key == PAD => {
+            log::warn!("{}: {} is {id}, which is not a token; ignored", quoted(file), key_field(key));
+            Ok(None)
+        }
+        Some(id) => {
+            let expected = format!("a token below {}, the number of tokens", tokens.len());
+            Err(invalid(key_field(key), id.to_string(), expected))
+        }
+        None => Ok(None),
+    };
+    let is_sentencepiece = model == "llama";
+    let add_bos = is_sentencepiece || pre.as_deref().is_some_and(|pre| PRE_WITH_BOS.contains(&pre));
+    Ok(TokenizerSource::Gguf(GgufTokenizer {
+        token_types: token_types.unwrap_or_default().to_vec(),
+        merges,
+        scores: scores.unwrap_or_default().to_vec(),
+        bos: id("tokenizer.ggml.bos_token_id")?,
+        eos: id("tokenizer.ggml.eos_token_id")?,
+        unk: id("tokenizer.ggml.unknown_token_id")?,
+        pad: id(PAD)?,
+        add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(add_bos),
+        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+        add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(is_sentencepiece),
+        model,
+        pre,
+        tokens,
+    }))
+}
+
+/// The chat template of a GGUF file.
+pub(super) fn template_from_gguf(metadata: &Metadata) -> Result<Option<String>, ModelFileError> {
+    Ok(metadata.str(CHAT_TEMPLATE)?.map(str::to_owned))
+}
+
+/// The tokenizer and the chat template that lie beside a safetensors file.
+pub(super) async fn from_files(files: &FileSet) -> Result<(TokenizerSource, Option<String>), ModelFileError> {
+    const CONFIG: &str = "tokenizer_config.json";
+    let read = async |name: &'static str, cap: u64| match files.get(name) {
+        Some(source) => read_whole(source.as_ref(), name, cap).await.map(Some),
+        None => Ok(None),
+    };
+    let tokenizer_config = read(CONFIG, MAX_TOKENIZER_CONFIG_BYTES).await?;
+    // `transformers` lets the separate file win, too.
+    let template = match read("chat_template.jinja", MAX_TEMPLATE_BYTES).await? {
+        Some(bytes) => Some(utf8("chat_template.jinja", bytes)?),
+        None => match &tokenizer_config {
+            Some(bytes) => template_of(CONFIG, bytes)?,
+            None => None,
+        },
+    };
+    let source = match read("tokenizer.json", MAX_TOKENIZER_BYTES).await? {
+        Some(tokenizer_json) => TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config },
+        None => TokenizerSource::None,
+    };
+    Ok((source, template))
+}
+
+fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, ModelFileError> {
+    String::from_utf8(bytes).map_err(|error| ModelFileError::Invalid {
+        file: file.to_owned(),
+        field: "the file".to_owned(),
+        value: quoted(&String::from_utf8_lossy(error.as_bytes())),
+        expected: "UTF-8".to_owned(),
+    })
+}
+
+/// `chat_template` of `tokenizer_config.json`: one template, or a list of named ones with a `default`.
+fn template_of(file: &str, bytes: &[u8]) -> Result<Option<String>, ModelFileError> {
+    const KEY: &str = "chat_template";
+    let json = json::parse(file, "the file", bytes)?;
+    let json = Object::root(file, &json)?;
+    let template = match json.get(KEY) {
+        Some(serde_json::Value::Array(list)) => {
+            let default =
+                list.iter().find(|entry| entry.get("name").and_then(|name| name.as_str()) == Some("default"));
+            default.and_then(|entry| entry.get("template")).and_then(|template| template.as_str())
+        }
+        _ => json.str(KEY)?,
+    };
+    if let Some(template) = template {
+        at_most(file, &format!("{} length", json.field(KEY)), len_u64(template.len()), MAX_TEMPLATE_BYTES)?;
+    }
+    Ok(template.map(str::to_owned))
+}

@@ -1,0 +1,80 @@
+//! The CPU twin of every kernel, by the same stem: what `shaders/x.wgsl` must compute, as plain index loops.
+//!
+//! A twin is a judge only if it is simpler and more exact than what it judges. So it takes the values that the
+//! device holds (weights already rounded to their storage format), sums in `f64`, has no tiles, no lanes and no
+//! online tricks, and returns `f64` where the kernel computes and the untouched bits where it only copies.
+//! The tolerances between the two are in `docs/numerics.md`.
+
+#![allow(clippy::needless_range_loop, reason = "index loops read like the shaders they are compared with")]
+
+mod argmax;
+mod attention;
+mod embed;
+mod gated_mlp;
+mod kv_step;
+mod kv_write;
+mod masked_attention;
+mod matmul;
+mod matvec;
+mod nll;
+mod rms_norm;
+mod rope;
+mod silu_mul;
+
+pub use argmax::argmax;
+pub use attention::{Cache, attention};
+pub use embed::embed;
+pub use gated_mlp::gated_mlp;
+pub use kv_step::kv_step;
+pub use kv_write::kv_write;
+pub use masked_attention::masked_attention;
+pub use matmul::matmul;
+pub use matvec::matvec;
+pub use nll::nll;
+pub use rms_norm::rms_norm;
+pub use rope::{Rotated, rope};
+pub use silu_mul::silu_mul;
+
+/// A matrix as the device holds it, row-major.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// The elements. // (rows, cols)
+    pub values: &'a [f32],
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `values` as (rows, cols).
+    ///
+    /// # Panics
+    /// When there are not rows * cols values.
+    pub fn new(values: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(values.len(), rows * cols, "values of a matrix ({rows}, {cols})");
+        Self { values, rows, cols }
+    }
+
+    /// Row `r`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, r: usize) -> &'a [f32] {
+        &self.values[r * self.cols..][..self.cols]
+    }
+}
+
+/// The dot product, summed from the front.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for c in 0..a.len() {
+        sum += f64::from(a[c]) * f64::from(b[c]);
+    }
+    sum
+}
+
+/// a / (1 + exp(-a)).
+fn silu(a: f64) -> f64 {
+    a / (1.0 + (-a).exp())
+}

@@ -1,0 +1,174 @@
+//! How likely a text is, token by token, under a policy and along a path.
+//!
+//! Three paths compute the same function: `masked` runs a brute-force kernel of the visibility rule over the whole text,
+//! `chunk:N` feeds the ring N tokens at a time, `ring` feeds it one by one. That they agree is the engine's central claim.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::gpu::Recorder;
+use crate::kernels::{argmax, nll};
+use crate::kv::{Policy, Row, Tags, mask};
+use crate::model::llama::{self, Attend};
+use crate::model::{Model, SessionShape, entry_bytes};
+use crate::session::{KvReport, Session, SessionOptions, floats, words};
+
+/// How a text goes through the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// All tokens at once under the brute-force kernel, without a cache.
+    Masked,
+    /// One token at a time through the GPU's ring step.
+    Ring,
+    /// This many tokens at a time through the host's ring.
+    Chunk(u32),
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Masked => f.write_str("masked"),
+            Self::Ring => f.write_str("ring"),
+            Self::Chunk(n) => write!(f, "chunk:{n}"),
+        }
+    }
+}
+
+impl FromStr for Path {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let chunk = || text.strip_prefix("chunk:").and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+        match text {
+            "masked" => Ok(Self::Masked),
+            "ring" => Ok(Self::Ring),
+            _ => chunk().map(Self::Chunk).ok_or_else(|| format!("path {text:?} is none of masked, ring, chunk:N")),
+        }
+    }
+}
+
+/// The result of [`score`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// `nll[i]`: negative log-likelihood of `ids[i + 1]` given `ids[..=i]`, in nats (n - 1).
+    pub nll: Vec<f32>,
+    /// `top1[i]`: the likeliest token after `ids[..=i]` (n).
+    pub top1: Vec<u32>,
+    /// What the cache held at the end.
+    pub kv: KvReport,
+    /// Names of the kernels that ran.
+    pub kernels: BTreeSet<&'static str>,
+}
+
+impl Score {
+    /// Mean of `nll`; 0 for a single token, which predicts nothing.
+    pub fn mean_nll(&self) -> f64 {
+        let sum: f64 = self.nll.iter().map(|nll| f64::from(*nll)).sum();
+        sum / (self.nll.len().max(1) as f64)
+    }
+
+    /// `exp(mean_nll)`.
+    pub fn perplexity(&self) -> f64 {
+        self.mean_nll().exp()
+    }
+}
+
+/// Logit blocks recorded into one submit.
+const BLOCKS_PER_SUBMIT: usize = 16;
+
+/// Scores `ids` under `policy` along `path`.
+///
+/// # Errors
+/// No token, a token outside the vocabulary, more tokens than `full` was planned for, a plan that does not fit, the device.
+pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path) -> Result<Score, Error> {
+    if ids.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    let n = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let chunk = match path {
+        Path::Masked => n,
+        Path::Ring => 1,
+        Path::Chunk(rows) => rows.clamp(1, n),
+    };
+    let in_flight = SessionOptions::default().in_flight;
+    let shape = SessionShape { chunk, in_flight, masked: path == Path::Masked };
+    let mut session = Session::with_shape(model, policy, shape).await?;
+    session.check(ids)?;
+
+    let mut score = Score { nll: Vec::new(), top1: Vec::new(), kv: KvReport::default(), kernels: BTreeSet::new() };
+    let gpu = model.gpu.clone();
+    for (piece, start) in ids.chunks(chunk as usize).zip((0..).step_by(chunk as usize)) {
+        let mut rec = Recorder::listing(&gpu);
+        match path {
+            Path::Masked => record_masked(&mut session, &mut rec, piece)?,
+            Path::Ring => session.record_step(&mut rec, piece.first().copied().unwrap_or_default())?,
+            Path::Chunk(_) => {
+                let chunk = session.begin_chunk(piece)?;
+                session.record_chunk(&mut rec, &chunk)?;
+            }
+        }
+        score.kernels.extend(rec.kernel_names());
+        rec.submit()?;
+        let following = ids.get(start + 1..).unwrap_or_default();
+        let targets: Vec<u32> = (0..piece.len()).map(|i| following.get(i).copied().unwrap_or_default()).collect();
+        read_scores(&session, &targets, &mut score).await?;
+    }
+    score.nll.truncate(ids.len() - 1);
+    if let Some(pos) = score.nll.iter().position(|nll| !nll.is_finite()) {
+        return Err(Error::NonFiniteLogits { pos: pos as u32 });
+    }
+    score.kv = match path {
+        Path::Masked => KvReport::new(&session.ring, entry_bytes(&model.config), 0),
+        Path::Ring | Path::Chunk(_) => session.kv(),
+    };
+    Ok(score)
+}
+
+/// The whole text in one pass. The ring only counts along, so that the report is that of the policy.
+fn record_masked(session: &mut Session, rec: &mut Recorder<'_>, ids: &[u32]) -> Result<(), Error> {
+    let policy = session.policy.clone();
+    let tags = Tags::of(&policy, ids);
+    let rows: Vec<Row> = (0..ids.len() as u32)
+        .map(|pos| Row { pos, pinned_query_pos: mask::pinned_query_position(&policy, pos), ..Row::default() })
+        .collect();
+    for id in ids {
+        session.ring.step(*id)?;
+    }
+    let (model, s) = (session.model.clone(), &session.buffers);
+    model.gpu.upload(&s.tokens, 0, bytemuck::cast_slice(ids))?;
+    model.gpu.upload(&s.rows, 0, bytemuck::cast_slice(&rows))?;
+    model.gpu.upload(&s.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
+    Ok(llama::forward(rec, &model, s, ids.len() as u32, Attend::Masked(&policy))?)
+}
+
+/// Log-likelihoods and likeliest tokens of the pass that was just submitted, a few rows of logits at a time.
+async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> Result<(), Error> {
+    let (model, s) = (&session.model, &session.buffers);
+    let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
+    model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
+    let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
+    for some in firsts.chunks(BLOCKS_PER_SUBMIT) {
+        let mut rec = Recorder::listing(&model.gpu);
+        for first in some {
+            let rows = session.logit_rows.min(n - first);
+            llama::logits(&mut rec, model, s, *first, rows)?;
+            nll::record(&mut rec, &s.logits, &s.targets, &s.nll, rows, vocab, *first)?;
+            argmax::record(&mut rec, &s.logits, &s.top, rows, vocab, *first)?;
+        }
+        if some.last() == firsts.last() {
+            let bytes = u64::from(n) * 4;
+            rec.read(&s.nll, 0, s.readback.buffer(), 0, bytes)?;
+            rec.read(&s.top, 0, s.readback.buffer(), bytes, bytes)?;
+        }
+        score.kernels.extend(rec.kernel_names());
+        rec.submit()?;
+    }
+    let bytes = s.readback.take(&model.gpu, u64::from(n) * 8).await?;
+    let (nll, top) = bytes.split_at(bytes.len() / 2);
+    score.nll.extend(floats(nll));
+    score.top1.extend(words(top));
+    Ok(())
+}

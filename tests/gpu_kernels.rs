@@ -1,0 +1,77 @@
+//! Every kernel on a real device against its CPU twin, each with faults that the same check must reject.
+//!
+//! One file per kernel, by the kernel's stem. How close is right: `docs/numerics.md`. Which device, and with which
+//! features: `tests/support/gpu.rs`. `-- --nocapture` prints every case with what was measured.
+
+mod support {
+    pub mod gpu;
+    pub mod inputs;
+    pub mod numerics;
+    pub mod random;
+    pub mod text;
+}
+
+mod kernels {
+    mod argmax;
+    mod attention;
+    mod embed;
+    mod gated_mlp;
+    mod kv_step;
+    mod kv_write;
+    mod masked_attention;
+    mod matmul;
+    mod matvec;
+    mod nll;
+    mod rms_norm;
+    mod rope;
+    mod silu_mul;
+}
+
+use killick::gpu::Recorder;
+use killick::kernels::silu_mul;
+use killick::reference;
+use support::gpu::{Produced, buffer, gpu, run};
+use support::inputs::numbers;
+use support::numerics::{compare, compare_words, passes, rejects};
+
+#[test]
+fn a_result_of_the_reference_is_not_taken_for_the_device() {
+    let (gate, up) = (numbers(1, 1, 260), numbers(2, 1, 260));
+    let want = reference::silu_mul(&gate, &up);
+    let (on_device, up) = (buffer("gate", &gate), buffer("up", &up));
+    let got = run(&on_device, |rec| silu_mul::record(rec, &on_device, &up, 260));
+    passes("silu_mul", "(260), computed by the device", &got, compare("silu_mul", &got, &want));
+    let twin = Produced::by_reference(want.iter().map(|v| (*v as f32).to_bits()).collect());
+    rejects("silu_mul", "computed by the twin", &twin, compare("silu_mul", &twin, &want));
+    let words = Produced::by_reference(vec![7]);
+    rejects("argmax", "computed by the twin", &words, compare_words("argmax", &words, &[7]));
+}
+
+#[test]
+fn what_lies_behind_an_output_is_watched() {
+    let (gate, up) = (numbers(3, 1, 264), numbers(4, 1, 264));
+    let want = reference::silu_mul(&gate[..260], &up[..260]);
+    let (on_device, up) = (buffer("gate", &gate), buffer("up", &up));
+    let got = run(&on_device, |rec| silu_mul::record(rec, &on_device, &up, 264));
+    rejects("silu_mul", "four elements too many", &got, compare("silu_mul", &got, &want));
+}
+
+/// Parameters are uploaded to slots that later recordings reuse; an open recording must keep its own.
+#[test]
+fn two_recordings_at_once_keep_their_parameters() {
+    let up = buffer("up", &vec![1.0_f32; 4096]);
+    let first = buffer("gate", &vec![2.0_f32; 4096]);
+    let mut open = Recorder::new(gpu());
+    silu_mul::record(&mut open, &first, &up, 4096).unwrap();
+    for round in 0..4_u32 {
+        let other = buffer("other gate", &vec![1.0_f32; 2048]);
+        let mut rec = Recorder::new(gpu());
+        // Past the slots of one arena the second recording is told so; the first must not notice.
+        let _ = (1..=100).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 100 + n)));
+        rec.submit().unwrap();
+    }
+    open.submit().unwrap();
+    let got = run(&first, |_| Ok(()));
+    let want = reference::silu_mul(&[2.0; 4096], &[1.0; 4096]);
+    passes("silu_mul", "(4096) recorded before 400 others", &got, compare("silu_mul", &got, &want));
+}

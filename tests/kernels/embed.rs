@@ -1,0 +1,98 @@
+//! `embed`: bit-exact rows, tables in parts, ids at the edges of parts and beyond the table.
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::{Weight, embed};
+use killick::reference;
+
+use crate::support::gpu::{POISON, Produced, buffer, gpu, output, run};
+use crate::support::inputs::{FORMATS, TestWeight, name, off_by_one_row, swap_two};
+use crate::support::numerics::{compare_bits, passes, rejects};
+use crate::support::random::Random;
+
+fn tokens(seed: u64, n: usize, vocab: usize) -> Vec<u32> {
+    let mut random = Random(seed);
+    let mut ids: Vec<u32> = (0..n).map(|_| random.below(vocab as u64) as u32).collect();
+    // The edges of the table and of parts of three, and ids that no table row has.
+    let third = vocab.div_ceil(3) as u32;
+    let last = vocab as u32 - 1;
+    for (id, edge) in
+        ids.iter_mut().skip(1).zip([0, last, third - 1, third.min(last), last, vocab as u32, u32::MAX])
+    {
+        *id = edge;
+    }
+    ids
+}
+
+fn produce(weight: &Weight, tokens: &[u32]) -> Produced {
+    let cols = weight.cols as usize;
+    let (ids, out) = (buffer("tokens", tokens), output("out", tokens.len() * cols));
+    run(&out, |rec| embed::record(rec, weight, &ids, &out, tokens.len() as u32))
+}
+
+fn want(table: &TestWeight, tokens: &[u32]) -> Vec<f32> {
+    let mut out = vec![f32::from_bits(POISON); tokens.len() * table.weight.cols as usize];
+    reference::embed(table.matrix(), tokens, &mut out);
+    out
+}
+
+#[test]
+fn matches_the_reference() {
+    for format in FORMATS {
+        for (rows, vocab, cols, parts) in [
+            (1, 1, 4, 1),
+            (0, 5, 4, 1),
+            (15, 7, 4, 3),
+            (63, 32_002, 4, 1),
+            (64, 32_002, 4, 3),
+            (65, 128_256, 8, 3),
+            (257, 321, 252, 2),
+            (9, 40, 576, 3),
+        ] {
+            let table = TestWeight::new(vocab as u64, vocab, cols, format, parts);
+            let tokens = tokens(cols as u64, rows, vocab);
+            let got = produce(&table.weight, &tokens);
+            let case =
+                format!("{} ({rows} of {vocab}x{cols}) in {} parts", name(format), table.weight.parts.len());
+            passes("embed", &case, &got, compare_bits("embed", &got, &want(&table, &tokens)));
+        }
+    }
+}
+
+#[test]
+fn more_workgroups_than_one_dimension_has() {
+    // 64 invocations of four columns each in a workgroup.
+    let rows = 65_536_usize * 64 + 5;
+    if gpu().max_binding_bytes() < rows as u64 * 16 + 4096 {
+        println!("[skipped] embed ({rows} of 9x4): one output does not fit a binding of this device");
+        return;
+    }
+    let table = TestWeight::new(3, 9, 4, WeightFormat::F32, 1);
+    let tokens = tokens(4, rows, 9);
+    let got = produce(&table.weight, &tokens);
+    passes("embed", &format!("f32 ({rows} of 9x4)"), &got, compare_bits("embed", &got, &want(&table, &tokens)));
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    for format in FORMATS {
+        let table = TestWeight::new(8, 40, 20, format, 3);
+        let tokens: Vec<u32> = (0..130).map(|r| r * 7 % 40).collect();
+        let want = want(&table, &tokens);
+        let got = produce(&table.weight, &tokens);
+        for (fault, wrong) in
+            [("off-by-one row", off_by_one_row(&want, 20)), ("two lanes swapped", swap_two(&want))]
+        {
+            rejects("embed", fault, &got, compare_bits("embed", &got, &wrong));
+        }
+        let got = produce(&table.weight, &tokens[..129]);
+        rejects("embed", "last workgroup missing", &got, compare_bits("embed", &got, &want));
+        let mut without_a_part = table.weight.clone();
+        without_a_part.parts.remove(1);
+        let got = produce(&without_a_part, &tokens);
+        rejects("embed", "a part missing", &got, compare_bits("embed", &got, &want));
+        let mut shifted = table.weight.clone();
+        shifted.parts[1].first_row += 1;
+        let got = produce(&shifted, &tokens);
+        rejects("embed", "a part off by one row", &got, compare_bits("embed", &got, &want));
+    }
+}

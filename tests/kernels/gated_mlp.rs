@@ -1,0 +1,106 @@
+//! `gated_mlp`: both formats, split weights, gates far from zero on both sides.
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::{Weight, gated_mlp};
+use killick::reference::{self, Matrix};
+
+use crate::support::gpu::{Produced, buffer, output, run};
+use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::numerics::{compare, passes, rejects};
+
+struct Case {
+    gate: TestWeight,
+    up: TestWeight,
+    x: Vec<f32>,
+}
+
+impl Case {
+    fn new(rows: usize, cols: usize, format: WeightFormat, parts: usize) -> Self {
+        let seed = (rows * 31 + cols) as u64;
+        Self {
+            gate: TestWeight::new(seed, rows, cols, format, parts),
+            up: TestWeight::new(seed + 1, rows, cols, format, parts),
+            x: numbers(seed + 2, 1, cols),
+        }
+    }
+
+    fn name(&self) -> String {
+        let Weight { rows, cols, format, parts } = &self.gate.weight;
+        format!("{} ({rows}x{cols}) in {} parts", name(*format), parts.len())
+    }
+
+    fn produce(&self, gate: &Weight, up: &Weight) -> Produced {
+        let (x, out) = (buffer("x", &self.x), output("out", gate.rows as usize));
+        run(&out, |rec| gated_mlp::record(rec, gate, up, &x, &out))
+    }
+
+    fn want(&self) -> Vec<f64> {
+        reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &self.x)
+    }
+
+    fn check(&self) {
+        let got = self.produce(&self.gate.weight, &self.up.weight);
+        passes("gated_mlp", &self.name(), &got, compare("gated_mlp", &got, &self.want()));
+    }
+}
+
+#[test]
+fn matches_the_reference() {
+    for format in FORMATS {
+        for (rows, cols, parts) in [
+            (1, 4, 1),
+            (3, 28, 1),
+            (4, 32, 1),
+            (5, 36, 2),
+            (9, 252, 1),
+            (257, 256, 3),
+            (70, 260, 1),
+            (13, 4096, 2),
+            (1536, 576, 3),
+        ] {
+            Case::new(rows, cols, format, parts).check();
+        }
+    }
+}
+
+#[test]
+fn more_rows_than_one_dimension_has_workgroups() {
+    Case::new(4 * 65_535 + 9, 4, WeightFormat::F16, 1).check();
+}
+
+#[test]
+fn gates_beyond_the_range_of_exp_are_finite() {
+    // x = (1, 0, 0, 0): the gate is the first column.
+    let gates = [-1e4_f32, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 88.0, 89.0, 1e4];
+    let rows: Vec<f32> = gates.iter().flat_map(|gate| [*gate, 1.0, 1.0, 1.0]).collect();
+    let mut case = Case::new(gates.len(), 4, WeightFormat::F32, 1);
+    case.x = vec![1.0, 0.0, 0.0, 0.0];
+    let part = &case.gate.weight.parts[0].buffer;
+    crate::support::gpu::gpu().upload(part, 0, bytemuck::cast_slice(&rows)).unwrap();
+    case.gate.values = rows;
+    case.check();
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 1024)]) {
+        let case = Case::new(70, cols, format, 2);
+        let got = case.produce(&case.gate.weight, &case.up.weight);
+        let want = case.want();
+        let dropped = drop_last_column(&case.up.values, cols);
+        let dropped = reference::gated_mlp(case.gate.matrix(), Matrix::new(&dropped, 70, cols), &case.x);
+        for (fault, wrong) in [
+            ("last term dropped", dropped),
+            ("off-by-one row", off_by_one_row(&want, 1)),
+            ("two lanes swapped", swap_two(&want)),
+            ("gate and up swapped", reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x)),
+        ] {
+            rejects("gated_mlp", &format!("{} {fault}", case.name()), &got, compare("gated_mlp", &got, &wrong));
+        }
+        let (mut gate, mut up) = (case.gate.weight.clone(), case.up.weight.clone());
+        gate.parts[1].rows -= 4;
+        up.parts[1].rows -= 4;
+        let got = case.produce(&gate, &up);
+        rejects("gated_mlp", "last workgroup missing", &got, compare("gated_mlp", &got, &want));
+    }
+}

@@ -1,0 +1,133 @@
+//! `matmul`: tiles of every shape, both formats, split weights, with and without the residual.
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::{Weight, matmul};
+use killick::reference::{self, Matrix};
+
+use crate::support::gpu::{Produced, buffer, output, run};
+use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::numerics::{compare, passes, rejects};
+
+/// Rows of x before and after those that are multiplied.
+const X_ROW: usize = 2;
+
+struct Case {
+    weight: TestWeight,
+    x: Vec<f32>,
+    inputs: usize,
+    residual: Option<Vec<f32>>,
+}
+
+impl Case {
+    fn new(
+        inputs: usize,
+        rows: usize,
+        cols: usize,
+        format: WeightFormat,
+        parts: usize,
+        residual: bool,
+    ) -> Self {
+        let seed = (inputs * 37 + rows * 31 + cols) as u64;
+        Self {
+            weight: TestWeight::new(seed, rows, cols, format, parts),
+            x: numbers(seed + 1, inputs + 2 * X_ROW, cols),
+            inputs,
+            residual: residual.then(|| numbers(seed + 2, inputs, rows)),
+        }
+    }
+
+    fn name(&self) -> String {
+        let Weight { rows, cols, format, parts } = &self.weight.weight;
+        let residual = if self.residual.is_some() { " +residual" } else { "" };
+        format!("{}{residual} ({}x{cols} by {rows}x{cols}) in {} parts", name(*format), self.inputs, parts.len())
+    }
+
+    fn produce(&self, weight: &Weight, inputs: usize) -> Produced {
+        let x = buffer("x", &self.x);
+        let out = match &self.residual {
+            Some(residual) => buffer("out", residual),
+            None => output("out", self.inputs * weight.rows as usize),
+        };
+        let residual = self.residual.is_some();
+        run(&out, |rec| matmul::record(rec, weight, &x, X_ROW as u32, inputs as u32, &out, residual))
+    }
+
+    fn x(&self) -> Matrix<'_> {
+        Matrix::new(&self.x, self.inputs + 2 * X_ROW, self.weight.weight.cols as usize)
+    }
+
+    fn want(&self) -> Vec<f64> {
+        reference::matmul(self.weight.matrix(), self.x(), X_ROW, self.inputs, self.residual.as_deref())
+    }
+
+    fn check(&self) {
+        let got = self.produce(&self.weight.weight, self.inputs);
+        passes("matmul", &self.name(), &got, compare("matmul", &got, &self.want()));
+    }
+}
+
+#[test]
+fn matches_the_reference() {
+    for format in FORMATS {
+        for (inputs, rows, cols) in [
+            (1, 1, 4),
+            (3, 3, 28),
+            (4, 4, 32),
+            (5, 5, 36),
+            (7, 9, 252),
+            (64, 64, 256),
+            (33, 17, 260),
+            (2, 257, 1028),
+            (9, 6, 4096),
+            (5, 7, 8192),
+            (0, 8, 8),
+        ] {
+            Case::new(inputs, rows, cols, format, 1, rows % 2 == 0).check();
+            Case::new(inputs, rows, cols, format, 1, rows % 2 == 1).check();
+        }
+    }
+}
+
+#[test]
+fn a_split_weight_is_the_same_weight() {
+    for format in FORMATS {
+        for (inputs, rows, cols, parts) in [(3, 5, 64, 5), (6, 257, 64, 2), (2, 32_002, 32, 3)] {
+            Case::new(inputs, rows, cols, format, parts, false).check();
+            Case::new(inputs, rows, cols, format, parts, true).check();
+        }
+    }
+}
+
+#[test]
+fn more_tiles_than_one_dimension_has_workgroups() {
+    Case::new(9, 4 * 21_900 + 3, 4, WeightFormat::F32, 1, false).check();
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 8192)]) {
+        let case = Case::new(9, 22, cols, format, 2, true);
+        let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
+        let got = case.produce(&case.weight.weight, 9);
+        let want = case.want();
+        let dropped = drop_last_column(weight.values, cols);
+        let dropped = reference::matmul(Matrix::new(&dropped, 22, cols), case.x(), X_ROW, 9, residual);
+        for (fault, wrong) in [
+            ("last term dropped", dropped),
+            ("off-by-one row", off_by_one_row(&want, 1)),
+            ("off-by-one input", off_by_one_row(&want, 22)),
+            ("two lanes swapped", swap_two(&want)),
+            ("another row of x", reference::matmul(weight, case.x(), X_ROW + 1, 9, residual)),
+            ("residual ignored", reference::matmul(weight, case.x(), X_ROW, 9, None)),
+        ] {
+            rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
+        }
+        let case = Case::new(9, 22, cols, format, 2, false);
+        let got = case.produce(&case.weight.weight, 8);
+        rejects("matmul", "last workgroups missing", &got, compare("matmul", &got, &case.want()));
+        let mut overlapping = case.weight.weight.clone();
+        overlapping.parts[1].first_row -= 1;
+        let got = case.produce(&overlapping, 9);
+        rejects("matmul", "a part off by one row", &got, compare("matmul", &got, &case.want()));
+    }
+}

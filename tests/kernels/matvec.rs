@@ -1,0 +1,120 @@
+//! `matvec`: both formats, split weights, with and without the residual.
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::{Weight, matvec};
+use killick::reference::{self, Matrix};
+
+use crate::support::gpu::{Produced, buffer, output, run};
+use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::numerics::{compare, passes, rejects};
+
+/// The middle one of three rows of x is multiplied.
+const X_ROWS: usize = 3;
+const X_ROW: usize = 1;
+
+struct Case {
+    weight: TestWeight,
+    x: Vec<f32>,
+    residual: Option<Vec<f32>>,
+}
+
+impl Case {
+    fn new(rows: usize, cols: usize, format: WeightFormat, parts: usize, residual: bool) -> Self {
+        let seed = (rows * 31 + cols) as u64;
+        Self {
+            weight: TestWeight::new(seed, rows, cols, format, parts),
+            x: numbers(seed + 1, X_ROWS, cols),
+            residual: residual.then(|| numbers(seed + 2, 1, rows)),
+        }
+    }
+
+    fn name(&self) -> String {
+        let Weight { rows, cols, format, parts } = &self.weight.weight;
+        let residual = if self.residual.is_some() { " +residual" } else { "" };
+        format!("{}{residual} ({rows}x{cols}) in {} parts", name(*format), parts.len())
+    }
+
+    fn produce(&self, weight: &Weight) -> Produced {
+        let x = buffer("x", &self.x);
+        let out = match &self.residual {
+            Some(residual) => buffer("out", residual),
+            None => output("out", weight.rows as usize),
+        };
+        run(&out, |rec| matvec::record(rec, weight, &x, X_ROW as u32, &out, self.residual.is_some()))
+    }
+
+    fn x(&self) -> Matrix<'_> {
+        Matrix::new(&self.x, X_ROWS, self.weight.weight.cols as usize)
+    }
+
+    fn want(&self) -> Vec<f64> {
+        reference::matvec(self.weight.matrix(), self.x(), X_ROW, self.residual.as_deref())
+    }
+
+    fn check(&self) {
+        let got = self.produce(&self.weight.weight);
+        passes("matvec", &self.name(), &got, compare("matvec", &got, &self.want()));
+    }
+}
+
+#[test]
+fn matches_the_reference() {
+    for format in FORMATS {
+        for (rows, cols) in
+            [(1, 4), (3, 28), (4, 32), (5, 36), (7, 252), (8, 256), (9, 260), (257, 1028), (13, 4096), (6, 8192)]
+        {
+            Case::new(rows, cols, format, 1, rows % 2 == 0).check();
+            Case::new(rows, cols, format, 1, rows % 2 == 1).check();
+        }
+    }
+}
+
+#[test]
+fn a_split_weight_is_the_same_weight() {
+    for format in FORMATS {
+        for (rows, cols, parts) in [(5, 64, 5), (257, 64, 2), (32_002, 64, 3), (1000, 576, 7)] {
+            Case::new(rows, cols, format, parts, false).check();
+            Case::new(rows, cols, format, parts, true).check();
+        }
+    }
+}
+
+#[test]
+fn more_rows_than_one_dimension_has_workgroups() {
+    Case::new(4 * 65_535 + 9, 4, WeightFormat::F16, 1, false).check();
+}
+
+#[test]
+fn no_row_is_nothing_to_do() {
+    let x = buffer("x", &numbers(1, X_ROWS, 8));
+    let out = output("out", 0);
+    let weight = Weight { parts: Vec::new(), rows: 0, cols: 8, format: WeightFormat::F32 };
+    let got = run(&out, |rec| matvec::record(rec, &weight, &x, 0, &out, false));
+    passes("matvec", "(0x8)", &got, compare("matvec", &got, &[]));
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 8192)]) {
+        let case = Case::new(70, cols, format, 3, true);
+        let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
+        let got = case.produce(&case.weight.weight);
+        let want = case.want();
+        let dropped = drop_last_column(weight.values, cols);
+        let dropped = reference::matvec(Matrix::new(&dropped, 70, cols), case.x(), X_ROW, residual);
+        for (fault, wrong) in [
+            ("last term dropped", dropped),
+            ("off-by-one row", off_by_one_row(&want, 1)),
+            ("two lanes swapped", swap_two(&want)),
+            ("another row of x", reference::matvec(weight, case.x(), X_ROW + 1, residual)),
+            ("residual ignored", reference::matvec(weight, case.x(), X_ROW, None)),
+        ] {
+            rejects("matvec", &format!("{} {fault}", case.name()), &got, compare("matvec", &got, &wrong));
+        }
+        let case = Case::new(70, cols, format, 3, false);
+        let mut short = case.weight.weight.clone();
+        short.parts[2].rows -= 4;
+        let got = case.produce(&short);
+        rejects("matvec", "last workgroup missing", &got, compare("matvec", &got, &case.want()));
+    }
+}

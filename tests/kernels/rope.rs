@@ -1,0 +1,156 @@
+//! `rope`: every kind of position against 64-bit angles, both targets, pinned queries.
+
+use killick::kernels::rope::{self, Heads, Rope, Target};
+use killick::kv::{MAX_POSITIONS, NONE, Row};
+use killick::reference::{self, Rotated};
+
+use crate::support::gpu::{Produced, buffer, output, try_run};
+use crate::support::inputs::{numbers, off_by_one_row, swap_two};
+use crate::support::numerics::{compare, passes, rejects};
+use crate::support::text::HEADS;
+
+const POSITIONS: [u32; 10] =
+    [0, 1, 7, 1023, 1024, 1025, 65_535, 1_000_000, MAX_POSITIONS - 1024, MAX_POSITIONS - 1];
+const SLOTS: u32 = 23;
+
+#[derive(Clone)]
+struct Case {
+    rows: Vec<Row>,
+    qkv: Vec<f32>, // (rows, qkv_dim)
+    heads: Heads,
+    theta: f32,
+    target: Target,
+}
+
+/// One row per position; every third has two homes, every fifth none.
+fn rows(max_distance: u32) -> Vec<Row> {
+    let row = |(r, pos): (u32, u32)| Row {
+        pos,
+        pinned_query_pos: pos.min(max_distance - 1),
+        live_slot: if r % 5 == 4 { NONE } else { 2 * r },
+        anchor_slot: if r % 3 == 0 { 2 * r + 1 } else { NONE },
+        ..Row::default()
+    };
+    (0..).zip(POSITIONS).map(row).collect()
+}
+
+impl Case {
+    fn new(heads: Heads, theta: f32, target: Target) -> Self {
+        let rows = rows(2000);
+        let qkv = numbers(u64::from(heads.qkv_dim()), rows.len(), heads.qkv_dim() as usize);
+        Self { rows, qkv, heads, theta, target }
+    }
+
+    fn sizes(&self) -> [usize; 3] {
+        let entries = match self.target {
+            Target::Chunk => self.rows.len() as u32,
+            Target::Cache => SLOTS,
+        };
+        let kv = (entries * self.heads.kv_dim()) as usize;
+        [self.rows.len() * 2 * self.heads.q_dim() as usize, kv, kv]
+    }
+
+    /// q, k and v.
+    fn produce(&self, n: usize) -> Vec<Produced> {
+        let [q, k, v] = self.sizes();
+        let (q, k, v) = (output("q", q), output("k", k), output("v", v));
+        let (rows, qkv) = (buffer("rows", &self.rows), buffer("qkv", &self.qkv));
+        let table = buffer("rope table", &rope::table(self.heads.head_dim, self.theta));
+        let io = Rope { rows: &rows, qkv: &qkv, table: &table, q: &q, k: &k, v: &v };
+        try_run(&[&q, &k, &v], |rec| rope::record(rec, io, n as u32, self.heads, self.target)).unwrap()
+    }
+
+    fn want(&self) -> [Vec<f64>; 3] {
+        let [mut q, mut k, mut v] = self.sizes().map(|n| vec![f64::NAN; n]);
+        let out = Rotated { q: &mut q, k: &mut k, v: &mut v };
+        reference::rope(&self.rows, &self.qkv, self.theta, self.heads, self.target, out);
+        [q, k, v]
+    }
+
+    fn check(&self) {
+        let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
+        for ((got, want), what) in self.produce(self.rows.len()).iter().zip(self.want()).zip(["q", "k", "v"]) {
+            let case =
+                format!("{what} to {:?} ({n_heads}:{n_kv_heads} heads of {head_dim}) theta {}", self.target, self.theta);
+            passes("rope", &case, got, compare("rope", got, &want));
+        }
+    }
+}
+
+#[test]
+fn matches_the_reference_at_every_position() {
+    for heads in HEADS {
+        for (theta, target) in [(10_000.0, Target::Chunk), (500_000.0, Target::Cache)] {
+            Case::new(heads, theta, target).check();
+        }
+    }
+}
+
+#[test]
+fn one_row_and_no_row() {
+    let mut case = Case::new(HEADS[4], 10_000.0, Target::Cache);
+    case.rows.truncate(1);
+    case.check();
+    case.rows.clear();
+    case.check();
+}
+
+#[test]
+fn more_workgroups_than_one_dimension_has() {
+    let heads = Heads { n_heads: 128, n_kv_heads: 1, head_dim: 4 };
+    let mut case = Case::new(heads, 10_000.0, Target::Chunk);
+    case.rows = (0..16_500).map(|pos| Row { pos, pinned_query_pos: pos.min(99), ..Row::default() }).collect();
+    case.qkv = numbers(5, 16_500, heads.qkv_dim() as usize);
+    case.check();
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    let right = Case::new(HEADS[4], 10_000.0, Target::Cache);
+    let (want, n) = (right.want(), right.rows.len());
+    // Faults of the rows, as the device would be told them; `which` of q, k and v must show it.
+    let fault = |name: &str, which: &[usize], change: &dyn Fn(&mut Case)| {
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        let got = wrong.produce(n);
+        for &i in which {
+            rejects("rope", name, &got[i], compare("rope", &got[i], &want[i]));
+        }
+    };
+    fault("slot taken for the position", &[0, 1], &|case| {
+        case.rows.iter_mut().filter(|row| row.live_slot != NONE).for_each(|row| row.pos = row.live_slot);
+    });
+    fault("one position too far", &[0, 1], &|case| case.rows[8].pos -= 1);
+    fault("position for pinned keys ignored", &[0], &|case| {
+        case.rows.iter_mut().for_each(|row| row.pinned_query_pos = row.pos);
+    });
+    fault("anchors without their second copy", &[1, 2], &|case| {
+        case.rows.iter_mut().for_each(|row| row.anchor_slot = NONE);
+    });
+    fault("homes swapped", &[1, 2], &|case| {
+        case.rows.iter_mut().for_each(|row| core::mem::swap(&mut row.live_slot, &mut row.anchor_slot));
+    });
+    fault("off-by-one row", &[0, 1, 2], &|case| {
+        case.qkv = off_by_one_row(&case.qkv, case.heads.qkv_dim() as usize);
+    });
+    fault("another theta", &[0, 1], &|case| case.theta = 10_001.0);
+    fault("chunk for cache", &[1, 2], &|case| {
+        // Row r to slot r, as if the slots had not been looked at.
+        case.rows.iter_mut().zip(0..).for_each(|(row, r)| (row.live_slot, row.anchor_slot) = (r, NONE));
+    });
+
+    let got = right.produce(n);
+    for (got, want) in got.iter().zip(&want).take(2) {
+        let swapped = swap_halves(want, right.heads.head_dim as usize);
+        rejects("rope", "halves of a head swapped", got, compare("rope", got, &swapped));
+    }
+    rejects("rope", "two lanes swapped", &got[0], compare("rope", &got[0], &swap_two(&want[0])));
+    let got = right.produce(n - 1);
+    rejects("rope", "last workgroups missing", &got[0], compare("rope", &got[0], &want[0]));
+}
+
+fn swap_halves(values: &[f64], dim: usize) -> Vec<f64> {
+    let mut swapped = values.to_vec();
+    swapped.chunks_mut(dim).for_each(|head| head.rotate_left(dim / 2));
+    swapped
+}

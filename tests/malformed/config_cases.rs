@@ -1,0 +1,155 @@
+//! Configs, of either format, that lie or ask for another function.
+
+use serde_json::json;
+
+use super::cases::{Case, config, gguf, key, raw_config, set};
+use crate::support::gguf_writer::Value;
+use crate::support::tiny_model::{CONFIG, GGUF, TinyModel, WEIGHTS};
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = json_numbers();
+    cases.extend(gguf_numbers());
+    cases.extend(not_plain_llama());
+    cases.extend(files());
+    cases
+}
+
+fn json_numbers() -> Vec<Case> {
+    vec![
+        config(14, "heads", "Invalid", "num_attention_heads", json!(0)),
+        config(14, "heads", "OverCap", "num_attention_heads", json!(1025)),
+        config(14, "heads", "WrongType", "num_attention_heads", json!("2")),
+        config(14, "heads", "WrongType", "num_attention_heads", json!(2.5)),
+        config(14, "heads do not divide", "Invalid", "num_key_value_heads", json!(3)),
+        config(14, "heads do not divide", "Invalid", "num_key_value_heads", json!(0)),
+        config(14, "hidden size", "Invalid", "hidden_size", json!(0)),
+        config(14, "hidden size", "Invalid", "hidden_size", json!(10)),
+        config(14, "hidden size", "WrongType", "hidden_size", json!(-8)),
+        config(14, "hidden size", "OverCap", "hidden_size", json!(u64::MAX)),
+        config(14, "hidden size", "Missing", "hidden_size", json!(null)),
+        config(14, "head width", "Invalid", "head_dim", json!(6)),
+        config(14, "head width", "OverCap", "head_dim", json!(4096)),
+        config(14, "feed-forward size", "Invalid", "intermediate_size", json!(13)),
+        config(14, "layers", "OverCap", "num_hidden_layers", json!(1025)),
+        config(14, "layers", "Invalid", "num_hidden_layers", json!(0)),
+        config(14, "vocabulary", "OverCap", "vocab_size", json!((1 << 20) + 1)),
+        config(14, "context", "OverCap", "max_position_embeddings", json!((1 << 22) + 1)),
+        config(14, "epsilon", "Invalid", "rms_norm_eps", json!(0)),
+        config(14, "epsilon", "Invalid", "rms_norm_eps", json!(-1e-5)),
+        config(14, "epsilon", "Invalid", "rms_norm_eps", json!(1e-60)),
+        config(14, "rope base", "Invalid", "rope_theta", json!(0.0)),
+        config(14, "rope base", "Invalid", "rope_theta", json!(1e39)),
+        config(14, "rope base", "WrongType", "rope_theta", json!("NaN")),
+        config(14, "token number", "Invalid", "eos_token_id", json!([2, 12])),
+        config(14, "token number", "WrongType", "eos_token_id", json!([2, "x"])),
+        config(14, "token number", "OverCap", "eos_token_id", json!(vec![2; 65])),
+        config(14, "token number", "Invalid", "bos_token_id", json!(u64::MAX)),
+        config(15, "shape not of the config", "Shape", "embed_tokens", json!(null)).with_vocab(11),
+    ]
+}
+
+impl Case {
+    /// The tiny checkpoint whose config gives `vocab` rows; the weights disagree.
+    fn with_vocab(mut self, vocab: u32) -> Self {
+        let mut json = TinyModel::new().config();
+        json["vocab_size"] = vocab.into();
+        self.files =
+            set([(CONFIG, json.to_string().into_bytes()), (WEIGHTS, TinyModel::new().safetensors().bytes())]);
+        self.file = WEIGHTS;
+        self
+    }
+}
+
+fn gguf_numbers() -> Vec<Case> {
+    vec![
+        key(14, "heads", "Invalid", "llama.attention.head_count", Value::u32(0)),
+        key(14, "heads do not divide", "Invalid", "llama.attention.head_count_kv", Value::u32(4)),
+        key(14, "layers", "OverCap", "llama.block_count", Value::u32(u32::MAX)),
+        key(14, "vocabulary", "OverCap", "llama.vocab_size", Value::u32(u32::MAX)),
+        key(14, "context", "OverCap", "llama.context_length", Value::u64(1 << 40)),
+        key(14, "epsilon", "Invalid", "llama.attention.layer_norm_rms_epsilon", Value::f32(f32::NAN)),
+        key(14, "epsilon", "Invalid", "llama.attention.layer_norm_rms_epsilon", Value::f32(f32::INFINITY)),
+        key(14, "rope base", "Invalid", "llama.rope.freq_base", Value::f32(f32::NEG_INFINITY)),
+        gguf(14, "hidden size", "Missing", "llama.embedding_length", |f| f.remove("llama.embedding_length")),
+        gguf(14, "heads do not divide", "Invalid", "llama.attention.head_count", |f| {
+            f.remove("llama.attention.key_length");
+            f.remove("llama.attention.head_count_kv");
+            f.set("llama.attention.head_count", Value::u32(3));
+        }),
+    ]
+}
+
+fn not_plain_llama() -> Vec<Case> {
+    const CLASS: &str = "asks for another function";
+    let refused = |name, value| config(14, CLASS, "Unsupported", name, value);
+    let refused_key = |name, value| key(14, CLASS, "Unsupported", name, value);
+    vec![
+        refused("model_type", json!("qwen2")),
+        refused("architectures", json!(["LlamaForSequenceClassification"])),
+        refused("hidden_act", json!("gelu")),
+        refused("attention_bias", json!(true)),
+        refused("mlp_bias", json!(true)),
+        refused("rope_scaling", json!({"type": "linear", "factor": 2.0})),
+        refused("rope_parameters", json!({"rope_type": "llama3", "rope_theta": 5e5})),
+        refused("partial_rotary_factor", json!(0.5)),
+        refused("sliding_window", json!(4096)),
+        refused("quantization_config", json!({"quant_method": "gptq"})),
+        refused_key("general.architecture", Value::string("qwen2\u{1b}[31m")),
+        refused_key("llama.rope.scaling.type", Value::string("yarn")),
+        refused_key("llama.rope.scaling.factor", Value::f32(4.0)),
+        refused_key("llama.attention.sliding_window", Value::u32(512)),
+        refused_key("llama.expert_count", Value::u32(8)),
+        refused_key("llama.rope.dimension_count", Value::u32(2)),
+        refused_key("split.count", Value::u32(3)),
+    ]
+}
+
+fn files() -> Vec<Case> {
+    let weights = || TinyModel::new().safetensors().bytes();
+    let twice = TinyModel::new().config().to_string().replacen('{', "{\"vocab_size\":12,", 1);
+    let nested = format!("{{\"x\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    let long = format!("{{\"x\":\"{}\"}}", "x".repeat(1 << 20));
+    let mut cases = vec![
+        raw_config(14, "config not JSON", "Json", "the file", "{\"hidden_size\": 8".to_owned()),
+        raw_config(14, "config not JSON", "Json", "the file", "{\"rms_norm_eps\": NaN}".to_owned()),
+        raw_config(14, "config not JSON", "Json", "the file", "{} {}".to_owned()),
+        raw_config(14, "config not an object", "WrongType", "the file", "[]".to_owned()),
+        raw_config(14, "config nests too deep", "Json", "recursion limit", nested),
+        raw_config(14, "config too long", "OverCap", "length", long),
+        raw_config(19, "duplicate JSON key", "Duplicate", "vocab_size", twice),
+        key(14, "policy not JSON", "Json", "killick.policy", Value::string("{")),
+        key(14, "policy not an object", "WrongType", "killick.policy", Value::string("7")),
+        config(14, "policy not an object", "WrongType", "killick_policy", json!("full")),
+    ];
+    let mut odd = |class, variant, file, says, files| {
+        cases.push(Case { row: 18, class, variant, file, says, files });
+    };
+    odd("no config", "Missing", "tiny", "config.json", set([(WEIGHTS, weights())]));
+    odd("no model file", "Missing", "tiny", "a model file", set([(CONFIG, b"{}".to_vec())]));
+    odd("two models", "Invalid", "tiny", "b.gguf", set([(GGUF, Vec::new()), ("b.gguf", Vec::new())]));
+    let config = || TinyModel::new().config().to_string().into_bytes();
+    let mut beside = |row, class, variant, file, says, bytes| {
+        let files = set([(CONFIG, config()), (WEIGHTS, weights()), (file, bytes)]);
+        cases.push(Case { row, class, variant, file, says, files });
+    };
+    let template = |len: usize| format!("{{\"chat_template\":\"{}\"}}", "{".repeat(len)).into_bytes();
+    beside(
+        21,
+        "template too long",
+        "OverCap",
+        "tokenizer_config.json",
+        "chat_template",
+        template((256 << 10) + 1),
+    );
+    beside(21, "template too long", "OverCap", "chat_template.jinja", "length", vec![b'{'; (256 << 10) + 1]);
+    beside(21, "template not UTF-8", "Invalid", "chat_template.jinja", "UTF-8", vec![0xFF]);
+    beside(
+        14,
+        "token number",
+        "Invalid",
+        "generation_config.json",
+        "eos_token_id",
+        b"{\"eos_token_id\":99}".to_vec(),
+    );
+    cases
+}

@@ -1,0 +1,106 @@
+// The WebAssembly build scores a tiny model on Dawn; the native program and PyTorch say what must come out.
+//
+// Run by `scripts/test.sh wasm`, which sets KILLICK_NATIVE, the native program, beside what score.mjs needs.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const tiny = path.join(here, '..', 'data', 'tiny');
+const golden = JSON.parse(fs.readFileSync(path.join(tiny, 'gqa', 'golden.json'), 'utf8'));
+
+/** The flag of the command line for each field of a policy. */
+const FLAGS = {
+  preset: '--policy', anchors: '--anchor-ids', window: '--window', sinks: '--sinks', isolated: '--isolated', ctx: '--ctx',
+  max_anchors: '--max-anchors', max_segment: '--max-segment', max_distance: '--max-distance',
+};
+
+/** What the native program prints. */
+function scoreNative(model, { ids, policy, path: route, dtype }) {
+  const flags = Object.entries(policy).flatMap(([field, value]) => {
+    assert.ok(FLAGS[field], `no flag is known for the policy field ${field}`);
+    return [FLAGS[field], String(value)];
+  });
+  const args = ['score', '--json', '--model', model, '--ids', ids.join(','), '--path', route, '--dtype', dtype, ...flags];
+  return JSON.parse(execFileSync(process.env.KILLICK_NATIVE, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
+}
+
+/** What the WebAssembly build returns, run in a process of its own. */
+function runWasm(model, options) {
+  return spawnSync(process.execPath, [path.join(here, 'score.mjs'), model, JSON.stringify(options)], { encoding: 'utf8' });
+}
+
+function scoreWasm(model, options) {
+  const { status, stdout, stderr } = runWasm(model, options);
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+/** The largest difference of two lists of equal length; a value that is not a number counts as infinitely far. */
+function furthest(a, b) {
+  assert.equal(a.length, b.length);
+  return Math.max(...a.map((value, i) => (Number.isFinite(value) ? Math.abs(value - b[i]) : Infinity)));
+}
+
+const wanted = ['full', 'anchor', 'sepllm', 'streaming', 'window'];
+const cases = wanted.map((preset) => golden.cases.find(({ spec }) => spec.preset === preset && !('seg_rule' in spec)));
+
+for (const [i, { name, spec, ids, nll }] of cases.entries()) {
+  const route = ['ring', 'chunk:7', 'masked'][i % 3];
+  const options = { ids, policy: spec, path: route, dtype: 'f32' };
+  test(`scores ${name} along ${route} as PyTorch and the native program do`, () => {
+    const model = path.join(tiny, 'gqa');
+    const wasm = scoreWasm(model, options);
+    const native = scoreNative(model, options);
+    assert.ok(furthest(wasm.nll, nll) <= golden.tolerance, `PyTorch differs by ${furthest(wasm.nll, nll)} nats`);
+    // Two compilers of the same shaders: equal but for the order of sums.
+    assert.ok(furthest(wasm.nll, native.nll) <= golden.tolerance, `native differs by ${furthest(wasm.nll, native.nll)} nats`);
+    for (const field of ['ids', 'policy', 'path', 'kv']) assert.deepEqual(wasm[field], native[field], field);
+    assert.equal(wasm.kernels.includes('masked_attention'), route === 'masked', wasm.kernels.join());
+  });
+}
+
+test('the comparison can fail: another policy moves the loss far beyond the tolerance', () => {
+  const { ids, nll } = cases[0];
+  const wasm = scoreWasm(path.join(tiny, 'gqa'), { ids, policy: cases[1].spec, path: 'ring', dtype: 'f32' });
+  assert.ok(furthest(wasm.nll, nll) > 100 * golden.tolerance);
+});
+
+test('a GGUF file gives what the safetensors folder gives', () => {
+  const { ids, spec, nll } = cases[0];
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'killick-node-'));
+  try {
+    fs.copyFileSync(path.join(tiny, 'gqa.f32.gguf'), path.join(folder, 'gqa.f32.gguf'));
+    const wasm = scoreWasm(folder, { ids, policy: spec, path: 'ring', dtype: 'f32' });
+    assert.ok(furthest(wasm.nll, nll) <= golden.tolerance);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
+test('a damaged model, an unknown option and a token outside the vocabulary are errors, not traps', () => {
+  const { ids, spec } = cases[0];
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'killick-node-'));
+  try {
+    for (const file of ['config.json', 'model.safetensors']) fs.copyFileSync(path.join(tiny, 'gqa', file), path.join(folder, file));
+    fs.truncateSync(path.join(folder, 'model.safetensors'), 1000);
+    const good = { ids, policy: spec, path: 'ring', dtype: 'f32' };
+    for (const [model, options, says] of [
+      [folder, good, /model\.safetensors/],
+      [path.join(tiny, 'gqa'), { ...good, colour: 1 }, /colour/],
+      [path.join(tiny, 'gqa'), { ...good, ids: [1, 321] }, /321/],
+    ]) {
+      const { status, stderr } = runWasm(model, options);
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, says);
+      assert.doesNotMatch(stderr, /unreachable|panicked/);
+    }
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});

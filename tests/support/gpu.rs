@@ -1,0 +1,136 @@
+//! The device of a test program, and what it takes to see everything a kernel does to a buffer.
+//!
+//! Which device is the environment's choice: `KILLICK_GPU` (index or part of a name), `KILLICK_BASELINE=1`
+//! (WebGPU's default limits, no optional feature), `KILLICK_MAX_BINDING` (bytes).
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+
+use std::sync::OnceLock;
+
+use bytemuck::Pod;
+use killick::gpu::{Buffer, BufferRequest, Gpu, GpuError, GpuOptions, Readback, Recorder};
+use pollster::block_on;
+
+/// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
+pub const POISON: u32 = 0x7FC0_DEAD;
+/// Words of poison behind every buffer: 1 KiB.
+const SENTINEL: usize = 256;
+
+/// The device options that the environment asks for.
+pub fn options() -> GpuOptions {
+    GpuOptions {
+        select: std::env::var("KILLICK_GPU").ok(),
+        baseline: std::env::var("KILLICK_BASELINE").is_ok_and(|value| value == "1"),
+        max_binding_bytes: std::env::var("KILLICK_MAX_BINDING")
+            .ok()
+            .map(|bytes| bytes.parse().expect("KILLICK_MAX_BINDING is a number of bytes")),
+    }
+}
+
+/// The one device of this test program.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let gpu = block_on(Gpu::open(&options())).expect("a GPU to test on");
+        let adapter = gpu.adapter();
+        println!(
+            "adapter {:?}, backend {}, driver {:?} {:?}, features {:?}, subgroups {} of {:?}, bindings {} bytes",
+            adapter.name,
+            adapter.backend,
+            adapter.driver,
+            adapter.driver_info,
+            adapter.features,
+            if gpu.subgroups() { "on" } else { "off" },
+            adapter.subgroup_sizes,
+            gpu.max_binding_bytes()
+        );
+        gpu
+    })
+}
+
+/// Who computed a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The device: backend and first word of its name.
+    Gpu(String),
+    /// The CPU twin.
+    Reference,
+}
+
+/// A result, and who computed it. Only [`run`] makes one of the device's.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    pub words: Vec<u32>,
+    by: Backend,
+}
+
+impl Produced {
+    /// A result of the CPU twin, dressed up as a device's buffer.
+    pub fn by_reference(mut words: Vec<u32>) -> Self {
+        words.extend([POISON; SENTINEL]);
+        Self { words, by: Backend::Reference }
+    }
+
+    pub fn by(&self) -> &Backend {
+        &self.by
+    }
+
+    /// The first `n` words as floats.
+    pub fn floats(&self, n: usize) -> Vec<f32> {
+        self.words[..n].iter().map(|word| f32::from_bits(*word)).collect()
+    }
+}
+
+/// A buffer of exactly `bytes` bytes, which the device rounds up to 16.
+pub fn exact(label: &str, bytes: usize) -> Buffer {
+    block_on(gpu().allocate(&[BufferRequest::storage(label, bytes as u64)])).unwrap().remove(0)
+}
+
+/// A buffer that starts with `data` and goes on with poison.
+pub fn buffer<T: Pod>(label: &str, data: &[T]) -> Buffer {
+    let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(bytemuck::cast_slice::<T, u8>(data));
+    words.extend([POISON; SENTINEL]);
+    let buffer = exact(label, words.len() * 4);
+    words.resize(buffer.size() as usize / 4, POISON);
+    gpu().upload(&buffer, 0, bytemuck::cast_slice(&words)).unwrap();
+    buffer
+}
+
+/// An output of `elements` words, all poison, with poison behind it.
+pub fn output(label: &str, elements: usize) -> Buffer {
+    buffer(label, &vec![POISON; elements])
+}
+
+/// Records, submits, and reads whole buffers back.
+pub fn try_run(
+    outputs: &[&Buffer],
+    record: impl FnOnce(&mut Recorder<'_>) -> Result<(), GpuError>,
+) -> Result<Vec<Produced>, GpuError> {
+    let gpu = gpu();
+    let total = outputs.iter().map(|buffer| buffer.size()).sum();
+    let staging = block_on(gpu.allocate(&[BufferRequest::readback("staging", total)]))?.remove(0);
+    let mut rec = Recorder::new(gpu);
+    record(&mut rec)?;
+    let mut at = 0;
+    for output in outputs {
+        rec.read(output, 0, &staging, at, output.size())?;
+        at += output.size();
+    }
+    rec.submit()?;
+    let bytes = block_on(Readback::new(staging).take(gpu, total))?;
+    let adapter = gpu.adapter();
+    let name = adapter.name.split_whitespace().next().unwrap_or_default();
+    let by = Backend::Gpu(format!("{}/{name}", adapter.backend));
+    let mut rest = bytes.as_slice();
+    let results = outputs.iter().map(|output| {
+        let (head, tail) = rest.split_at(output.size() as usize);
+        rest = tail;
+        Produced { words: bytemuck::pod_collect_to_vec(head), by: by.clone() }
+    });
+    Ok(results.collect())
+}
+
+/// [`try_run`] with one output, and nothing to go wrong.
+pub fn run(output: &Buffer, record: impl FnOnce(&mut Recorder<'_>) -> Result<(), GpuError>) -> Produced {
+    try_run(&[output], record).unwrap().remove(0)
+}

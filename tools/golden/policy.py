@@ -1,0 +1,200 @@
+"""The visibility rule as a dense mask, and a Llama forward pass of transformers that obeys it: the oracle of every golden file.
+
+The rule, for query i and key j <= i (tags are decided online, when a token is the input):
+
+    anc[t]  = id[t] in anchors, or (seg_rule and t is the M-th token of the open segment)
+    seg[t]  = number of anchors strictly before t
+    visible = j == i  or  (seg_rule and seg[j] == seg[i])  or  i - j < W  or  j < S
+              or  (anc[j] and not (isolated and anc[i]) and j is among the newest A anchors up to i and i - j < D)
+
+RoPE: every key is rotated at its own position; a query reads the pinned prefix (j < S) rotated at min(i, D - 1) and all other keys rotated at i.
+
+`attach` replaces the attention of a stock LlamaForCausalLM (attn_implementation="eager") by one that reads with these two
+queries; it is given the mask as an explicit 4-D additive tensor, as transformers takes it. In float64 (`.double()`) the parts of transformers
+that compute in float32 whatever the model's type (RMSNorm, the softmax, the RoPE angles) are computed in float64 too.
+
+Run alone it checks itself: the mask against the 8 x 8 figure of the AnLLM paper, and the patched forward against stock
+transformers.   python tools/golden/policy.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import numpy as np
+import torch
+
+UNBOUNDED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    seg_rule: bool
+    window: int
+    sinks: int
+    anchors: tuple[int, ...]
+    isolated: bool
+    max_anchors: int
+    max_segment: int
+    max_distance: int
+
+    def with_(self, **changes) -> Policy:
+        return dataclasses.replace(self, **changes)
+
+    def as_json(self) -> dict:
+        return {**dataclasses.asdict(self), "anchors": list(self.anchors)}
+
+
+def resolve(spec: dict, trained: int) -> Policy:
+    """A preset with its overrides, every bound made a number; `trained` is the context length the model was trained for."""
+    bound = min(1024, trained)
+    preset = spec["preset"]
+    base = dict(seg_rule=False, window=1, sinks=0, anchors=(), isolated=False, max_anchors=bound, max_segment=bound, max_distance=None)
+    base |= {
+        "full": dict(window=min(spec.get("ctx", trained), trained)),
+        "anchor": dict(seg_rule=True, isolated=True),
+        "sepllm": dict(window=256, sinks=3, max_anchors=1024),
+        "streaming": dict(window=513, sinks=4),
+        "window": dict(window=256),
+    }[preset]
+    base |= {k: v for k, v in spec.items() if k not in ("preset", "ctx")}
+    if base["max_distance"] is None:
+        base["max_distance"] = base["sinks"] + base["window"] if preset == "streaming" else trained
+    return Policy(**{**base, "anchors": tuple(sorted(set(base["anchors"])))})
+
+
+def tags(ids, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """anc and seg of every token, decided from the past alone."""
+    anc, seg, closed, open_len = [], [], 0, 0
+    for token in ids:
+        open_len += 1
+        is_anchor = token in policy.anchors or (policy.seg_rule and open_len == policy.max_segment)
+        anc.append(is_anchor)
+        seg.append(closed)
+        if is_anchor:
+            closed, open_len = closed + 1, 0
+    return np.array(anc, bool), np.array(seg)
+
+
+def visible(ids, policy: Policy) -> np.ndarray:
+    """The dense (n, n) boolean mask; row = query, column = key."""
+    n = len(ids)
+    anc, seg = tags(ids, policy)
+    number = np.cumsum(anc)  # of anchors up to and including each position
+    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
+    newest = number[:, None] - number[None, :] < policy.max_anchors  # anchors after j, up to i
+    anchor = anc[None, :] & ~(policy.isolated & anc[:, None]) & newest & (i - j < policy.max_distance)
+    segment = policy.seg_rule & (seg[:, None] == seg[None, :])
+    return (j <= i) & ((j == i) | segment | (i - j < policy.window) | (j < policy.sinks) | anchor)
+
+
+class ExactRotary(torch.nn.Module):
+    """cos and sin of pos * theta^(-2k/d), all in float64 (stock transformers rounds the angle to float32)."""
+
+    def __init__(self, config):
+        super().__init__()
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.inverse = float(config.rope_parameters["rope_theta"]) ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+
+    def forward(self, x, position_ids):
+        angle = position_ids[..., None].double() * self.inverse
+        angle = torch.cat((angle, angle), -1)
+        return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+
+
+def exact_norm(self, x):
+    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def rotate(x, cos, sin):
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+def two_query_attention(self, hidden_states, position_embeddings=None, attention_mask=None, **_):
+    """Eager attention in which the pinned prefix is read by a second query, rotated at min(i, D - 1). Replaces LlamaAttention.forward."""
+    batch, n = hidden_states.shape[:2]
+    heads = lambda x: x.view(batch, n, -1, self.head_dim).transpose(1, 2)
+    q, k, v = heads(self.q_proj(hidden_states)), heads(self.k_proj(hidden_states)), heads(self.v_proj(hidden_states))
+    unclipped = [t[:, None] for t in position_embeddings]
+    k = rotate(k, *unclipped).repeat_interleave(self.num_key_value_groups, 1)
+    v = v.repeat_interleave(self.num_key_value_groups, 1)
+    scores = rotate(q, *unclipped) @ k.transpose(2, 3)
+    sinks, clipped = self.pinned
+    if sinks:
+        pinned = rotate(q, *clipped) @ k[:, :, :sinks].transpose(2, 3)
+        scores = torch.cat((pinned, scores[:, :, :, sinks:]), -1)
+    weights = torch.softmax(scores * self.scaling + attention_mask, -1)
+    return self.o_proj((weights @ v).transpose(1, 2).reshape(batch, n, -1)), None
+
+
+def attach(model):
+    """Gives a LlamaForCausalLM the attention above; a float64 model also gets float64 norms and angles."""
+    assert model.config._attn_implementation == "eager"
+    exact = model.dtype == torch.float64
+    for module in model.modules():
+        if type(module).__name__ == "LlamaAttention":
+            module.forward = types.MethodType(two_query_attention, module)
+        if exact and type(module).__name__ == "LlamaRMSNorm":
+            module.forward = types.MethodType(exact_norm, module)
+    if exact:
+        model.model.rotary_emb = ExactRotary(model.config)
+    return model.eval()
+
+
+def additive(mask: np.ndarray, dtype) -> torch.Tensor:
+    """The explicit 4-D mask of transformers: 0 where visible, minus infinity elsewhere. A row is never empty."""
+    bias = torch.zeros(mask.shape, dtype=dtype)
+    return bias.masked_fill(~torch.from_numpy(mask), float("-inf"))[None, None]
+
+
+@torch.no_grad()
+def logits(model, ids, policy: Policy, mask: np.ndarray | None = None, clip: bool = True) -> torch.Tensor:
+    """(n, vocab) logits of one masked forward. `mask` and `clip=False` are for deliberately wrong rules."""
+    mask = visible(ids, policy) if mask is None else mask
+    positions = torch.arange(len(ids))[None]
+    at = positions.clamp(max=policy.max_distance - 1) if clip else positions
+    clipped = [t[:, None] for t in model.model.rotary_emb(model.model.embed_tokens.weight, at)]
+    for layer in model.model.layers:
+        layer.self_attn.pinned = (min(policy.sinks, len(ids)), clipped)
+    return model(torch.tensor([list(ids)]), attention_mask=additive(mask, model.dtype), position_ids=positions, use_cache=False).logits[0]
+
+
+def score(z: torch.Tensor, ids) -> dict:
+    """nll[i] of ids[i+1] given ids[..=i], and the likeliest next id after every position with its lead over the second."""
+    nll = torch.nn.functional.cross_entropy(z[:-1].double(), torch.tensor(list(ids[1:])), reduction="none")
+    top = z.double().topk(2)
+    return {"nll": nll.numpy(), "top1": top.indices[:, 0].tolist(), "margin": (top.values[:, 0] - top.values[:, 1]).numpy()}
+
+
+FIGURE = "10000000 11000000 11100000 11110000 00011000 00011100 00001110 00010011"  # AnLLM, Figure 2
+
+
+def check() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    rows = visible([1, 1, 1, 0, 1, 1, 0, 1], resolve({"preset": "anchor", "anchors": [0]}, 64)).astype(int)
+    assert " ".join("".join(map(str, r)) for r in rows) == FIGURE, rows
+    torch.manual_seed(0)
+    shape = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16, vocab_size=64)
+    stock = LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=256, attn_implementation="eager", initializer_range=0.2)).eval()
+    ids = np.random.default_rng(0).integers(0, 64, 70).tolist()
+    specs = [{"preset": "full"}, {"preset": "anchor", "anchors": [3, 5, 8], "sinks": 4}, {"preset": "sepllm", "anchors": [3, 5], "window": 7},
+             {"preset": "streaming", "window": 9, "max_distance": 200}, {"preset": "window", "window": 5}]
+    want = []
+    with torch.no_grad():
+        for spec in specs:
+            mask = additive(visible(ids, resolve(spec, 256)), torch.float32)
+            want.append(stock(torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0])
+    for dtype in (torch.float32, torch.float64):
+        model = attach(stock.to(dtype))
+        for spec, z in zip(specs, want):
+            gap = (logits(model, ids, resolve(spec, 256)) - z).abs().max().item()
+            assert gap < 2e-4, (dtype, spec, gap)
+            print(f"patched {str(dtype):14} equals stock eager float32, {spec['preset']:9}: largest logit difference {gap:.1e} of {z.abs().max():.1f}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    check()

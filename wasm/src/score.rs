@@ -1,0 +1,91 @@
+//! Scoring: a model's files and JSON options in, the JSON of `killick score --json` out.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::Arc;
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::gpu::{Gpu, GpuOptions};
+use killick::kv::{Policy, PolicySpec};
+use killick::model::Model;
+use killick::model_file::{FileSet, ModelFile};
+use killick::score::Path;
+use killick::session::KvReport;
+use killick::tokenizer::Tokenizer;
+use serde::{Deserialize, Serialize};
+
+/// What to score, and how.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Options {
+    /// Token ids, to which nothing is added. Either these or `text`.
+    ids: Option<Vec<u32>>,
+    /// A text, to which the special tokens are added that the tokenizer's own settings ask for.
+    text: Option<String>,
+    policy: PolicySpec,
+    /// `masked`, `ring` or `chunk:N`.
+    path: String,
+    #[serde(default)]
+    dtype: Dtype,
+    /// No optional feature and WebGPU's default limits, whatever the adapter offers.
+    #[serde(default)]
+    baseline: bool,
+}
+
+/// How weights are stored on the device.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Dtype {
+    F32,
+    #[default]
+    F16,
+}
+
+/// The document that `docs/cli.md` describes under `score`.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    policy: &'a Policy,
+    path: String,
+    ids: &'a [u32],
+    nll: &'a [f32],
+    mean_nll: f64,
+    perplexity: f64,
+    top1: &'a [u32],
+    kv: KvReport,
+    kernels: BTreeSet<&'static str>,
+}
+
+/// Opens the model, scores the text and writes the report.
+pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<dyn Error>> {
+    let options: Options = serde_json::from_str(options)?;
+    let path: Path = options.path.parse()?;
+    let file = ModelFile::open(files).await?;
+    let policy = options.policy.resolve(file.config.context_len)?;
+    let ids = match (options.ids, options.text) {
+        (Some(ids), None) => ids,
+        (None, Some(text)) => Tokenizer::from_source(file.tokenizer(), file.label())?.encode(&text, true)?,
+        _ => return Err("the options need either ids or text".into()),
+    };
+
+    let gpu = Gpu::open(&GpuOptions { baseline: options.baseline, ..GpuOptions::default() }).await?;
+    let format = match options.dtype {
+        Dtype::F32 => WeightFormat::F32,
+        Dtype::F16 => WeightFormat::F16,
+    };
+    let model = Arc::new(Model::load(&gpu, &file, format, &mut |_, _| {}).await?);
+    let score = killick::score::score(&model, &policy, &ids, path).await?;
+    let report = Report {
+        model: model.label(),
+        policy: &policy,
+        path: path.to_string(),
+        ids: &ids,
+        nll: &score.nll,
+        mean_nll: score.mean_nll(),
+        perplexity: score.perplexity(),
+        top1: &score.top1,
+        kv: score.kv,
+        kernels: score.kernels.clone(),
+    };
+    Ok(serde_json::to_string(&report)?)
+}
