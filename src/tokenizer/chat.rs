@@ -29,7 +29,7 @@ const NAME: &str = "chat";
 const REFUSED: &str = "refused by the template: ";
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// "system", "user", "assistant" or what else the template knows.
     pub role: String,

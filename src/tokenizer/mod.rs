@@ -15,7 +15,14 @@
     clippy::as_conversions,
     clippy::string_slice
 )]
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "a test that panics fails, as it should"
+    )
+)]
 
 mod chat;
 mod components;

@@ -22,8 +22,8 @@ pub(super) const MAX_VOCAB: usize = 1 << 20;
 pub(super) const MAX_HOLES: usize = 4096;
 /// Most bytes of one token's spelling.
 pub(super) const MAX_TOKEN_BYTES: usize = 4096;
-/// Most merges; published tokenizers have up to three per entry of the vocabulary.
-pub(super) const MAX_MERGES: usize = 1 << 22;
+/// Most merges; the largest published tokenizers have 512 Ki.
+pub(super) const MAX_MERGES: usize = 1 << 20;
 /// Most added tokens, and most bytes of all their contents: the crate builds one automaton of them.
 pub(super) const MAX_ADDED: usize = 1 << 14;
 pub(super) const MAX_ADDED_BYTES: usize = 1 << 20;
