@@ -127,18 +127,6 @@ fn refuses_what_cannot_be_planned() {
         (resolve(Preset::Full, |s| s.ctx = Some(0)), range("ctx", 0, 1, u32::MAX)),
         (resolve(any, |s| s.anchors = None), KvError::MissingAnchors { preset: any }),
         (resolve(any, |s| s.ctx = Some(9)), KvError::CtxWithoutFull { ctx: 9, preset: any }),
-        (
-            resolve(Preset::Window, |s| (s.window, s.anchors) = (Some(1), None)),
-            KvError::RetainsNothing { preset: Preset::Window },
-        ),
-        (
-            resolve(Preset::Window, |s| (s.window, s.max_distance) = (Some(1), Some(1))),
-            KvError::RetainsNothing { preset: Preset::Window },
-        ),
-        (
-            resolve(Preset::Anchor, |s| s.max_segment = Some(1)),
-            KvError::RetainsNothing { preset: Preset::Anchor },
-        ),
     ];
     for (got, want) in cases {
         assert_eq!(got, want);

@@ -9,10 +9,10 @@ struct Lanes {
 }
 var<workgroup> reduce_scratch: array<vec4<f32>, WORKGROUP>;
 fn reduce_add4(value: vec4<f32>, lanes: Lanes) -> vec4<f32> {
-    let partial = subgroupAdd(value);
+    let subgroup_sum = subgroupAdd(value);
     workgroupBarrier(); // an earlier sum may still be read
     if lanes.subgroup_lane == 0u {
-        reduce_scratch[lanes.subgroup] = partial;
+        reduce_scratch[lanes.subgroup] = subgroup_sum;
     }
     workgroupBarrier();
     var total = reduce_scratch[0];

@@ -71,12 +71,6 @@ pub enum KvError {
         /// The preset that was asked for.
         preset: Preset,
     },
-    /// No token could ever read another one.
-    #[error("policy {preset} with these fields retains nothing: every token would see only itself")]
-    RetainsNothing {
-        /// The preset that was asked for.
-        preset: Preset,
-    },
     /// An anchor id that the model's vocabulary does not hold.
     #[error("anchor id {id} is outside the vocabulary of {vocab_size} tokens")]
     AnchorOutsideVocab {

@@ -236,9 +236,6 @@ impl PolicySpec {
             limit: (preset == Preset::Full).then_some(capacity),
         };
         policy.validate()?;
-        if policy.retains_nothing() {
-            return Err(KvError::RetainsNothing { preset });
-        }
         Ok(policy)
     }
 }
@@ -316,17 +313,6 @@ impl Policy {
             Some(&id) => Err(KvError::AnchorOutsideVocab { id, vocab_size }),
             None => Ok(()),
         }
-    }
-
-    /// Whether no query can ever see a key other than its own.
-    fn retains_nothing(&self) -> bool {
-        let every_token_is_anchor = self.seg_rule && self.max_segment == 1;
-        let reads_anchors = self.has_anchors()
-            && self.max_anchors > 0
-            && self.max_distance > 1
-            && !(self.isolated && every_token_is_anchor);
-        let reads_segment = self.seg_rule && self.max_segment > 1;
-        self.sinks == 0 && self.window == 1 && !reads_segment && !reads_anchors
     }
 }
 

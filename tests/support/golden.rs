@@ -74,13 +74,14 @@ pub struct Difference {
 
 pub fn difference(got: &[f32], want: &[f64]) -> Difference {
     assert_eq!(got.len(), want.len(), "number of scored tokens");
+    let count = got.len() as f64;
     let mut result = Difference { token: 0.0, at: 0, mean: 0.0 };
     for (at, (got, want)) in got.iter().zip(want).enumerate() {
         let token = (f64::from(*got) - want).abs();
         if !(token <= result.token) {
             (result.token, result.at) = (token, at);
         }
-        result.mean += (f64::from(*got) - want) / got.len() as f64;
+        result.mean += (f64::from(*got) - want) / count;
     }
     result.mean = result.mean.abs();
     result
