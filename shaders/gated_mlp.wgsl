@@ -43,12 +43,12 @@ fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
             dot(weight4(up[row3 + c]), v),
         );
     }
-    let a = reduce_add4(gates, lanes);
+    // exp overflows past 88; below -80 the gate is zero in 32 bits.
+    let a = max(reduce_add4(gates, lanes), vec4<f32>(-80.0));
     let b = reduce_add4(ups, lanes);
     if lanes.index == 0u {
         for (var r = 0u; r < min(4u, params.rows - first); r++) {
-            // exp overflows past 88; a gate that far below zero is zero in 32 bits anyway.
-            out[params.out_offset + first + r] = a[r] / (1.0 + exp(min(-a[r], 80.0))) * b[r];
+            out[params.out_offset + first + r] = a[r] / (1.0 + exp(-a[r])) * b[r];
         }
     }
 }

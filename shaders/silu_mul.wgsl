@@ -21,7 +21,7 @@ fn silu_mul(
     if i >= params.count4 {
         return;
     }
-    let a = gate[i];
-    // exp overflows past 88; a gate that far below zero is zero in 32 bits anyway.
-    gate[i] = a / (1.0 + exp(min(-a, vec4<f32>(80.0)))) * up[i];
+    // exp overflows past 88; below -80 the gate is zero in 32 bits.
+    let a = max(gate[i], vec4<f32>(-80.0));
+    gate[i] = a / (1.0 + exp(-a)) * up[i];
 }

@@ -1,15 +1,64 @@
 //! Killick: a portable GPU engine for language models that remember through anchors.
-pub mod error;
+//!
+//! A killick is a small anchor. Text is split into segments (sentences), each closed by an *anchor* token; once a segment
+//! is closed only the anchor's keys and values stay in the cache ("Anchor-based Large Language Models", Pang et al., 2024).
+//! Device memory is known before the first token, whatever the length of the text, and the result is exactly that of the
+//! masked model: the ring of anchors is an optimization, never an approximation.
+//!
+//! ```no_run
+//! use killick::{Engine, GenerateOptions, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(&GpuOptions::default())?;
+//! let loaded = engine.load("model.gguf", LoadOptions::default())?;
+//! let tokenizer = loaded.tokenizer()?;
+//!
+//! let anchors = tokenizer.ids_of_bytes(b".");
+//! let spec = PolicySpec { anchors: Some(anchors), ..PolicySpec::new(Preset::Anchor) };
+//! let policy = spec.resolve(loaded.model.config().context_len)?;
+//!
+//! let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
+//! session.append(&tokenizer.encode("The capital of France is", true)?)?;
+//! let mut text = tokenizer.decode_stream();
+//! for token in session.generate(GenerateOptions::default())? {
+//!     print!("{}", text.push(token?));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
+//! [`model_file`], [`tokenizer`], [`kv`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`], [`sampling`],
+//! [`generate`] and [`score`].
+//!
+//! Features: `cli` (default) builds the `killick` program.
+
+#[cfg(feature = "cli")]
+pub mod cli;
+mod engine;
+mod error;
 pub mod generate;
 pub mod gpu;
 pub mod kernels;
 pub mod kv;
 pub mod model;
 pub mod model_file;
+pub mod reference;
 pub mod sampling;
 pub mod score;
 pub mod session;
 pub mod tokenizer;
+
+pub use engine::{Engine, LoadOptions, Loaded};
 pub use error::Error;
-#[cfg(feature = "cli")]
-pub mod cli;
+pub use generate::{GenerateOptions, Generation, StopReason};
+pub use gpu::{Gpu, GpuOptions};
+pub use kv::{Policy, PolicySpec, Preset};
+pub use model::Model;
+pub use model_file::ModelFile;
+pub use session::{KvReport, Session, SessionOptions};
+pub use tokenizer::Tokenizer;
+
+/// Runs a future to its end on this thread. In the browser, await it instead.
+#[cfg(not(target_arch = "wasm32"))]
+pub use pollster::block_on;

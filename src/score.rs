@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::gpu::Recorder;
 use crate::kernels::{argmax, nll};
@@ -73,6 +75,49 @@ impl Score {
     /// `exp(mean_nll)`.
     pub fn perplexity(&self) -> f64 {
         self.mean_nll().exp()
+    }
+}
+
+/// The document that `killick score --json` prints; `docs/cli.md` describes it.
+#[derive(Debug, Serialize)]
+pub struct ScoreReport<'a> {
+    /// Name of the file or folder the model came from.
+    pub model: &'a str,
+    /// The policy, resolved.
+    pub policy: &'a Policy,
+    /// The path taken.
+    pub path: String,
+    /// The text (n).
+    pub ids: &'a [u32],
+    /// [`Score::nll`].
+    pub nll: &'a [f32],
+    /// [`Score::mean_nll`].
+    pub mean_nll: f64,
+    /// [`Score::perplexity`].
+    pub perplexity: f64,
+    /// [`Score::top1`].
+    pub top1: &'a [u32],
+    /// [`Score::kv`].
+    pub kv: KvReport,
+    /// [`Score::kernels`].
+    pub kernels: &'a BTreeSet<&'static str>,
+}
+
+impl Score {
+    /// The score of `ids` as a document.
+    pub fn report<'a>(&'a self, model: &'a Model, policy: &'a Policy, path: Path, ids: &'a [u32]) -> ScoreReport<'a> {
+        ScoreReport {
+            model: model.label(),
+            policy,
+            path: path.to_string(),
+            ids,
+            nll: &self.nll,
+            mean_nll: self.mean_nll(),
+            perplexity: self.perplexity(),
+            top1: &self.top1,
+            kv: self.kv,
+            kernels: &self.kernels,
+        }
     }
 }
 

@@ -208,6 +208,8 @@ fn ignores_tensors_that_change_nothing() {
     file.add("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", &[2], vec![0; 8]);
     file.add("vision.patch.weight", "F16", &[1, 1, 2], vec![0; 4]);
     file.add("scalar", "F32", &[], vec![0; 4]);
+    // A layer after the last one, as checkpoints with a prediction head for later tokens have.
+    file.add("model.layers.1.eh_proj.weight", "F32", &[1], vec![0; 4]);
     let mut files = TinyModel::new().files();
     files.insert(WEIGHTS.to_owned(), file.bytes());
     assert_reads_as(&open(files), &TinyModel::new());

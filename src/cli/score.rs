@@ -3,27 +3,10 @@
 use std::io::Write;
 
 use anyhow::Context;
-use serde::Serialize;
 
 use super::args::ScoreArgs;
 use super::{load, print_json};
-use crate::kv::Policy;
 use crate::score::score;
-use crate::session::KvReport;
-
-#[derive(Serialize)]
-struct Report<'a> {
-    model: &'a str,
-    policy: &'a Policy,
-    path: String,
-    ids: &'a [u32],
-    nll: &'a [f32],
-    mean_nll: f64,
-    perplexity: f64,
-    top1: &'a [u32],
-    kv: KvReport,
-    kernels: Vec<&'static str>,
-}
 
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let file = load::open_file(&args.model)?;
@@ -44,18 +27,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let model = load::load_model(&gpu, &file, &args.model)?;
     let score = pollster::block_on(score(&model, &policy, &ids, args.path))?;
     if args.json {
-        return print_json(&Report {
-            model: file.label(),
-            policy: &policy,
-            path: args.path.to_string(),
-            ids: &ids,
-            nll: &score.nll,
-            mean_nll: score.mean_nll(),
-            perplexity: score.perplexity(),
-            top1: &score.top1,
-            kv: score.kv,
-            kernels: score.kernels.iter().copied().collect(),
-        });
+        return print_json(&score.report(&model, &policy, args.path, &ids));
     }
     let mut out = std::io::stdout().lock();
     writeln!(

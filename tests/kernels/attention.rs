@@ -238,7 +238,6 @@ fn the_check_rejects_faults_of_single_steps() {
         });
         fault("live ring of another capacity", &|rows| rows.layout.live_cap -= 1);
         fault("anchor ring of another capacity", &|rows| rows.layout.anchor_cap -= 1);
-        fault("positions taken for slots", &|rows| rows.layout.live_cap = 1 << 20);
         fault("a stale key", &|rows| {
             let kv_dim = rows.text.heads.kv_dim() as usize;
             let slot = rows.rows[6].live_slot as usize;

@@ -37,8 +37,8 @@ impl Case {
         let (rows, k, v) = (buffer("rows", &self.rows), buffer("k chunk", &self.k), buffer("v chunk", &self.v));
         let (k_cache, v_cache) = (buffer("k cache", &self.k_cache), buffer("v cache", &self.v_cache));
         let io = KvWrite { rows: &rows, k_chunk: &k, v_chunk: &v, k_cache: &k_cache, v_cache: &v_cache };
-        let record = |rec: &mut _| kv_write::record(rec, io, n as u32, self.kv_dim as u32);
-        try_run(&[&k_cache, &v_cache], record).unwrap().try_into().unwrap()
+        let (n, kv_dim) = (n as u32, self.kv_dim as u32);
+        try_run(&[&k_cache, &v_cache], |rec| kv_write::record(rec, io, n, kv_dim)).unwrap().try_into().unwrap()
     }
 
     fn want(&self) -> [Vec<f32>; 2] {

@@ -1,18 +1,16 @@
 //! Scoring: a model's files and JSON options in, the JSON of `killick score --json` out.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
 use killick::gpu::pipeline::WeightFormat;
 use killick::gpu::{Gpu, GpuOptions};
-use killick::kv::{Policy, PolicySpec};
+use killick::kv::PolicySpec;
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
 use killick::score::Path;
-use killick::session::KvReport;
 use killick::tokenizer::Tokenizer;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// What to score, and how.
 #[derive(Deserialize)]
@@ -41,21 +39,6 @@ enum Dtype {
     F16,
 }
 
-/// The document that `docs/cli.md` describes under `score`.
-#[derive(Serialize)]
-struct Report<'a> {
-    model: &'a str,
-    policy: &'a Policy,
-    path: String,
-    ids: &'a [u32],
-    nll: &'a [f32],
-    mean_nll: f64,
-    perplexity: f64,
-    top1: &'a [u32],
-    kv: KvReport,
-    kernels: BTreeSet<&'static str>,
-}
-
 /// Opens the model, scores the text and writes the report.
 pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<dyn Error>> {
     let options: Options = serde_json::from_str(options)?;
@@ -75,17 +58,5 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
     };
     let model = Arc::new(Model::load(&gpu, &file, format, &mut |_, _| {}).await?);
     let score = killick::score::score(&model, &policy, &ids, path).await?;
-    let report = Report {
-        model: model.label(),
-        policy: &policy,
-        path: path.to_string(),
-        ids: &ids,
-        nll: &score.nll,
-        mean_nll: score.mean_nll(),
-        perplexity: score.perplexity(),
-        top1: &score.top1,
-        kv: score.kv,
-        kernels: score.kernels.clone(),
-    };
-    Ok(serde_json::to_string(&report)?)
+    Ok(serde_json::to_string(&score.report(&model, &policy, path, &ids))?)
 }
