@@ -72,8 +72,6 @@ fn module(kernel: &Kernel, variant: &Variant) -> Module {
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
     Validator::new(ValidationFlags::all(), capabilities)
-        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
         .validate(&module)
         .unwrap_or_else(|error| panic!("{} {variant:?}: {}", kernel.name, error.emit_to_string(&source)));
     module

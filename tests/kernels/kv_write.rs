@@ -1,5 +1,6 @@
 //! `kv_write`: the survivors of prompt chunks of a real ring, bit by bit, and nothing else.
 
+use killick::gpu::Recorder;
 use killick::kernels::kv_write::{self, KvWrite};
 use killick::kv::{NONE, Ring, Row};
 use killick::reference;

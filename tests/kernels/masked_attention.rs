@@ -65,13 +65,13 @@ fn the_check_rejects_faults() {
         seg_rule: true,
         isolated: true,
         sinks: 3,
-        window: 6,
+        window: 3,
         max_anchors: 4,
         max_distance: 20,
-        max_segment: 9,
+        max_segment: 5,
         ..presets()[1].clone()
     };
-    let ids: Vec<u32> = (0..90).map(|i| u32::from(i % 7 != 4 && i % 11 != 0)).collect();
+    let ids: Vec<u32> = (0..90).map(|i| u32::from(i % 13 != 4 && i % 11 != 0)).collect();
     let text = Text::new(right.clone(), ids.clone(), Heads { n_heads: 4, n_kv_heads: 2, head_dim: 64 });
     let want = text.masked();
     check(&text);
@@ -79,7 +79,7 @@ fn the_check_rejects_faults() {
     for (fault, wrong) in [
         ("without isolation", Policy { isolated: false, ..right.clone() }),
         ("without the segment rule", Policy { seg_rule: false, ..right.clone() }),
-        ("a window one wider", Policy { window: 7, ..right.clone() }),
+        ("a window one wider", Policy { window: 4, ..right.clone() }),
         ("one sink less", Policy { sinks: 2, ..right.clone() }),
         ("one anchor more", Policy { max_anchors: 5, ..right.clone() }),
         ("a distance one shorter", Policy { max_distance: 19, ..right.clone() }),
@@ -87,7 +87,7 @@ fn the_check_rejects_faults() {
         let got = produce(&text, &wrong, tags, 90);
         rejects("masked_attention", fault, &got, compare("masked_attention", &got, &want));
     }
-    let longer = Tags::of(&Policy { max_segment: 10, ..right.clone() }, &ids);
+    let longer = Tags::of(&Policy { max_segment: 6, ..right.clone() }, &ids);
     let got = produce(&text, &right, longer.as_slice(), 90);
     rejects("masked_attention", "another bound of segments", &got, compare("masked_attention", &got, &want));
     let got = produce(&text, &right, tags, 89);

@@ -1,0 +1,206 @@
+//! SmolLM2-135M-Instruct against PyTorch: likelihoods under every policy along every path, and greedy text.
+//!
+//! A full-size forward pass is dear on a software GPU, so `make test` scores each text under every policy along one path
+//! and one text along all of them; `KILLICK_FULL=1` (`make test-full`) runs the whole matrix, long texts and 16-bit weights too.
+
+mod support {
+    pub mod golden;
+    pub mod gpu;
+}
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kv::{PolicySpec, Preset};
+use killick::model::Model;
+use killick::model_file::ModelFile;
+use killick::score::{Path, Score, score};
+use killick::session::{Session, SessionOptions};
+use killick::{GenerateOptions, Tokenizer};
+use pollster::block_on;
+use serde_json::Value;
+use support::golden::{difference, ids, json, list, name, numbers, spec};
+use support::gpu::gpu;
+
+/// NLL of one token and mean NLL against PyTorch, 32-bit weights, in nats (issue).
+const TOKEN_NATS: f64 = 2e-3;
+const MEAN_NATS: f64 = 1e-4;
+/// Mean NLL against PyTorch's 32 bits with 16-bit weights.
+const MEAN_NATS_F16: f64 = 2e-3;
+/// One token and the mean between two paths.
+const PATH_TOKEN_NATS: f64 = 1e-3;
+const PATH_MEAN_NATS: f64 = 1e-5;
+/// Where PyTorch's best two logits are this close, either may win.
+const MARGIN: f64 = 1e-2;
+
+const PATHS: [Path; 4] = [Path::Masked, Path::Ring, Path::Chunk(7), Path::Chunk(64)];
+
+fn full_matrix() -> bool {
+    std::env::var("KILLICK_FULL").is_ok_and(|value| value == "1")
+}
+
+fn model_path() -> PathBuf {
+    if let Some(path) = std::env::var_os("KILLICK_MODEL") {
+        return path.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.expect("a home folder").join("killick/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
+fn file() -> ModelFile {
+    let path = model_path();
+    assert!(path.exists(), "{} is missing; run `make model`", path.display());
+    ModelFile::open_path(&path).unwrap()
+}
+
+fn load(format: WeightFormat) -> Arc<Model> {
+    Arc::new(block_on(Model::load(gpu(), &file(), format, &mut |_, _| {})).unwrap())
+}
+
+/// The model in 32 bits, loaded once for all tests.
+fn model() -> &'static Arc<Model> {
+    static MODEL: OnceLock<Arc<Model>> = OnceLock::new();
+    MODEL.get_or_init(|| load(WeightFormat::F32))
+}
+
+fn run(model: &Arc<Model>, case: &Value, ids: &[u32], path: Path) -> Score {
+    let policy = spec(case).resolve(model.config().context_len).unwrap();
+    block_on(score(model, &policy, ids, path)).unwrap()
+}
+
+/// Scores `text` under every policy along `paths`; PyTorch's tolerance for each, the paths' own between them.
+fn check_text(model: &Arc<Model>, text: &Value, paths: &[Path]) {
+    let tokens = ids(&text["ids"]);
+    for (policy, case) in text["cases"].as_object().expect("cases") {
+        let mut first: Option<Score> = None;
+        for path in paths {
+            let got = run(model, case, &tokens, *path);
+            let what = format!("{}, {policy}, {path}", name(text));
+            let off = difference(&got.nll, &numbers(&case["nll"]));
+            println!("{what}: token {:.1e}, mean {:.1e} nats", off.token, off.mean);
+            assert!(off.token <= TOKEN_NATS, "{what}: token {} is off by {:e} nats", off.at, off.token);
+            assert!(off.mean <= MEAN_NATS, "{what}: the mean is off by {:e} nats", off.mean);
+            if let Some(first) = &first {
+                let want: Vec<f64> = first.nll.iter().map(|nll| f64::from(*nll)).collect();
+                let off = difference(&got.nll, &want);
+                assert!(off.token <= PATH_TOKEN_NATS, "{what}: {:e} nats from {}", off.token, paths[0]);
+                assert!(off.mean <= PATH_MEAN_NATS, "{what}: mean {:e} nats from {}", off.mean, paths[0]);
+            }
+            first.get_or_insert(got);
+        }
+    }
+}
+
+#[test]
+fn every_policy_scores_as_pytorch_does() {
+    let golden = json("smollm2/golden.json");
+    for text in list(&golden["texts"]) {
+        check_text(model(), text, if full_matrix() { &PATHS } else { &[Path::Chunk(64), Path::Masked] });
+    }
+}
+
+/// The one text whose numbers and dots make most segments, token by token and in small chunks too.
+#[test]
+fn every_path_scores_as_pytorch_does() {
+    let golden = json("smollm2/golden.json");
+    let text = list(&golden["texts"]).iter().find(|text| name(text) == "numbers").expect("the text with numbers");
+    let mut one = text.clone();
+    if !full_matrix() {
+        let short: serde_json::Map<String, Value> = text["cases"]
+            .as_object()
+            .expect("cases")
+            .iter()
+            .filter(|(policy, _)| matches!(policy.as_str(), "anchor" | "sepllm"))
+            .map(|(policy, case)| (policy.clone(), case.clone()))
+            .collect();
+        one["cases"] = short.into();
+    }
+    check_text(model(), &one, &PATHS);
+}
+
+#[test]
+fn long_texts_score_as_pytorch_does() {
+    if !full_matrix() {
+        println!("long texts belong to `make test-full` (KILLICK_FULL=1)");
+        return;
+    }
+    for text in list(&json("smollm2/golden_long.json")["texts"]) {
+        check_text(model(), text, &[Path::Chunk(64), Path::Chunk(7), Path::Masked, Path::Ring]);
+    }
+}
+
+#[test]
+fn sixteen_bit_weights_keep_the_mean() {
+    let model = load(WeightFormat::F16);
+    let golden = json("smollm2/golden.json");
+    for text in list(&golden["texts"]) {
+        let tokens = ids(&text["ids"]);
+        for (policy, case) in text["cases"].as_object().expect("cases") {
+            if !full_matrix() && !matches!(policy.as_str(), "full" | "anchor") {
+                continue;
+            }
+            let got = run(&model, case, &tokens, Path::Chunk(64)).mean_nll();
+            let off = (got - case["mean_nll"].as_f64().expect("a mean")).abs();
+            println!("{}, {policy}: mean off by {off:.1e} nats", name(text));
+            assert!(off <= MEAN_NATS_F16, "{}, {policy}: the mean is off by {off:e} nats", name(text));
+        }
+    }
+}
+
+/// PyTorch's 200 greedy ids, fed to the model as they are: the likeliest token agrees wherever PyTorch was sure.
+#[test]
+fn the_likeliest_token_is_pytorchs() {
+    let golden = json("smollm2/greedy.json");
+    let forced = &golden["forced_200"];
+    for policy in ["full", "anchor"] {
+        let case = &forced["forced"][policy];
+        let (want, margins) = (ids(&case["top1"]), numbers(&case["margin"]));
+        let text: Vec<u32> = ids(&forced["prompt_ids"]).into_iter().chain(ids(&forced["ids"])).collect();
+        let anchors = (policy == "anchor").then(|| vec![30]);
+        let preset = if policy == "anchor" { Preset::Anchor } else { Preset::Full };
+        let spec = PolicySpec { anchors, ..PolicySpec::new(preset) };
+        let resolved = spec.resolve(model().config().context_len).unwrap();
+        let got = block_on(score(model(), &resolved, &text, Path::Chunk(64))).unwrap().top1;
+        // PyTorch's list starts with the successor of the prompt's last token.
+        let got = &got[text.len() - 1 - want.len()..text.len() - 1];
+        let sure = margins.iter().filter(|margin| **margin > MARGIN).count();
+        assert!(sure > 190, "{policy}: PyTorch was sure of only {sure} tokens");
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert!(got == want || margins[i] <= MARGIN, "{policy}: token {i} is {got}, PyTorch says {want}");
+        }
+    }
+}
+
+#[test]
+fn a_greedy_text_equals_pytorchs_id_by_id() {
+    let golden = json("smollm2/greedy.json");
+    let (steady, model) = (&golden["steady"], model());
+    let policy = PolicySpec::new(Preset::Full).resolve(model.config().context_len).unwrap();
+    let tokenizer = Tokenizer::from_source(file().tokenizer(), "SmolLM2").unwrap();
+    let prompt = tokenizer.encode(steady["prompt"].as_str().expect("a prompt"), true).unwrap();
+    let want = ids(&steady["ids"]);
+    let mut session = block_on(Session::new(model, &policy, SessionOptions::default())).unwrap();
+    session.append(&prompt).unwrap();
+    let options = GenerateOptions { max_tokens: want.len() as u32, ignore_eos: true, ..GenerateOptions::default() };
+    let got: Vec<u32> = session.generate(options).unwrap().map(|id| id.unwrap()).collect();
+    assert_eq!(got, want);
+}
+
+/// The same weights from PyTorch's folder, where `tools/golden` has made it: only in `make test-full`.
+#[test]
+fn gguf_and_safetensors_score_the_same() {
+    let folder = model_path().with_file_name("smollm2-hf");
+    if !full_matrix() || !folder.exists() {
+        println!("compared by `make test-full` after tools/golden/make.sh");
+        return;
+    }
+    let text = json("smollm2/golden.json");
+    let text = &list(&text["texts"])[0];
+    let other_file = ModelFile::open_path(&folder).unwrap();
+    let other = Arc::new(block_on(Model::load(gpu(), &other_file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    let case = &text["cases"]["full"];
+    let tokens = ids(&text["ids"]);
+    assert_eq!(run(model(), case, &tokens, Path::Chunk(64)).nll, run(&other, case, &tokens, Path::Chunk(64)).nll);
+}
