@@ -1,6 +1,6 @@
 //! Device memory: labelled buffers, made in batches before they are needed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::{Gpu, GpuError, lock};
 
@@ -45,13 +45,25 @@ fn round_up(bytes: u64) -> u64 {
 #[derive(Clone)]
 pub struct Buffer {
     pub(super) raw: wgpu::Buffer,
-    pub(super) id: u64,
-    label: Arc<str>,
+    owner: Arc<Owner>,
+}
+
+/// What all clones of a buffer share. The last one to go tells the device, whose cached bind groups hold the memory too.
+struct Owner {
+    id: u64,
+    label: Box<str>,
+    dead: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        lock(&self.dead).push(self.id);
+    }
 }
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} ({} bytes)", self.label, self.size())
+        write!(f, "{:?} ({} bytes)", self.label(), self.size())
     }
 }
 
@@ -71,7 +83,12 @@ impl Buffer {
 
     /// The label it was made with.
     pub fn label(&self) -> &str {
-        &self.label
+        &self.owner.label
+    }
+
+    /// Names this buffer in the keys of bind groups.
+    pub(super) fn id(&self) -> u64 {
+        self.owner.id
     }
 
     /// The whole buffer.
@@ -105,6 +122,7 @@ impl Gpu {
     /// [`GpuError::Allocation`] when the driver has no room, or a size is above its limits.
     pub async fn allocate(&self, requests: &[BufferRequest]) -> Result<Vec<Buffer>, GpuError> {
         self.check()?;
+        self.drop_dead_bind_groups();
         let device = &self.shared.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -146,6 +164,7 @@ impl Gpu {
         counters.buffer_bytes = counters.buffer_bytes.saturating_add(request.bytes);
         let mut id = lock(&self.shared.next_buffer_id);
         *id += 1;
-        Buffer { raw, id: *id, label: request.label.as_str().into() }
+        let owner = Owner { id: *id, label: request.label.as_str().into(), dead: self.shared.dead_buffers.clone() };
+        Buffer { raw, owner: Arc::new(owner) }
     }
 }

@@ -86,6 +86,7 @@ struct Shared {
     bind_groups: Mutex<HashMap<recorder::BindGroupKey, wgpu::BindGroup>>,
     params: Mutex<ParamsArena>,
     next_buffer_id: Mutex<u64>,
+    dead_buffers: Arc<Mutex<Vec<u64>>>,
 }
 
 /// What the device told us outside a call: the first error nobody waited for, and whether it is gone.
@@ -133,6 +134,7 @@ impl Gpu {
                 bind_groups: Mutex::default(),
                 params: Mutex::new(params),
                 next_buffer_id: Mutex::new(0),
+                dead_buffers: Arc::default(),
             }),
         })
     }
@@ -201,6 +203,7 @@ impl Gpu {
     /// # Errors
     /// The device is gone or reported an error.
     pub fn wait(&self) -> Result<(), GpuError> {
+        self.drop_dead_bind_groups();
         self.shared.queue.submit([]);
         self.shared
             .device
@@ -213,6 +216,14 @@ impl Gpu {
     pub fn destroy(&self) {
         self.shared.device.destroy();
         let _ = self.shared.errors.lost.set("destroyed by the program".to_owned());
+    }
+
+    /// A cached bind group keeps its buffers alive; those of dropped buffers go here.
+    fn drop_dead_bind_groups(&self) {
+        let dead = std::mem::take(&mut *lock(&self.shared.dead_buffers));
+        if !dead.is_empty() {
+            lock(&self.shared.bind_groups).retain(|(_, bound), _| !bound.iter().any(|(id, ..)| dead.contains(id)));
+        }
     }
 
     /// The lost flag first: after a loss, other errors are only its echo.

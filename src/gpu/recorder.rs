@@ -53,6 +53,7 @@ impl<'g> Recorder<'g> {
     /// An empty recording.
     pub fn new(gpu: &'g Gpu) -> Self {
         lock(&gpu.shared.params).begin();
+        gpu.drop_dead_bind_groups();
         Self { gpu, ready: Vec::new(), dispatches: Vec::new(), copies: Vec::new(), keep_listing: false }
     }
 
@@ -150,7 +151,7 @@ impl<'g> Recorder<'g> {
     }
 
     fn bind_group(&self, kernel: &Kernel, pipeline: &Pipeline, bindings: &[Binding<'_>]) -> wgpu::BindGroup {
-        let key = (kernel.name, bindings.iter().map(|b| (b.buffer.id, b.offset, b.bytes)).collect());
+        let key = (kernel.name, bindings.iter().map(|b| (b.buffer.id(), b.offset, b.bytes)).collect());
         let shared = &self.gpu.shared;
         let mut groups = lock(&shared.bind_groups);
         if let Some(group) = groups.get(&key) {

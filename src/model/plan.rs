@@ -16,12 +16,12 @@ use crate::model_file::{Config, LayerWeight, WeightName};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Not even one row of a matrix fits a binding.
-    #[error("one row of {what} is {row_bytes} bytes, the device binds at most {limit}")]
+    /// Not even the smallest piece that can be bound fits a binding.
+    #[error("one piece of {what} is {row_bytes} bytes, the device binds at most {limit}")]
     RowTooLong {
-        /// The matrix.
+        /// The matrix, of which a row is the smallest piece, or a table that cannot be cut.
         what: String,
-        /// Bytes of its row.
+        /// Bytes of that piece.
         row_bytes: u64,
         /// The device's binding limit.
         limit: u64,
@@ -113,6 +113,10 @@ impl WeightsPlan {
     pub(crate) fn new(config: &Config, format: WeightFormat, limit: u64) -> Result<Self, PlanError> {
         if config.head_dim > MAX_HEAD_DIM {
             return Err(PlanError::HeadTooWide { head_dim: config.head_dim, most: MAX_HEAD_DIM });
+        }
+        let table = super::rope_table_request(config);
+        if table.bytes > limit {
+            return Err(PlanError::RowTooLong { what: table.label, row_bytes: table.bytes, limit });
         }
         let heads = heads(config);
         let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, limit);

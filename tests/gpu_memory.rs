@@ -1,0 +1,136 @@
+//! Memory is what the plan says, and it does not grow.
+
+mod support {
+    pub mod golden;
+    pub mod gpu;
+}
+
+use std::sync::{Arc, Mutex};
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::gpu::{Counters, Gpu};
+use killick::kv::{PolicySpec, Preset};
+use killick::model::{MemoryPlan, Model};
+use killick::model_file::ModelFile;
+use killick::session::{Session, SessionOptions};
+use pollster::block_on;
+use support::golden::data;
+
+/// One test at a time: they count the objects of their own device, and devices share the driver's memory.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn open() -> (Gpu, Arc<Model>) {
+    let gpu = block_on(Gpu::open(&support::gpu::options())).unwrap();
+    let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
+    let model = Arc::new(block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    (gpu, model)
+}
+
+fn specs() -> Vec<PolicySpec> {
+    let anchors = Some(vec![7, 30]);
+    vec![
+        PolicySpec { ctx: Some(200), ..PolicySpec::new(Preset::Full) },
+        PolicySpec { anchors: anchors.clone(), max_anchors: Some(20), ..PolicySpec::new(Preset::Anchor) },
+        PolicySpec { anchors, window: Some(16), ..PolicySpec::new(Preset::SepLlm) },
+        PolicySpec { window: Some(17), ..PolicySpec::new(Preset::Streaming) },
+        PolicySpec { window: Some(16), ..PolicySpec::new(Preset::Window) },
+    ]
+}
+
+#[test]
+fn allocated_bytes_equal_the_plan() {
+    let _alone = ALONE.lock();
+    for spec in specs() {
+        let (gpu, model) = open();
+        let config = model.config();
+        let policy = spec.resolve(config.context_len).unwrap();
+        let options = SessionOptions { chunk: 33, in_flight: 5 };
+        let limit = gpu.max_binding_bytes();
+        let plan = MemoryPlan::new(config, WeightFormat::F32, &policy, options.shape(), limit).unwrap();
+        let session = block_on(Session::new(&model, &policy, options)).unwrap();
+
+        let arena = gpu.counters().buffer_bytes - model.allocated_bytes() - session.allocated_bytes();
+        assert_eq!(arena, 256 * 512, "nothing but the plan and the kernel parameters");
+        assert_eq!(plan.total_bytes, model.allocated_bytes() + session.allocated_bytes(), "{}", policy.preset);
+
+        // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, 4 bytes, in every layer.
+        let anchor_slots = if policy.has_anchors() && policy.max_anchors > 0 { policy.max_anchors + 5 } else { 0 };
+        let slots = u64::from(policy.sinks + anchor_slots + policy.live_len() + 5);
+        let entry = u64::from(config.n_layers * 2 * config.n_kv_heads * config.head_dim * 4);
+        assert_eq!(session.kv().bytes_allocated, slots * entry, "{}", policy.preset);
+    }
+}
+
+/// Nothing is made after warm-up: not by the engine's count, not by the GPU library's.
+#[test]
+fn nothing_is_allocated_between_token_200_and_2000() {
+    let _alone = ALONE.lock();
+    for spec in specs().into_iter().skip(1) {
+        let (gpu, model) = open();
+        let policy = spec.resolve(model.config().context_len).unwrap();
+        let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+        session.append(&[1, 2, 3]).unwrap();
+        let (mut id, mut early) = (4, None);
+        for step in 3..2000_u32 {
+            // The likeliest token, stirred a little: a random model soon repeats itself.
+            id = (block_on(session.step_greedy(id)).unwrap() + step) % 321;
+            if step == 200 {
+                early = Some((gpu.counters(), gpu.library_counters()));
+            }
+        }
+        let (early, early_library) = early.unwrap();
+        let late = gpu.counters();
+        let made = |c: Counters| [c.buffers, c.buffer_bytes, c.bind_groups, c.pipelines, c.params_writes];
+        assert_eq!(made(early), made(late), "{}", policy.preset);
+        assert_eq!(early_library, gpu.library_counters(), "{}", policy.preset);
+        let tokens = 1999 - 200;
+        assert_eq!(late.passes - early.passes, tokens, "one pass a token");
+        assert_eq!(late.submits - early.submits, tokens, "one submit a token");
+        assert_eq!(late.readbacks - early.readbacks, tokens, "one read a token");
+        // Ring step, embedding, eight a layer, final norm, head, argmax.
+        let parts = model.config().n_layers * 8 + 5;
+        let dispatches = (late.dispatches - early.dispatches) / tokens;
+        assert!(dispatches >= u64::from(parts), "{dispatches} dispatches a token");
+        if std::env::var("KILLICK_MAX_BINDING").is_err() {
+            assert_eq!(dispatches, u64::from(parts), "{}", policy.preset);
+        }
+        assert_eq!(session.kv().seen, 2000);
+        assert!(session.kv().peak_live < 400, "{:?}", session.kv());
+    }
+}
+
+#[test]
+fn a_dropped_session_gives_its_memory_back() {
+    let _alone = ALONE.lock();
+    let (gpu, model) = open();
+    let policy = specs()[1].resolve(256).unwrap();
+    let use_one = || {
+        let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+        session.append(&[1, 2, 3]).unwrap();
+        block_on(session.step_greedy(4)).unwrap();
+    };
+    let settle = || {
+        // Two submits: the first lets the device notice what is unused, the second frees it.
+        gpu.wait().unwrap();
+        gpu.wait().unwrap();
+        gpu.library_counters()
+    };
+    use_one();
+    let first = settle();
+    for _ in 0..5 {
+        use_one();
+    }
+    let last = settle();
+    assert_eq!(first.buffers, last.buffers, "buffers");
+    assert_eq!(first.bind_groups, last.bind_groups, "bind groups");
+}
+
+#[test]
+fn a_binding_too_small_is_refused_by_name() {
+    let _alone = ALONE.lock();
+    let options = killick::GpuOptions { max_binding_bytes: Some(64 << 10), ..support::gpu::options() };
+    let gpu = block_on(Gpu::open(&options)).unwrap();
+    let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
+    let error = block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap_err().to_string();
+    assert!(error.contains("rope table") && error.contains("65536"), "{error}");
+}
