@@ -67,7 +67,7 @@ fn the_check_rejects_faults() {
         sinks: 3,
         window: 3,
         max_anchors: 4,
-        max_distance: 20,
+        max_distance: 14,
         max_segment: 5,
         ..presets()[1].clone()
     };
@@ -82,7 +82,7 @@ fn the_check_rejects_faults() {
         ("a window one wider", Policy { window: 4, ..right.clone() }),
         ("one sink less", Policy { sinks: 2, ..right.clone() }),
         ("one anchor more", Policy { max_anchors: 5, ..right.clone() }),
-        ("a distance one shorter", Policy { max_distance: 19, ..right.clone() }),
+        ("a distance one shorter", Policy { max_distance: 13, ..right.clone() }),
     ] {
         let got = produce(&text, &wrong, tags, 90);
         rejects("masked_attention", fault, &got, compare("masked_attention", &got, &want));
