@@ -47,7 +47,9 @@ impl FromStr for Path {
         match text {
             "masked" => Ok(Self::Masked),
             "ring" => Ok(Self::Ring),
-            _ => chunk().map(Self::Chunk).ok_or_else(|| format!("path {text:?} is none of masked, ring, chunk:N")),
+            _ => chunk()
+                .map(Self::Chunk)
+                .ok_or_else(|| format!("path {text:?} is none of masked, ring, chunk:N")),
         }
     }
 }
@@ -105,7 +107,13 @@ pub struct ScoreReport<'a> {
 
 impl Score {
     /// The score of `ids` as a document.
-    pub fn report<'a>(&'a self, model: &'a Model, policy: &'a Policy, path: Path, ids: &'a [u32]) -> ScoreReport<'a> {
+    pub fn report<'a>(
+        &'a self,
+        model: &'a Model,
+        policy: &'a Policy,
+        path: Path,
+        ids: &'a [u32],
+    ) -> ScoreReport<'a> {
         ScoreReport {
             model: model.label(),
             policy,
@@ -143,7 +151,8 @@ pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path)
     let mut session = Session::with_shape(model, policy, shape).await?;
     session.check(ids)?;
 
-    let mut score = Score { nll: Vec::new(), top1: Vec::new(), kv: KvReport::default(), kernels: BTreeSet::new() };
+    let mut score =
+        Score { nll: Vec::new(), top1: Vec::new(), kv: KvReport::default(), kernels: BTreeSet::new() };
     let gpu = model.gpu.clone();
     for (piece, start) in ids.chunks(chunk as usize).zip((0..).step_by(chunk as usize)) {
         let mut rec = Recorder::listing(&gpu);
@@ -158,7 +167,8 @@ pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path)
         score.kernels.extend(rec.kernel_names());
         rec.submit()?;
         let following = ids.get(start + 1..).unwrap_or_default();
-        let targets: Vec<u32> = (0..piece.len()).map(|i| following.get(i).copied().unwrap_or_default()).collect();
+        let targets: Vec<u32> =
+            (0..piece.len()).map(|i| following.get(i).copied().unwrap_or_default()).collect();
         read_scores(&session, &targets, &mut score).await?;
     }
     score.nll.truncate(ids.len() - 1);

@@ -99,7 +99,11 @@ impl Session {
         Self::with_shape(model, policy, options.shape()).await
     }
 
-    pub(crate) async fn with_shape(model: &Arc<Model>, policy: &Policy, shape: SessionShape) -> Result<Self, Error> {
+    pub(crate) async fn with_shape(
+        model: &Arc<Model>,
+        policy: &Policy,
+        shape: SessionShape,
+    ) -> Result<Self, Error> {
         let (config, gpu) = (&model.config, &model.gpu);
         policy.check_vocab(config.vocab_size)?;
         let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
@@ -238,7 +242,11 @@ impl Session {
         let chunk = self.ring.chunk(ids, &mut self.rows, &mut self.chunk_anchors)?;
         let gpu = &self.model.gpu;
         gpu.upload(&self.buffers.tokens, 0, bytemuck::cast_slice(ids))?;
-        gpu.upload(&self.buffers.rows, 0, bytemuck::cast_slice(self.rows.get(..ids.len()).unwrap_or_default()))?;
+        gpu.upload(
+            &self.buffers.rows,
+            0,
+            bytemuck::cast_slice(self.rows.get(..ids.len()).unwrap_or_default()),
+        )?;
         let anchors = self.chunk_anchors.get(..chunk.anchors as usize).unwrap_or_default();
         gpu.upload(&self.buffers.chunk_anchors, 0, bytemuck::cast_slice(anchors))?;
         Ok(chunk)

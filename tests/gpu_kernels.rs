@@ -3,6 +3,8 @@
 //! One file per kernel, by the kernel's stem. How close is right: `docs/numerics.md`. Which device, and with which
 //! features: `tests/support/gpu.rs`. `-- --nocapture` prints every case with what was measured.
 
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
 mod support {
     pub mod gpu;
     pub mod inputs;

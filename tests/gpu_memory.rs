@@ -51,10 +51,16 @@ fn allocated_bytes_equal_the_plan() {
 
         let arena = gpu.counters().buffer_bytes - model.allocated_bytes() - session.allocated_bytes();
         assert_eq!(arena, 256 * 512, "nothing but the plan and the kernel parameters");
-        assert_eq!(plan.total_bytes, model.allocated_bytes() + session.allocated_bytes(), "{}", policy.preset);
+        assert_eq!(
+            plan.total_bytes,
+            model.allocated_bytes() + session.allocated_bytes(),
+            "{}",
+            policy.preset
+        );
 
         // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, 4 bytes, in every layer.
-        let anchor_slots = if policy.has_anchors() && policy.max_anchors > 0 { policy.max_anchors + 5 } else { 0 };
+        let anchor_slots =
+            if policy.has_anchors() && policy.max_anchors > 0 { policy.max_anchors + 5 } else { 0 };
         let slots = u64::from(policy.sinks + anchor_slots + policy.live_len() + 5);
         let entry = u64::from(config.n_layers * 2 * config.n_kv_heads * config.head_dim * 4);
         assert_eq!(session.kv().bytes_allocated, slots * entry, "{}", policy.preset);
@@ -131,6 +137,7 @@ fn a_binding_too_small_is_refused_by_name() {
     let options = killick::GpuOptions { max_binding_bytes: Some(64 << 10), ..support::gpu::options() };
     let gpu = block_on(Gpu::open(&options)).unwrap();
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
-    let error = block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap_err().to_string();
+    let error =
+        block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap_err().to_string();
     assert!(error.contains("rope table") && error.contains("65536"), "{error}");
 }

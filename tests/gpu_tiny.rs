@@ -3,6 +3,8 @@
 //! Their weights are so large that a wrong mask moves the loss by half a nat or more (tools/golden/tiny.py asserts it),
 //! thousands of times the tolerance here.
 
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
 mod support {
     pub mod golden;
     pub mod gpu;
@@ -85,7 +87,9 @@ fn logits_equal_those_of_pytorch() {
             let policy = policy(case, model.config().context_len);
             let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
             let mut seen = 0;
-            for (row, want) in ids(&case["logit_rows"]).into_iter().zip(want.chunks(model.config().vocab_size as usize)) {
+            for (row, want) in
+                ids(&case["logit_rows"]).into_iter().zip(want.chunks(model.config().vocab_size as usize))
+            {
                 session.append(&text[seen..=row as usize]).unwrap();
                 seen = row as usize + 1;
                 let error = nmse(&block_on(session.next_logits()).unwrap(), want);
@@ -219,7 +223,10 @@ fn the_masked_path_runs_its_own_kernel_and_no_cache() {
     assert!(masked.contains("masked_attention") && !masked.contains("attention"), "{masked:?}");
     assert!(!masked.contains("kv_write") && !masked.contains("kv_step"), "{masked:?}");
     let ring = kernels(Path::Ring);
-    assert!(ring.contains("attention") && ring.contains("kv_step") && !ring.contains("masked_attention"), "{ring:?}");
+    assert!(
+        ring.contains("attention") && ring.contains("kv_step") && !ring.contains("masked_attention"),
+        "{ring:?}"
+    );
     let chunk = kernels(Path::Chunk(7));
     assert!(chunk.contains("kv_write") && !chunk.contains("masked_attention"), "{chunk:?}");
     assert_eq!(run(&model, &spec, &text, Path::Masked).kv.bytes_allocated, 0, "no cache");
@@ -228,13 +235,18 @@ fn the_masked_path_runs_its_own_kernel_and_no_cache() {
 #[test]
 fn statistics_are_those_of_the_policy_along_every_path() {
     let model = load(&data("tiny/gqa"));
-    let spec = PolicySpec { anchors: Some(vec![7, 30]), max_segment: Some(9), ..PolicySpec::new(Preset::Anchor) };
+    let spec =
+        PolicySpec { anchors: Some(vec![7, 30]), max_segment: Some(9), ..PolicySpec::new(Preset::Anchor) };
     let text: Vec<u32> = (0..120_u32).map(|i| (i * 13) % 50).collect();
     let reports: Vec<_> = paths().into_iter().map(|path| run(&model, &spec, &text, path).kv).collect();
     for report in &reports {
         let same = killick::session::KvReport { bytes_allocated: report.bytes_allocated, ..reports[0] };
         assert_eq!(*report, same);
     }
-    assert!(reports[0].forced_anchors > 0 && reports[0].anchors > reports[0].forced_anchors, "{:?}", reports[0]);
+    assert!(
+        reports[0].forced_anchors > 0 && reports[0].anchors > reports[0].forced_anchors,
+        "{:?}",
+        reports[0]
+    );
     assert_eq!(reports[0].seen, 120);
 }

@@ -3,6 +3,8 @@
 //! A full-size forward pass is dear on a software GPU, so `make test` scores each text under every policy along one path
 //! and one text along all of them; `KILLICK_FULL=1` (`make test-full`) runs the whole matrix, long texts and 16-bit weights too.
 
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
 mod support {
     pub mod golden;
     pub mod gpu;
@@ -105,7 +107,8 @@ fn every_policy_scores_as_pytorch_does() {
 #[test]
 fn every_path_scores_as_pytorch_does() {
     let golden = json("smollm2/golden.json");
-    let text = list(&golden["texts"]).iter().find(|text| name(text) == "numbers").expect("the text with numbers");
+    let text =
+        list(&golden["texts"]).iter().find(|text| name(text) == "numbers").expect("the text with numbers");
     let mut one = text.clone();
     if !full_matrix() {
         let short: serde_json::Map<String, Value> = text["cases"]
@@ -150,10 +153,19 @@ fn sixteen_bit_weights_keep_the_mean() {
             let got = run(&model, case, &tokens, Path::Chunk(64)).mean_nll();
             let off = (got - case["mean_nll"].as_f64().expect("a mean")).abs();
             println!("{}, {policy}: mean off by {off:.1e} nats", name(text));
-            assert!(off <= MEAN_NATS_F16 || name(text) == "stops", "{}, {policy}: off by {off:e} nats", name(text));
+            assert!(
+                off <= MEAN_NATS_F16 || name(text) == "stops",
+                "{}, {policy}: off by {off:e} nats",
+                name(text)
+            );
             if policy == "full" {
-                let (_, rounded) = ROUNDED_MEANS.iter().find(|(known, _)| *known == name(text)).expect("a known text");
-                assert!((got - rounded).abs() <= MEAN_NATS, "{}: {got}, PyTorch rounded {rounded}", name(text));
+                let (_, rounded) =
+                    ROUNDED_MEANS.iter().find(|(known, _)| *known == name(text)).expect("a known text");
+                assert!(
+                    (got - rounded).abs() <= MEAN_NATS,
+                    "{}: {got}, PyTorch rounded {rounded}",
+                    name(text)
+                );
             }
         }
     }
@@ -211,7 +223,8 @@ fn a_greedy_text_equals_pytorchs_id_by_id() {
     let want = ids(&steady["ids"]);
     let mut session = block_on(Session::new(model, &policy, SessionOptions::default())).unwrap();
     session.append(&prompt).unwrap();
-    let options = GenerateOptions { max_tokens: want.len() as u32, ignore_eos: true, ..GenerateOptions::default() };
+    let options =
+        GenerateOptions { max_tokens: want.len() as u32, ignore_eos: true, ..GenerateOptions::default() };
     let got: Vec<u32> = session.generate(options).unwrap().map(|id| id.unwrap()).collect();
     assert_eq!(got, want);
 }
@@ -227,8 +240,12 @@ fn gguf_and_safetensors_score_the_same() {
     let text = json("smollm2/golden.json");
     let text = &list(&text["texts"])[0];
     let other_file = ModelFile::open_path(&folder).unwrap();
-    let other = Arc::new(block_on(Model::load(gpu(), &other_file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    let other =
+        Arc::new(block_on(Model::load(gpu(), &other_file, WeightFormat::F32, &mut |_, _| {})).unwrap());
     let case = &text["cases"]["full"];
     let tokens = ids(&text["ids"]);
-    assert_eq!(run(model(), case, &tokens, Path::Chunk(64)).nll, run(&other, case, &tokens, Path::Chunk(64)).nll);
+    assert_eq!(
+        run(model(), case, &tokens, Path::Chunk(64)).nll,
+        run(&other, case, &tokens, Path::Chunk(64)).nll
+    );
 }

@@ -124,7 +124,8 @@ fn prompt_ids(
     let template = ChatTemplate::new(source).map_err(Error::from)?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
     let (bos, eos) = (name(tokenizer.bos()), name(tokenizer.eos()));
-    let render = |messages: &[Message], open: bool| template.render(messages, open, bos.as_deref(), eos.as_deref());
+    let render =
+        |messages: &[Message], open: bool| template.render(messages, open, bos.as_deref(), eos.as_deref());
     let system: Vec<Message> = args.system.iter().map(|text| Message::new("system", text)).collect();
     let mut messages = system.clone();
     messages.push(Message::new("user", text));

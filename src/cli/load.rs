@@ -33,13 +33,22 @@ pub(super) fn need_tokenizer(file: &ModelFile) -> Result<Tokenizer, Error> {
 pub(super) fn open_gpu(args: &GpuArgs) -> Result<Gpu, Error> {
     let gpu = pollster::block_on(Gpu::open(&args.options()))?;
     let adapter = gpu.adapter();
-    log::info!("using GPU {} {:?} ({}, {})", adapter.index, adapter.name, adapter.backend, adapter.device_type);
+    log::info!(
+        "using GPU {} {:?} ({}, {})",
+        adapter.index,
+        adapter.name,
+        adapter.backend,
+        adapter.device_type
+    );
     Ok(gpu)
 }
 
 pub(super) fn load_model(gpu: &Gpu, file: &ModelFile, args: &ModelArgs) -> Result<Arc<Model>, Error> {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(0), target);
     if let Ok(style) = ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes}") {
         bar.set_style(style);
@@ -115,7 +124,10 @@ fn anchor_ids(
     let mut ids = args.anchor_ids.clone();
     for text in &args.anchors {
         let Some(tokenizer) = tokenizer else {
-            bail!("{} has no tokenizer, so --anchors {text:?} means nothing; give --anchor-ids", file.label());
+            bail!(
+                "{} has no tokenizer, so --anchors {text:?} means nothing; give --anchor-ids",
+                file.label()
+            );
         };
         let found = tokenizer.ids_of_bytes(text.as_bytes());
         if found.is_empty() {

@@ -150,7 +150,9 @@ impl Gpu {
 
     fn create(&self, request: &BufferRequest) -> Buffer {
         let usage = match request.usage {
-            BufferUse::Storage => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            BufferUse::Storage => {
+                wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST
+            }
             BufferUse::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         };
         let raw = self.shared.device.create_buffer(&wgpu::BufferDescriptor {
@@ -164,7 +166,8 @@ impl Gpu {
         counters.buffer_bytes = counters.buffer_bytes.saturating_add(request.bytes);
         let mut id = lock(&self.shared.next_buffer_id);
         *id += 1;
-        let owner = Owner { id: *id, label: request.label.as_str().into(), dead: self.shared.dead_buffers.clone() };
+        let owner =
+            Owner { id: *id, label: request.label.as_str().into(), dead: self.shared.dead_buffers.clone() };
         Buffer { raw, owner: Arc::new(owner) }
     }
 }

@@ -26,7 +26,9 @@ pub enum GpuError {
         message: String,
     },
     /// `--max-binding` is above what the adapter offers or too small to be of use.
-    #[error("a binding limit of {asked} bytes is outside {least} to {most}, the limits of adapter {adapter:?}")]
+    #[error(
+        "a binding limit of {asked} bytes is outside {least} to {most}, the limits of adapter {adapter:?}"
+    )]
     BindingLimit {
         /// The limit asked for.
         asked: u64,

@@ -108,7 +108,8 @@ impl Gpu {
     /// # Errors
     /// No adapter, none of that name, or one that lacks WebGPU's default limits.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
-        let adapter::Opened { device, queue, adapter, subgroups, max_binding_bytes } = adapter::open(options).await?;
+        let adapter::Opened { device, queue, adapter, subgroups, max_binding_bytes } =
+            adapter::open(options).await?;
         let errors = Arc::new(ErrorState::default());
         let (on_error, on_lost) = (errors.clone(), errors.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -182,7 +183,10 @@ impl Gpu {
     /// The range does not lie in the buffer, or the device is gone.
     pub fn upload(&self, buffer: &Buffer, offset: u64, data: &[u8]) -> Result<(), GpuError> {
         let end = offset.checked_add(data.len() as u64);
-        if end.is_none_or(|end| end > buffer.size()) || !data.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
+        if end.is_none_or(|end| end > buffer.size())
+            || !data.len().is_multiple_of(4)
+            || !offset.is_multiple_of(4)
+        {
             return Err(GpuError::OutOfRange {
                 buffer: buffer.label().to_owned(),
                 offset,
@@ -222,7 +226,8 @@ impl Gpu {
     fn drop_dead_bind_groups(&self) {
         let dead = std::mem::take(&mut *lock(&self.shared.dead_buffers));
         if !dead.is_empty() {
-            lock(&self.shared.bind_groups).retain(|(_, bound), _| !bound.iter().any(|(id, ..)| dead.contains(id)));
+            lock(&self.shared.bind_groups)
+                .retain(|(_, bound), _| !bound.iter().any(|(id, ..)| dead.contains(id)));
         }
     }
 

@@ -53,7 +53,10 @@ impl Readback {
         let mapped = done.await;
         gpu.check()?;
         mapped.map_err(|message| GpuError::Device { message })?;
-        let data = slice.get_mapped_range().map_err(|error| GpuError::Device { message: error.to_string() })?.to_vec();
+        let data = slice
+            .get_mapped_range()
+            .map_err(|error| GpuError::Device { message: error.to_string() })?
+            .to_vec();
         self.staging.raw.unmap();
         Ok(data)
     }

@@ -163,7 +163,8 @@ impl<'g> Recorder<'g> {
             offset: 0,
             size: wgpu::BufferSize::new(params::SLOT_BYTES),
         };
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniform) }];
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniform) }];
         entries.extend((1..).zip(bindings).map(|(binding, bound)| wgpu::BindGroupEntry {
             binding,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -221,7 +222,8 @@ impl<'g> Recorder<'g> {
     pub fn submit(self) -> Result<(), GpuError> {
         let shared = &self.gpu.shared;
         self.gpu.check()?;
-        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder =
+            shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !self.ready.is_empty() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for dispatch in &self.ready {

@@ -9,7 +9,10 @@ params! { ArgmaxParams { rows: u32, cols: u32, out_offset: u32, pad0: u32 } }
 /// `out[offset + r] = argmax_c logits[r, c]`.
 pub const KERNEL: Kernel = Kernel {
     name: "argmax",
-    source: concat!(include_str!("../../shaders/argmax.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/argmax.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: ArgmaxParams::LAYOUT,
     bindings: &[Access::Read, Access::ReadWrite],
     uses_weight: false,

@@ -127,7 +127,8 @@ pub(super) fn scale(heads: Heads) -> f32 {
 
 pub(super) fn check_heads(kernel: &'static str, heads: Heads) -> Result<(), GpuError> {
     super::multiple_of_4(kernel, "head_dim", heads.head_dim)?;
-    let shape = |what, got: u32, need: u32| GpuError::Shape { kernel, what, got: got.into(), need: need.into() };
+    let shape =
+        |what, got: u32, need: u32| GpuError::Shape { kernel, what, got: got.into(), need: need.into() };
     if heads.head_dim > MAX_HEAD_DIM {
         return Err(shape("head_dim", heads.head_dim, MAX_HEAD_DIM));
     }

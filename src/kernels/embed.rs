@@ -9,7 +9,10 @@ params! { EmbedParams { rows: u32, cols4: u32, part_first: u32, part_rows: u32 }
 /// `out[r, :] = table[tokens[r], :]`.
 pub const KERNEL: Kernel = Kernel {
     name: "embed",
-    source: concat!(include_str!("../../shaders/embed.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/embed.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: EmbedParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
@@ -21,7 +24,13 @@ pub const KERNEL: Kernel = Kernel {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, table: &Weight, tokens: &Buffer, out: &Buffer, rows: u32) -> Result<(), GpuError> {
+pub fn record(
+    rec: &mut Recorder<'_>,
+    table: &Weight,
+    tokens: &Buffer,
+    out: &Buffer,
+    rows: u32,
+) -> Result<(), GpuError> {
     let cols4 = multiple_of_4(KERNEL.name, "cols", table.cols)?;
     let elements = u64::from(rows) * u64::from(table.cols);
     need(KERNEL.name, "bytes of tokens", tokens.all(), u64::from(rows) * 4)?;

@@ -9,7 +9,10 @@ params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, pad0: u32 } }
 /// `out[r] = silu(gate[r, :] . x) * (up[r, :] . x)`.
 pub const KERNEL: Kernel = Kernel {
     name: "gated_mlp",
-    source: concat!(include_str!("../../shaders/gated_mlp.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: GatedMlpParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
@@ -24,7 +27,13 @@ const ROWS_PER_GROUP: u64 = 4;
 ///
 /// # Errors
 /// [`GpuError::Shape`] when the two matrices differ in shape, or a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, gate: &Weight, up: &Weight, x: &Buffer, out: &Buffer) -> Result<(), GpuError> {
+pub fn record(
+    rec: &mut Recorder<'_>,
+    gate: &Weight,
+    up: &Weight,
+    x: &Buffer,
+    out: &Buffer,
+) -> Result<(), GpuError> {
     let cols4 = multiple_of_4(KERNEL.name, "cols", gate.cols)?;
     for (what, got, need) in [
         ("rows of up", up.rows, gate.rows),

@@ -10,7 +10,10 @@ use crate::kv::{RingParams, RingState, Row};
 /// Consumes one token: advances the state and writes the token's [`Row`].
 pub const KERNEL: Kernel = Kernel {
     name: "kv_step",
-    source: concat!(include_str!("../../shaders/kv_step.wgsl"), include_str!("../../shaders/shared/row.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/kv_step.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
     params: ParamsLayout {
         name: "RingParams",
         size: size_of::<RingParams>(),

@@ -13,7 +13,10 @@ params! {
 /// `out[m, r] = sum_c x[x_row + m, c] * weight[r, c]`, or `+=` in the residual variant.
 pub const KERNEL: Kernel = Kernel {
     name: "matmul",
-    source: concat!(include_str!("../../shaders/matmul.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/matmul.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: MatmulParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
@@ -38,7 +41,12 @@ pub fn record(
     residual: bool,
 ) -> Result<(), GpuError> {
     let cols4 = multiple_of_4(KERNEL.name, "cols", weight.cols)?;
-    need(KERNEL.name, "bytes of x", x.all(), (u64::from(x_row) + u64::from(inputs)) * u64::from(weight.cols) * 4)?;
+    need(
+        KERNEL.name,
+        "bytes of x",
+        x.all(),
+        (u64::from(x_row) + u64::from(inputs)) * u64::from(weight.cols) * 4,
+    )?;
     need(KERNEL.name, "bytes of out", out.all(), u64::from(inputs) * u64::from(weight.rows) * 4)?;
     let variant = Variant { weight: weight.format, residual, ..reducing(rec.gpu()) };
     for part in &weight.parts {

@@ -9,7 +9,10 @@ params! { MatvecParams { rows: u32, cols4: u32, out_offset: u32, x_row: u32 } }
 /// `out[r] = sum_c weight[r, c] * x[x_row, c]`, or `+=` in the residual variant.
 pub const KERNEL: Kernel = Kernel {
     name: "matvec",
-    source: concat!(include_str!("../../shaders/matvec.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/matvec.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: MatvecParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,

@@ -9,7 +9,10 @@ params! { RmsNormParams { rows: u32, dim4: u32, eps: f32, pad0: u32 } }
 /// `out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)`.
 pub const KERNEL: Kernel = Kernel {
     name: "rms_norm",
-    source: concat!(include_str!("../../shaders/rms_norm.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/rms_norm.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: RmsNormParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
@@ -36,5 +39,11 @@ pub fn record(
     need(KERNEL.name, "bytes of out", out.all(), bytes)?;
     let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
     let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
-    rec.dispatch(&KERNEL, variant, &[x.all(), gain.all(), out.all()], &params, spread(KERNEL.name, rows.into())?)
+    rec.dispatch(
+        &KERNEL,
+        variant,
+        &[x.all(), gain.all(), out.all()],
+        &params,
+        spread(KERNEL.name, rows.into())?,
+    )
 }

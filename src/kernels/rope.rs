@@ -116,7 +116,13 @@ pub struct Rope<'a> {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, io: Rope<'_>, n: u32, heads: Heads, target: Target) -> Result<(), GpuError> {
+pub fn record(
+    rec: &mut Recorder<'_>,
+    io: Rope<'_>,
+    n: u32,
+    heads: Heads,
+    target: Target,
+) -> Result<(), GpuError> {
     let rows = u64::from(n);
     need(KERNEL.name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(KERNEL.name, "bytes of qkv", io.qkv.all(), rows * u64::from(heads.qkv_dim()) * 4)?;

@@ -9,7 +9,10 @@ params! { SiluMulParams { count4: u32, pad0: u32, pad1: u32, pad2: u32 } }
 /// `gate[i] = silu(gate[i]) * up[i]`.
 pub const KERNEL: Kernel = Kernel {
     name: "silu_mul",
-    source: concat!(include_str!("../../shaders/silu_mul.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
+    source: concat!(
+        include_str!("../../shaders/silu_mul.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
     params: SiluMulParams::LAYOUT,
     bindings: &[Access::ReadWrite, Access::Read],
     uses_weight: false,

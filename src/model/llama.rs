@@ -109,7 +109,11 @@ pub(crate) fn logits(
 
 /// `out = x w^T` for n rows.
 fn linear(rec: &mut Recorder<'_>, w: &Weight, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    if n == 1 { matvec::record(rec, w, x, 0, out, false) } else { matmul::record(rec, w, x, 0, n, out, false) }
+    if n == 1 {
+        matvec::record(rec, w, x, 0, out, false)
+    } else {
+        matmul::record(rec, w, x, 0, n, out, false)
+    }
 }
 
 /// `out += x w^T` for n rows: a projection back onto the residual stream.

@@ -50,7 +50,14 @@ impl Model {
         let rope_table = gpu.allocate(&[table_request]).await?.remove(0);
         let table = rope::table(config.head_dim, config.rope_theta);
         gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
-        Ok(Self { gpu: gpu.clone(), config, weights, rope_table, label: file.label().to_owned(), allocated_bytes })
+        Ok(Self {
+            gpu: gpu.clone(),
+            config,
+            weights,
+            rope_table,
+            label: file.label().to_owned(),
+            allocated_bytes,
+        })
     }
 
     /// Sizes and constants of the architecture.

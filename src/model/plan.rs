@@ -27,7 +27,9 @@ pub enum PlanError {
         limit: u64,
     },
     /// A buffer that cannot be split is larger than a binding.
-    #[error("{what} takes {bytes} bytes, the device binds at most {limit}; the largest {setting} that fits is {most}")]
+    #[error(
+        "{what} takes {bytes} bytes, the device binds at most {limit}; the largest {setting} that fits is {most}"
+    )]
     BufferTooLarge {
         /// The buffer.
         what: String,
@@ -83,7 +85,13 @@ pub(crate) struct MatrixPlan {
 }
 
 impl MatrixPlan {
-    fn new(label: &'static str, rows: u32, cols: u32, format: WeightFormat, limit: u64) -> Result<Self, PlanError> {
+    fn new(
+        label: &'static str,
+        rows: u32,
+        cols: u32,
+        format: WeightFormat,
+        limit: u64,
+    ) -> Result<Self, PlanError> {
         let row_bytes = u64::from(cols) * format.bytes();
         let rows_per_part = u32::try_from(limit / row_bytes).unwrap_or(u32::MAX).min(rows);
         if rows_per_part == 0 {
@@ -124,7 +132,9 @@ impl WeightsPlan {
         Ok(Self {
             format,
             embedding: matrix("token embedding", config.vocab_size, hidden)?,
-            output: (!config.tied_embeddings).then(|| matrix("output", config.vocab_size, hidden)).transpose()?,
+            output: (!config.tied_embeddings)
+                .then(|| matrix("output", config.vocab_size, hidden))
+                .transpose()?,
             layer: LayerPlan {
                 qkv: matrix("qkv", heads.qkv_dim(), hidden)?,
                 o: matrix("attention output", hidden, heads.q_dim())?,
@@ -210,7 +220,12 @@ pub(crate) struct SessionPlan {
 }
 
 impl SessionPlan {
-    pub(crate) fn new(config: &Config, policy: &Policy, shape: SessionShape, limit: u64) -> Result<Self, PlanError> {
+    pub(crate) fn new(
+        config: &Config,
+        policy: &Policy,
+        shape: SessionShape,
+        limit: u64,
+    ) -> Result<Self, PlanError> {
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let heads = heads(config);
         let rows = u64::from(shape.chunk.max(1));
@@ -224,7 +239,8 @@ impl SessionPlan {
         let cache_bytes = slots * slot_bytes;
         if cache_bytes > limit {
             let what = "the cache of one layer".to_owned();
-            let (setting, most) = ("number of slots (window, max-segment or ctx, and max-anchors)", limit / slot_bytes);
+            let (setting, most) =
+                ("number of slots (window, max-segment or ctx, and max-anchors)", limit / slot_bytes);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
         let per_row = |label: &str, bytes: u64| (label.to_owned(), bytes);
@@ -251,8 +267,15 @@ impl SessionPlan {
         for (label, row_bytes) in by_row {
             let bytes = rows * row_bytes;
             if bytes > limit {
-                let setting = if shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
-                return Err(PlanError::BufferTooLarge { what: label, bytes, limit, setting, most: limit / row_bytes });
+                let setting =
+                    if shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
+                return Err(PlanError::BufferTooLarge {
+                    what: label,
+                    bytes,
+                    limit,
+                    setting,
+                    most: limit / row_bytes,
+                });
             }
             requests.push(BufferRequest::storage(label, bytes));
         }
@@ -273,27 +296,27 @@ impl SessionPlan {
 /// The device buffers of a session.
 #[derive(Debug)]
 pub(crate) struct SessionBuffers {
-    pub(crate) tokens: Buffer,        // (chunk)
-    pub(crate) targets: Buffer,       // (chunk)
-    pub(crate) rows: Buffer,          // (chunk) Row
-    pub(crate) chunk_anchors: Buffer, // (chunk)
-    pub(crate) tags: Buffer,          // (chunk) Tag, masked pass only
-    pub(crate) x: Buffer,             // (chunk, hidden): the residual stream
-    pub(crate) h: Buffer,             // (chunk, hidden): normalized
-    pub(crate) qkv: Buffer,           // (chunk, qkv_dim)
-    pub(crate) q: Buffer,             // (chunk, 2, q_dim)
-    pub(crate) k_chunk: Buffer,       // (chunk, kv_dim)
-    pub(crate) v_chunk: Buffer,       // (chunk, kv_dim)
-    pub(crate) attended: Buffer,      // (chunk, q_dim)
-    pub(crate) gate: Buffer,          // (chunk, ffn)
-    pub(crate) up: Buffer,            // (chunk, ffn)
-    pub(crate) nll: Buffer,           // (chunk)
-    pub(crate) top: Buffer,           // (chunk)
-    pub(crate) logits: Buffer,        // (logit_rows, vocab)
-    pub(crate) state: Buffer,         // (1) RingState
-    pub(crate) anchor_pos: Buffer,    // (anchor_cap)
-    pub(crate) anchor_bits: Buffer,   // (vocab / 32)
-    pub(crate) readback: Readback,    // (max(vocab, 2 chunk)) words
+    pub(crate) tokens: Buffer,           // (chunk)
+    pub(crate) targets: Buffer,          // (chunk)
+    pub(crate) rows: Buffer,             // (chunk) Row
+    pub(crate) chunk_anchors: Buffer,    // (chunk)
+    pub(crate) tags: Buffer,             // (chunk) Tag, masked pass only
+    pub(crate) x: Buffer,                // (chunk, hidden): the residual stream
+    pub(crate) h: Buffer,                // (chunk, hidden): normalized
+    pub(crate) qkv: Buffer,              // (chunk, qkv_dim)
+    pub(crate) q: Buffer,                // (chunk, 2, q_dim)
+    pub(crate) k_chunk: Buffer,          // (chunk, kv_dim)
+    pub(crate) v_chunk: Buffer,          // (chunk, kv_dim)
+    pub(crate) attended: Buffer,         // (chunk, q_dim)
+    pub(crate) gate: Buffer,             // (chunk, ffn)
+    pub(crate) up: Buffer,               // (chunk, ffn)
+    pub(crate) nll: Buffer,              // (chunk)
+    pub(crate) top: Buffer,              // (chunk)
+    pub(crate) logits: Buffer,           // (logit_rows, vocab)
+    pub(crate) state: Buffer,            // (1) RingState
+    pub(crate) anchor_pos: Buffer,       // (anchor_cap)
+    pub(crate) anchor_bits: Buffer,      // (vocab / 32)
+    pub(crate) readback: Readback,       // (max(vocab, 2 chunk)) words
     pub(crate) caches: Vec<[Buffer; 2]>, // per layer k and v (slots, kv_dim)
 }
 

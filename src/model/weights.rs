@@ -83,8 +83,15 @@ pub(crate) async fn load(
     plan: &WeightsPlan,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Weights, LoadError> {
-    let mut loader =
-        Loader { gpu, file, format: plan.format, done: 0, total: plan.total_bytes(), since_flush: 0, progress };
+    let mut loader = Loader {
+        gpu,
+        file,
+        format: plan.format,
+        done: 0,
+        total: plan.total_bytes(),
+        since_flush: 0,
+        progress,
+    };
 
     let mut shared = gpu.allocate(&plan.shared_requests()).await?.into_iter();
     let output_norm = loader.norm(shared.next(), WeightName::OutputNorm).await?;
@@ -128,8 +135,11 @@ impl Loader<'_> {
         plan: &MatrixPlan,
         names: &[WeightName],
     ) -> Result<Weight, LoadError> {
-        let parts: Vec<WeightPart> =
-            plan.parts().zip(buffers).map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows }).collect();
+        let parts: Vec<WeightPart> = plan
+            .parts()
+            .zip(buffers)
+            .map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows })
+            .collect();
         let mut base = 0;
         for name in names {
             let (rows, _) = name.shape(&self.file.config);
@@ -166,9 +176,11 @@ impl Loader<'_> {
                     values.len() as u64 * 4
                 }
                 WeightFormat::F16 => {
-                    let halves: Vec<half::f16> = values.iter().map(|value| half::f16::from_f32(*value)).collect();
+                    let halves: Vec<half::f16> =
+                        values.iter().map(|value| half::f16::from_f32(*value)).collect();
                     if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
-                        let tensor = self.file.weight(name).map_or_else(String::new, |info| info.name.clone());
+                        let tensor =
+                            self.file.weight(name).map_or_else(String::new, |info| info.name.clone());
                         return Err(LoadError::NotInF16 {
                             file: self.file.label().to_owned(),
                             tensor,
@@ -199,5 +211,9 @@ impl Loader<'_> {
 
 /// The plan and its buffers come from the same list; this is for a device that handed out fewer.
 fn missing_buffer() -> LoadError {
-    LoadError::Gpu(GpuError::Allocation { what: "weights".to_owned(), bytes: 0, message: "buffer missing".to_owned() })
+    LoadError::Gpu(GpuError::Allocation {
+        what: "weights".to_owned(),
+        bytes: 0,
+        message: "buffer missing".to_owned(),
+    })
 }

@@ -20,7 +20,11 @@ impl Sampler {
     /// [`Error::Sampler`] for a temperature that is negative or not finite.
     pub fn new(temperature: f32, seed: u64) -> Result<Self, Error> {
         if !temperature.is_finite() || temperature < 0.0 {
-            return Err(Error::Sampler { field: "temperature", value: temperature, need: "zero or a positive number" });
+            return Err(Error::Sampler {
+                field: "temperature",
+                value: temperature,
+                need: "zero or a positive number",
+            });
         }
         Ok(Self { temperature, seed, draws: 0 })
     }

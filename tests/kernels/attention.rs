@@ -175,11 +175,15 @@ fn more_rows_and_heads_than_one_dimension_has_workgroups() {
 #[test]
 fn no_row_is_nothing_to_do() {
     let text = Text::new(presets()[0].clone(), vec![1; 8], HEADS[0]);
-    walk(&text, || 8, |mut rows| {
-        rows.rows.clear();
-        let got = rows.produce();
-        passes("attention", "no row", &got, compare("attention", &got, &[]));
-    });
+    walk(
+        &text,
+        || 8,
+        |mut rows| {
+            rows.rows.clear();
+            let got = rows.produce();
+            passes("attention", "no row", &got, compare("attention", &got, &[]));
+        },
+    );
 }
 
 /// The dispatch of `op` that starts at `first`, of a text with anchors, sinks and a window all in use.
@@ -228,7 +232,9 @@ fn the_check_rejects_faults_of_single_steps() {
         fault("one row without its last key", &|rows| rows.rows[5].n_keys -= 1);
         fault("off-by-one row", &|rows| rows.rows.rotate_left(1));
         fault("a window one wider", &|rows| {
-            rows.rows.iter_mut().for_each(|row| (row.live_first, row.n_keys) = (row.live_first - 1, row.n_keys + 1));
+            rows.rows
+                .iter_mut()
+                .for_each(|row| (row.live_first, row.n_keys) = (row.live_first - 1, row.n_keys + 1));
         });
         fault("an isolated anchor that sees anchors", &|rows| {
             let free = rows.rows.iter().find(|row| row.is_anchor == 0).unwrap().anchor_end;
@@ -268,11 +274,12 @@ fn the_check_rejects_the_wrong_rotation_for_pinned_keys() {
         let mut q = right.text.q.clone();
         let q_dim = right.text.heads.q_dim() as usize;
         q.chunks_mut(2 * q_dim).for_each(|both| both.copy_within(..q_dim, q_dim));
-        let text = Text { q, k: right.text.k.clone(), v: right.text.v.clone(), ..Text::new(
-            right.text.policy.clone(),
-            right.text.ids.clone(),
-            right.text.heads,
-        ) };
+        let text = Text {
+            q,
+            k: right.text.k.clone(),
+            v: right.text.v.clone(),
+            ..Text::new(right.text.policy.clone(), right.text.ids.clone(), right.text.heads)
+        };
         let got = Rows { text: &text, ..right }.produce();
         rejects("attention", "pinned keys read at the position", &got, compare("attention", &got, want));
     });

@@ -69,7 +69,12 @@ fn more_workgroups_than_one_dimension_has() {
     let table = TestWeight::new(3, 9, 4, WeightFormat::F32, 1);
     let tokens = tokens(4, rows, 9);
     let got = produce(&table.weight, &tokens);
-    passes("embed", &format!("f32 ({rows} of 9x4)"), &got, compare_bits("embed", &got, &want(&table, &tokens)));
+    passes(
+        "embed",
+        &format!("f32 ({rows} of 9x4)"),
+        &got,
+        compare_bits("embed", &got, &want(&table, &tokens)),
+    );
 }
 
 #[test]

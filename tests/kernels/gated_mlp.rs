@@ -5,7 +5,9 @@ use killick::kernels::{Weight, gated_mlp};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::inputs::{
+    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
+};
 use crate::support::numerics::{compare, passes, rejects};
 
 struct Case {
@@ -71,7 +73,8 @@ fn more_rows_than_one_dimension_has_workgroups() {
 #[test]
 fn gates_beyond_the_range_of_exp_are_finite() {
     // x = (1, 0, 0, 0): the gate is the first column.
-    let gates = [-1e4_f32, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 88.0, 89.0, 1e4];
+    let gates =
+        [-1e4_f32, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 88.0, 89.0, 1e4];
     let rows: Vec<f32> = gates.iter().flat_map(|gate| [*gate, 1.0, 1.0, 1.0]).collect();
     let mut case = Case::new(gates.len(), 4, WeightFormat::F32, 1);
     case.x = vec![1.0, 0.0, 0.0, 0.0];
@@ -95,7 +98,12 @@ fn the_check_rejects_faults() {
             ("two lanes swapped", swap_two(&want)),
             ("gate and up swapped", reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x)),
         ] {
-            rejects("gated_mlp", &format!("{} {fault}", case.name()), &got, compare("gated_mlp", &got, &wrong));
+            rejects(
+                "gated_mlp",
+                &format!("{} {fault}", case.name()),
+                &got,
+                compare("gated_mlp", &got, &wrong),
+            );
         }
         let (mut gate, mut up) = (case.gate.weight.clone(), case.up.weight.clone());
         gate.parts[1].rows -= 4;

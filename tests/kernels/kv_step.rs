@@ -181,7 +181,13 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
                 let row: Row = bytemuck::pod_read_unaligned(&lane[..ROW]);
                 let state: RingState = bytemuck::pod_read_unaligned(&lane[ROW..ROW + STATE]);
                 let anchors: Vec<u32> = bytemuck::pod_collect_to_vec(&lane[ROW + STATE..]);
-                assert_eq!(state, schedule.ring.state(), "after {:?} under {:?}", schedule.ids, schedule.policy);
+                assert_eq!(
+                    state,
+                    schedule.ring.state(),
+                    "after {:?} under {:?}",
+                    schedule.ids,
+                    schedule.policy
+                );
                 let positions = schedule.ring.anchor_positions();
                 assert_eq!(&anchors[..positions.len()], positions, "under {:?}", schedule.policy);
                 if moved {

@@ -1,6 +1,5 @@
 //! `kv_write`: the survivors of prompt chunks of a real ring, bit by bit, and nothing else.
 
-use killick::gpu::Recorder;
 use killick::kernels::kv_write::{self, KvWrite};
 use killick::kv::{NONE, Ring, Row};
 use killick::reference;
@@ -35,11 +34,15 @@ impl Case {
     }
 
     fn produce(&self, n: usize) -> [Produced; 2] {
-        let (rows, k, v) = (buffer("rows", &self.rows), buffer("k chunk", &self.k), buffer("v chunk", &self.v));
+        let (rows, k, v) =
+            (buffer("rows", &self.rows), buffer("k chunk", &self.k), buffer("v chunk", &self.v));
         let (k_cache, v_cache) = (buffer("k cache", &self.k_cache), buffer("v cache", &self.v_cache));
         let io = KvWrite { rows: &rows, k_chunk: &k, v_chunk: &v, k_cache: &k_cache, v_cache: &v_cache };
         let (n, kv_dim) = (n as u32, self.kv_dim as u32);
-        try_run(&[&k_cache, &v_cache], |rec| kv_write::record(rec, io, n, kv_dim)).unwrap().try_into().unwrap()
+        try_run(&[&k_cache, &v_cache], |rec| kv_write::record(rec, io, n, kv_dim))
+            .unwrap()
+            .try_into()
+            .unwrap()
     }
 
     fn want(&self) -> [Vec<f32>; 2] {
@@ -109,7 +112,9 @@ fn the_check_rejects_faults() {
         change(&mut wrong.rows);
         wrong.rejected(name, 70, &want);
     };
-    fault("anchors without their second copy", &|rows| rows.iter_mut().for_each(|row| row.anchor_slot = NONE));
+    fault("anchors without their second copy", &|rows| {
+        rows.iter_mut().for_each(|row| row.anchor_slot = NONE);
+    });
     fault("one row not written", &|rows| rows[69].live_slot = NONE);
     fault("position taken for a slot", &|rows| {
         rows.iter_mut().zip(0..).for_each(|(row, pos)| row.live_slot = pos);

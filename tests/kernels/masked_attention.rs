@@ -22,8 +22,7 @@ fn check(text: &Text) {
     let n = text.ids.len();
     let got = produce(text, &text.policy, text.tags.as_slice(), n);
     passes("masked_attention", &text.name(), &got, compare("masked_attention", &got, &text.masked()));
-    let sums =
-        compare_row_sums(&got, n * text.heads.n_heads as usize, text.heads.head_dim as usize, ONES);
+    let sums = compare_row_sums(&got, n * text.heads.n_heads as usize, text.heads.head_dim as usize, ONES);
     passes("masked_attention", "row sums", &got, sums);
 }
 

@@ -5,7 +5,9 @@ use killick::kernels::{Weight, matmul};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::inputs::{
+    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
+};
 use crate::support::numerics::{compare, passes, rejects};
 
 /// Rows of x before and after those that are multiplied.
@@ -39,7 +41,12 @@ impl Case {
     fn name(&self) -> String {
         let Weight { rows, cols, format, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
-        format!("{}{residual} ({}x{cols} by {rows}x{cols}) in {} parts", name(*format), self.inputs, parts.len())
+        format!(
+            "{}{residual} ({}x{cols} by {rows}x{cols}) in {} parts",
+            name(*format),
+            self.inputs,
+            parts.len()
+        )
     }
 
     fn produce(&self, weight: &Weight, inputs: usize) -> Produced {

@@ -5,7 +5,9 @@ use killick::kernels::{Weight, matvec};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two};
+use crate::support::inputs::{
+    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
+};
 use crate::support::numerics::{compare, passes, rejects};
 
 /// The middle one of three rows of x is multiplied.
@@ -60,9 +62,18 @@ impl Case {
 #[test]
 fn matches_the_reference() {
     for format in FORMATS {
-        for (rows, cols) in
-            [(1, 4), (3, 28), (4, 32), (5, 36), (7, 252), (8, 256), (9, 260), (257, 1028), (13, 4096), (6, 8192)]
-        {
+        for (rows, cols) in [
+            (1, 4),
+            (3, 28),
+            (4, 32),
+            (5, 36),
+            (7, 252),
+            (8, 256),
+            (9, 260),
+            (257, 1028),
+            (13, 4096),
+            (6, 8192),
+        ] {
             Case::new(rows, cols, format, 1, rows % 2 == 0).check();
             Case::new(rows, cols, format, 1, rows % 2 == 1).check();
         }

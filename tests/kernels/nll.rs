@@ -55,9 +55,18 @@ impl Case {
 
 #[test]
 fn matches_the_reference() {
-    for (rows, cols) in
-        [(1, 1), (0, 4), (3, 63), (3, 64), (3, 65), (7, 257), (257, 321), (4, 4096), (3, 32_002), (2, 128_256)]
-    {
+    for (rows, cols) in [
+        (1, 1),
+        (0, 4),
+        (3, 63),
+        (3, 64),
+        (3, 65),
+        (7, 257),
+        (257, 321),
+        (4, 4096),
+        (3, 32_002),
+        (2, 128_256),
+    ] {
         Case::new(rows, cols, 1.0, 0.0).check("random");
         Case::new(rows, cols, 5.0, -40.0).check("wide");
     }
@@ -93,7 +102,10 @@ fn the_check_rejects_faults() {
         let dropped = drop_last_column(&case.logits, cols);
         let moved: Vec<u32> = case.targets.iter().map(|t| t ^ 1).collect();
         for (fault, wrong) in [
-            ("last term dropped", after(OFFSET, reference::nll(Matrix::new(&dropped, 6, cols), &case.targets))),
+            (
+                "last term dropped",
+                after(OFFSET, reference::nll(Matrix::new(&dropped, 6, cols), &case.targets)),
+            ),
             ("target off by one", after(OFFSET, reference::nll(case.matrix(), &moved))),
             ("off-by-one row", after(OFFSET, off_by_one_row(&want[OFFSET..], 1))),
             ("two lanes swapped", after(OFFSET, swap_two(&want[OFFSET..]))),

@@ -69,9 +69,12 @@ impl Case {
 
     fn check(&self) {
         let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
-        for ((got, want), what) in self.produce(self.rows.len()).iter().zip(self.want()).zip(["q", "k", "v"]) {
-            let case =
-                format!("{what} to {:?} ({n_heads}:{n_kv_heads} heads of {head_dim}) theta {}", self.target, self.theta);
+        for ((got, want), what) in self.produce(self.rows.len()).iter().zip(self.want()).zip(["q", "k", "v"])
+        {
+            let case = format!(
+                "{what} to {:?} ({n_heads}:{n_kv_heads} heads of {head_dim}) theta {}",
+                self.target, self.theta
+            );
             passes("rope", &case, got, compare("rope", got, &want));
         }
     }

@@ -37,7 +37,9 @@ fn more_workgroups_than_one_dimension_has() {
 
 #[test]
 fn gates_beyond_the_range_of_exp_are_finite() {
-    let gate = [-3e38, -1e4, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 89.0, 1e4, 1e30, 1.0];
+    let gate = [
+        -3e38, -1e4, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 89.0, 1e4, 1e30, 1.0,
+    ];
     let up: Vec<f32> = gate.iter().map(|gate| if *gate > 1e5 { 1e-30 } else { 2.0 }).collect();
     check(&gate, &up);
 }

@@ -1,6 +1,11 @@
 //! PyTorch's figures in tests/data, and the comparison of a run with them.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 use std::path::PathBuf;
 
@@ -78,7 +83,7 @@ pub fn difference(got: &[f32], want: &[f64]) -> Difference {
     let mut result = Difference { token: 0.0, at: 0, mean: 0.0 };
     for (at, (got, want)) in got.iter().zip(want).enumerate() {
         let token = (f64::from(*got) - want).abs();
-        if !(token <= result.token) {
+        if token > result.token || token.is_nan() {
             (result.token, result.at) = (token, at);
         }
         result.mean += (f64::from(*got) - want) / count;

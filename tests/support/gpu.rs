@@ -3,7 +3,13 @@
 //! Which device is the environment's choice: `KILLICK_GPU` (index or part of a name), `KILLICK_BASELINE=1`
 //! (WebGPU's default limits, no optional feature), `KILLICK_MAX_BINDING` (bytes).
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    clippy::print_stdout,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 use std::sync::OnceLock;
 

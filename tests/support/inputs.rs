@@ -1,6 +1,11 @@
 //! Inputs for kernels: random numbers that leave a fault no place to hide, and weights as the device holds them.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 use half::f16;
 use killick::gpu::Buffer;
@@ -40,7 +45,9 @@ impl TestWeight {
     pub fn new(seed: u64, rows: usize, cols: usize, format: WeightFormat, parts: usize) -> Self {
         let values: Vec<f32> = match format {
             WeightFormat::F32 => numbers(seed, rows, cols),
-            WeightFormat::F16 => numbers(seed, rows, cols).iter().map(|v| f16::from_f32(*v).to_f32()).collect(),
+            WeightFormat::F16 => {
+                numbers(seed, rows, cols).iter().map(|v| f16::from_f32(*v).to_f32()).collect()
+            }
         };
         let row_bytes = cols * format.bytes() as usize;
         let room = (gpu().max_binding_bytes() as usize - 2048) / row_bytes;

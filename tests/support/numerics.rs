@@ -1,6 +1,11 @@
 //! The check that every kernel goes through, with the tolerances of `docs/numerics.md` and no others.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 use std::fmt::Write;
 
@@ -114,7 +119,8 @@ pub fn compare_row_sums(got: &Produced, rows: usize, dim: usize, column: usize) 
     let mut worst = 0.0_f64;
     for r in 0..rows {
         let sum = f64::from(f32::from_bits(got.words[r * dim + column]));
-        if !((sum - 1.0).abs() <= most) {
+        let off = (sum - 1.0).abs();
+        if off > most || off.is_nan() {
             return Err(format!("the weights of row {r} sum to {sum}, off by more than {most:e}"));
         }
         worst = worst.max((sum - 1.0).abs());

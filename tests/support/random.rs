@@ -1,6 +1,11 @@
 //! Numbers that are the same in every run and on every machine.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 /// A seeded stream of numbers (`SplitMix64`), the same on every machine.
 pub struct Random(pub u64);

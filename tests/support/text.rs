@@ -1,6 +1,11 @@
 //! Random policies and texts with made-up queries, keys and values.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "every test program uses a part, as a private module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
 
 use killick::kernels::rope::Heads;
 use killick::kv::{Policy, Preset, Tags};
@@ -124,7 +129,14 @@ pub fn presets() -> [Policy; 5] {
         Policy { anchors: none(), ..base.clone() },
         Policy { preset: Preset::Anchor, seg_rule: true, window: 1, isolated: true, ..base.clone() },
         Policy { preset: Preset::SepLlm, window: 65, sinks: 3, ..base.clone() },
-        Policy { preset: Preset::Streaming, window: 130, sinks: 4, anchors: none(), max_distance: 134, ..base.clone() },
+        Policy {
+            preset: Preset::Streaming,
+            window: 130,
+            sinks: 4,
+            anchors: none(),
+            max_distance: 134,
+            ..base.clone()
+        },
         Policy { preset: Preset::Window, window: 64, anchors: none(), ..base },
     ]
 }
