@@ -142,7 +142,7 @@ fn every_variant_is_valid_and_needs_no_feature_it_does_not_name() {
             n += 1;
         }
     }
-    assert!(n > 100, "only {n} variants");
+    assert!(n >= 100, "only {n} variants");
 }
 
 #[test]
