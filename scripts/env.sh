@@ -8,6 +8,9 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/killick
 model_dir=$cache/models
 model=$model_dir/SmolLM2-135M-Instruct.Q4_1.gguf
 
+# Vulkan loaders complain at length where no desktop has set this.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/tmp}
+
 # fail MESSAGE...: says why on standard error, one line each, and ends the script.
 fail() {
     printf '%s\n' "${0##*/}: $1" "${@:2}" >&2

@@ -58,12 +58,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the device is at fault (lost, out of memory) rather than the input.
+    /// Whether the device is at fault (not there, lost, out of memory) rather than the input.
     pub fn is_device(&self) -> bool {
         let gpu = match self {
             Self::Gpu(error) | Self::Load(LoadError::Gpu(error)) => error,
             _ => return false,
         };
-        matches!(gpu, GpuError::Lost { .. } | GpuError::Allocation { .. } | GpuError::Device { .. })
+        matches!(
+            gpu,
+            GpuError::NoAdapter
+                | GpuError::NoDevice { .. }
+                | GpuError::Lost { .. }
+                | GpuError::Allocation { .. }
+                | GpuError::Device { .. }
+        )
     }
 }

@@ -14,8 +14,11 @@ use crate::model::Model;
 use crate::model_file::{ModelFile, TokenizerSource};
 use crate::tokenizer::Tokenizer;
 
-pub(super) fn open_file(args: &ModelArgs) -> Result<ModelFile, Error> {
-    Ok(ModelFile::open_path(&args.model)?)
+pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
+    if !args.model.exists() {
+        bail!("{}: no such file or folder", args.model.display());
+    }
+    Ok(ModelFile::open_path(&args.model).map_err(Error::from)?)
 }
 
 /// The model's tokenizer; `None` if it brings none, which is fine as long as only ids are used.
@@ -107,6 +110,9 @@ pub(super) fn policy(
     spec.max_distance = args.max_distance.or(spec.max_distance);
     spec.isolated = args.isolated.or(spec.isolated);
     spec.ctx = args.ctx.or(spec.ctx);
+    if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
+        bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
+    }
     let policy = spec.resolve(file.config.context_len).map_err(Error::from)?;
     policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
     Ok(policy)

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Error;
-use crate::gpu::GpuError;
 use args::{Args, Command};
 
 /// Runs the program on the process's arguments.
@@ -29,7 +28,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "killick: {error:#}");
+            let _ = writeln!(io::stderr(), "killick: {}", message(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -40,9 +39,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let device = error.downcast_ref::<Error>().is_some_and(Error::is_device);
-    let no_device = error.downcast_ref::<GpuError>().is_some();
-    if device || no_device { 3 } else { 1 }
+    if error.downcast_ref::<Error>().is_some_and(Error::is_device) { 3 } else { 1 }
+}
+
+/// The error and its causes on one line; a cause that the message already ends with is not said again.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Prints a value as one line of JSON.

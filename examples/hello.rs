@@ -1,0 +1,38 @@
+//! Loads a model, completes a prompt and says what it cost.
+//!
+//! `cargo run --release --example hello -- model.gguf "Once upon a time"`
+
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
+use std::io::Write;
+
+use killick::{
+    Engine, GenerateOptions, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(path), Some(prompt)) = (args.next(), args.next()) else {
+        return Err("usage: hello MODEL PROMPT".into());
+    };
+    let engine = Engine::new(&GpuOptions::default())?;
+    let loaded = engine.load(path, LoadOptions::default())?;
+    let tokenizer = loaded.tokenizer()?;
+
+    let spec = loaded.recorded_policy().unwrap_or_else(|| PolicySpec::new(Preset::Full));
+    let policy = spec.resolve(loaded.model.config().context_len)?;
+    let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
+    session.append(&tokenizer.encode(&prompt, true)?)?;
+
+    let mut text = tokenizer.decode_stream();
+    print!("{prompt}");
+    for id in session.generate(GenerateOptions { max_tokens: 32, ..GenerateOptions::default() })? {
+        print!("{}", text.push(id?));
+        std::io::stdout().flush()?;
+    }
+    println!("{}", text.finish());
+
+    let kv = session.kv();
+    println!("{} tokens seen, {} entries live, {} bytes of cache", kv.seen, kv.live, kv.bytes_allocated);
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The program on a GPU, with a tiny model and ids.
+
+mod support {
+    pub mod golden;
+}
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::golden::{data, numbers};
+
+fn killick(args: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
+    if std::env::var("KILLICK_BASELINE").is_ok_and(|value| value == "1") && args[0] == "score" {
+        command.args(["score", "--baseline"]).args(&args[1..]);
+    } else {
+        command.args(args);
+    }
+    command.output().expect("the program runs")
+}
+
+fn score(flags: &[&str]) -> Value {
+    let model = data("tiny/gqa").display().to_string();
+    let mut args = vec!["score", "--json", "--dtype", "f32", "--model", &model];
+    args.extend(flags);
+    let output = killick(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+#[test]
+fn score_prints_the_document_and_the_paths_agree() {
+    let flags =
+        ["--policy", "anchor", "--anchor-ids", "7", "--ids", "5,6,7,8,9,7,11,12,13,7,14,15", "--path"];
+    let masked = score(&[&flags[..], &["masked"]].concat());
+    let keys: Vec<&str> = masked.as_object().unwrap().keys().map(String::as_str).collect();
+    let all = ["model", "policy", "path", "ids", "nll", "mean_nll", "perplexity", "top1", "kv", "kernels"];
+    assert_eq!(keys, all);
+    let kv: Vec<&str> = masked["kv"].as_object().unwrap().keys().map(String::as_str).collect();
+    let counts = ["seen", "live", "peak_live", "bytes_live", "bytes_allocated"];
+    assert_eq!(kv, [&counts[..], &["anchors", "forced_anchors", "dropped_anchors", "segments"]].concat());
+    assert_eq!(masked["nll"].as_array().unwrap().len(), 11);
+    assert_eq!(masked["top1"].as_array().unwrap().len(), 12);
+    assert_eq!([&masked["kv"]["seen"], &masked["kv"]["live"], &masked["kv"]["anchors"]], [12, 5, 3]);
+    for path in ["ring", "chunk:5"] {
+        let other = score(&[&flags[..], &[path]].concat());
+        assert_eq!(other["path"], path);
+        assert_eq!(other["top1"], masked["top1"], "{path}");
+        for (a, b) in numbers(&other["nll"]).iter().zip(numbers(&masked["nll"])) {
+            assert!((a - b).abs() < 1e-4, "{path}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn what_the_model_cannot_take_is_an_error() {
+    let model = data("tiny/gqa").display().to_string();
+    for (flags, word) in [
+        (vec!["--ids", "1,321"], "321"),
+        (vec!["--ids", "1,2,3", "--policy", "full", "--ctx", "2"], "limit of 2 positions"),
+        (vec!["--ids", "1", "--gpu", "no such gpu"], "no such gpu"),
+        (vec!["--ids", "1", "--max-binding", "100"], "binding limit"),
+    ] {
+        let mut args = vec!["score", "--model", &model];
+        args.extend(flags);
+        let output = killick(&args);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
+        assert!(message.contains(word) && !message.contains("panicked"), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn devices_lists_what_there_is() {
+    let output = killick(&["devices", "--json"]);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &list.as_array().unwrap()[0];
+    for key in
+        ["index", "name", "backend", "device_type", "driver", "features", "max_binding_bytes", "usable"]
+    {
+        assert!(first.get(key).is_some(), "{key} is missing");
+    }
+    assert!(killick(&["devices"]).status.success(), "for people");
+}

@@ -1,0 +1,129 @@
+//! The program as a user runs it, with SmolLM2-135M-Instruct.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// PyTorch's greedy ids after "The capital of France is" (tests/data/smollm2/greedy.json).
+const CAPITAL: [u32; 30] = [
+    7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34, 32, 33, 40, 29, 32, 33, 29, 34, 34, 216, 33, 34, 42, 33,
+    34, 42, 37, 35, 30, 2,
+];
+
+fn model() -> String {
+    let path = std::env::var_os("KILLICK_MODEL").map(PathBuf::from).unwrap_or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        cache.expect("a home folder").join("killick/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    });
+    assert!(path.exists(), "{} is missing; run `make model`", path.display());
+    path.display().to_string()
+}
+
+fn generate(flags: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["generate", "--model", &model()])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the prompt is read");
+    child.wait_with_output().expect("the program ends")
+}
+
+fn document(flags: &[&str], input: &str) -> Value {
+    let output = generate(&[&["--json"], flags].concat(), input);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+#[test]
+fn the_capital_of_france_is_what_pytorch_says() {
+    let result = document(&["-", "--max-tokens", "40", "--dtype", "f32"], "The capital of France is");
+    let keys: Vec<&str> = result.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["prompt_ids", "ids", "text", "stop_reason", "kv", "timing", "adapter"]);
+    let timing: Vec<&str> = result["timing"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(timing, ["load_ms", "prefill_ms", "decode_ms", "prefill_tps", "decode_tps"]);
+    assert_eq!(result["prompt_ids"], serde_json::json!([504, 3575, 282, 4649, 314]));
+    assert_eq!(result["ids"], serde_json::json!(CAPITAL), "an end-of-text token is the last id");
+    assert_eq!(result["text"], " Paris.\n\nThe answer is: 2018-01-22 12:12:53.", "and is not shown");
+    assert_eq!(result["stop_reason"], "eos");
+    assert_eq!(result["kv"]["seen"], 34, "the last token is not consumed");
+}
+
+#[test]
+fn text_streams_to_standard_output_and_statistics_to_standard_error() {
+    let output =
+        generate(&["The capital of France is", "--max-tokens", "2", "--stats", "--dtype", "f32"], "");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), " Paris.\n");
+    let statistics = String::from_utf8_lossy(&output.stderr);
+    for word in ["7042 30", "tokens/s", "live", "planned before the first token"] {
+        assert!(statistics.contains(word), "{statistics}");
+    }
+}
+
+#[test]
+fn the_system_prompt_can_be_pinned() {
+    let flags = [
+        "--chat",
+        "--system",
+        "Answer in one word.",
+        "--pin",
+        "system",
+        "--policy",
+        "sepllm",
+        "--max-tokens",
+        "3",
+    ];
+    let result = document(&flags, "What is the capital of France?");
+    let template = "<|im_start|>system\nAnswer in one word.<|im_end|>\n<|im_start|>user\n";
+    // ids of the template's text: 1 system newline ... ; what counts is that all of it and nothing else is pinned.
+    let prompt = result["prompt_ids"].as_array().unwrap();
+    let user = prompt.iter().skip(1).position(|id| *id == 1).unwrap() + 1;
+    assert!(prompt.len() > user + 8 && template.contains("user"), "{prompt:?}");
+    let plain = document(
+        &flags[..3].iter().chain(&flags[5..]).copied().collect::<Vec<_>>(),
+        "What is the capital of France?",
+    );
+    let entry = 46_080;
+    let slots = |result: &Value| result["kv"]["bytes_allocated"].as_u64().unwrap() / entry;
+    // Three pinned slots by default; pinned, the system part up to the user's first token: `<|im_start|>user` and a newline.
+    assert_eq!(slots(&result) - slots(&plain), user as u64 + 3 - 3);
+}
+
+#[test]
+fn the_same_seed_writes_the_same_text() {
+    let draw = |seed: &str| {
+        let flags =
+            ["Once upon a time", "--max-tokens", "8", "--temperature", "1.5", "--seed", seed, "--ignore-eos"];
+        document(&flags, "")["ids"].clone()
+    };
+    let first = draw("7");
+    assert_eq!(first, draw("7"));
+    assert_ne!(first, draw("8"));
+}
+
+#[test]
+fn full_stops_at_its_planned_capacity() {
+    let result = document(&["The capital of France is", "--ctx", "8", "--dtype", "f32"], "");
+    assert_eq!(result["stop_reason"], "context_full");
+    assert_eq!(result["ids"], serde_json::json!(CAPITAL[..4]));
+}
+
+/// `head` closing the pipe is no error.
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["generate", "The capital of France is", "--model", &model(), "--max-tokens", "4"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
