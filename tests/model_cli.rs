@@ -80,19 +80,19 @@ fn the_system_prompt_can_be_pinned() {
         "3",
     ];
     let result = document(&flags, "What is the capital of France?");
-    let template = "<|im_start|>system\nAnswer in one word.<|im_end|>\n<|im_start|>user\n";
-    // ids of the template's text: 1 system newline ... ; what counts is that all of it and nothing else is pinned.
+    // Token 1 opens each turn; the prompt begins with the system's, so the second one opens the user's.
     let prompt = result["prompt_ids"].as_array().unwrap();
     let user = prompt.iter().skip(1).position(|id| *id == 1).unwrap() + 1;
-    assert!(prompt.len() > user + 8 && template.contains("user"), "{prompt:?}");
+    assert!(prompt[0] == 1 && prompt.len() > user + 8, "{prompt:?}");
     let plain = document(
         &flags[..3].iter().chain(&flags[5..]).copied().collect::<Vec<_>>(),
         "What is the capital of France?",
     );
     let entry = 46_080;
     let slots = |result: &Value| result["kv"]["bytes_allocated"].as_u64().unwrap() / entry;
-    // Three pinned slots by default; pinned, the system part up to the user's first token: `<|im_start|>user` and a newline.
-    assert_eq!(slots(&result) - slots(&plain), user as u64 + 3 - 3);
+    // Pinned is everything before the user's words: the system's turn, and the three tokens that open the user's.
+    let default_sinks = 3;
+    assert_eq!(slots(&result) - slots(&plain) + default_sinks, user as u64 + 3);
 }
 
 #[test]
