@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
 
-    let spec = loaded.recorded_policy().unwrap_or_else(|| PolicySpec::new(Preset::Full));
+    let spec = loaded.recorded_policy()?.unwrap_or_else(|| PolicySpec::new(Preset::Full));
     let policy = spec.resolve(loaded.model.config().context_len)?;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     session.append(&tokenizer.encode(&prompt, true)?)?;

@@ -57,14 +57,18 @@ step_unit() {
 }
 step_kernels() { cargo_test "${lavapipe[@]}" -- --test gpu_kernels; }
 step_lavapipe() { cargo_test "${lavapipe[@]}" -- --test 'gpu_*'; }
-step_baseline() { cargo_test "${lavapipe[@]}" KILLICK_BASELINE=1 -- --test 'gpu_*'; }
+# The smallest device of all, and bindings so small that weights are really cut.
+step_baseline() { cargo_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
 # lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
 step_widths() {
     cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
     cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
 }
 step_model() { cargo_test "${lavapipe[@]}" -- --test 'model_*'; }
-step_swiftshader() { cargo_test "${swiftshader[@]}" -- --test 'gpu_*'; }
+step_swiftshader() {
+    cargo_test "${swiftshader[@]}" -- --test 'gpu_*'
+    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny
+}
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
 step_wasm() {
     local pkg modules

@@ -90,7 +90,14 @@ impl Loaded {
     }
 
     /// The policy recorded with the model, if there is one.
-    pub fn recorded_policy(&self) -> Option<PolicySpec> {
-        self.file.policy().and_then(|value| serde_json::from_value(value.clone()).ok())
+    ///
+    /// # Errors
+    /// What is recorded is no policy.
+    pub fn recorded_policy(&self) -> Result<Option<PolicySpec>, Error> {
+        let record = self.file.policy().map(|value| serde_json::from_value(value.clone()));
+        record.transpose().map_err(|error| Error::RecordedPolicy {
+            file: self.file.label().to_owned(),
+            reason: error.to_string(),
+        })
     }
 }

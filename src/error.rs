@@ -28,6 +28,14 @@ pub enum Error {
     /// Weights that did not reach the device.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A model whose record of its policy cannot be read.
+    #[error("{file}: field \"killick_policy\": {reason}")]
+    RecordedPolicy {
+        /// Name of the file or folder.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Nothing to continue from.
     #[error("the prompt holds no token")]
     EmptyPrompt,

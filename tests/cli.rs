@@ -168,6 +168,16 @@ fn inspect_plans_by_the_formula() {
 }
 
 #[test]
+fn anchors_on_a_model_not_trained_for_them_are_one_warning() {
+    let output = killick(&["inspect", "--policy", "anchor", "--anchor-ids", "7", "--model", &tiny()]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && message.contains("sepllm"), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    let quiet = killick(&["inspect", "--policy", "sepllm", "--anchor-ids", "7", "--model", &tiny()]);
+    assert!(quiet.stderr.is_empty(), "{}", String::from_utf8_lossy(&quiet.stderr));
+}
+
+#[test]
 fn every_flag_is_documented() {
     let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let mut flags = 0;

@@ -1,6 +1,6 @@
 //! What several subcommands need: the model file, its tokenizer, the policy and the model on a device.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -80,18 +80,11 @@ pub(super) fn policy(
         ),
         None => None,
     };
+    let trained = recorded.as_ref().is_some_and(|recorded| recorded.preset == Preset::Anchor);
     let mut spec = match (args.policy, recorded) {
         (Some(preset), Some(recorded)) if recorded.preset == preset => recorded,
-        (Some(preset), _) => {
-            if preset == Preset::Anchor {
-                log::warn!(
-                    "{} does not say that it was trained with anchors; under policy anchor a model that was not will write \
-                     worse text (sepllm suits it better)",
-                    file.label()
-                );
-            }
-            PolicySpec::new(preset)
-        }
+        // Another policy than the recorded one starts from its own defaults.
+        (Some(preset), _) => PolicySpec::new(preset),
         (None, Some(recorded)) => recorded,
         // A stock model: bounds ask for a policy that has them.
         (None, None) if args.is_bounded() => PolicySpec::new(Preset::SepLlm),
@@ -115,6 +108,14 @@ pub(super) fn policy(
     }
     let policy = spec.resolve(file.config.context_len).map_err(Error::from)?;
     policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
+    if policy.preset == Preset::Anchor && !trained {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: warning: {} does not say that it was trained with anchors; if it was not, it will write worse text \
+             under policy anchor (sepllm suits it better)",
+            file.label()
+        );
+    }
     Ok(policy)
 }
 
