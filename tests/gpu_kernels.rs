@@ -58,22 +58,30 @@ fn what_lies_behind_an_output_is_watched() {
     rejects("silu_mul", "four elements too many", &got, compare("silu_mul", &got, &want));
 }
 
-/// Parameters are uploaded to slots that later recordings reuse; an open recording must keep its own.
+/// Parameters lie in slots that later submits reuse; a recording that was begun before them must keep its own.
 #[test]
-fn two_recordings_at_once_keep_their_parameters() {
+fn recordings_side_by_side_keep_their_parameters() {
     let up = buffer("up", &vec![1.0_f32; 4096]);
     let first = buffer("gate", &vec![2.0_f32; 4096]);
+    let other = buffer("other gate", &vec![1.0_f32; 4096]);
     let mut open = Recorder::new(gpu());
     silu_mul::record(&mut open, &first, &up, 4096).unwrap();
     for round in 0..4_u32 {
-        let other = buffer("other gate", &vec![1.0_f32; 2048]);
         let mut rec = Recorder::new(gpu());
-        // Past the slots of one arena the second recording is told so; the first must not notice.
-        let _ = (1..=100).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 100 + n)));
+        (1..=200).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 200 + n))).unwrap();
         rec.submit().unwrap();
     }
     open.submit().unwrap();
     let got = run(&first, |_| Ok(()));
     let want = reference::silu_mul(&[2.0; 4096], &[1.0; 4096]);
-    passes("silu_mul", "(4096) recorded before 400 others", &got, compare("silu_mul", &got, &want));
+    passes("silu_mul", "(4096) recorded before 800 others", &got, compare("silu_mul", &got, &want));
+}
+
+#[test]
+fn more_parameters_than_one_submit_holds_are_refused() {
+    let (gate, up) = (buffer("gate", &[1.0_f32; 4096]), buffer("up", &[1.0_f32; 4096]));
+    let mut rec = Recorder::new(gpu());
+    (1..=513).try_for_each(|n| silu_mul::record(&mut rec, &gate, &up, 4 * n)).unwrap();
+    let error = rec.submit().unwrap_err().to_string();
+    assert!(error.contains("parameter sets in one submit"), "{error}");
 }

@@ -3,16 +3,14 @@
 //! A decode step uses the same parameters for every token, so after the first token every look-up is a hit and
 //! nothing is written: the command stream of a step needs no upload at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::GpuError;
 
 /// WebGPU's largest required alignment of a dynamic uniform offset; also the size of a slot.
 pub(super) const SLOT_BYTES: u64 = 256;
-/// Different parameter sets alive at a time; a forward pass uses about twenty.
+/// Different parameter sets in one submit; a forward pass uses about twenty.
 const SLOTS: u32 = 512;
-/// Free slots a recording may count on when it begins.
-const RESERVE: u32 = 256;
 /// Size of the arena.
 pub(super) const ARENA_BYTES: u64 = SLOT_BYTES * SLOTS as u64;
 
@@ -20,8 +18,6 @@ pub(super) struct ParamsArena {
     pub(super) buffer: wgpu::Buffer,
     slots: HashMap<Vec<u8>, u32>,
     next: u32,
-    /// Recordings begun and not yet submitted or dropped.
-    open: u32,
 }
 
 impl ParamsArena {
@@ -32,22 +28,19 @@ impl ParamsArena {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Self { buffer, slots: HashMap::new(), next: 0, open: 0 }
+        Self { buffer, slots: HashMap::new(), next: 0 }
     }
 
-    /// Called when a recording begins. With no other one open, all that was recorded is submitted, and a write
-    /// lands after the submits before it: only then may old slots be given out again.
-    pub(super) fn begin(&mut self) {
-        if self.open == 0 && self.next + RESERVE > SLOTS {
+    /// Called for all sets of a submit, before their slots are asked for. Where the new ones do not fit, all slots are
+    /// given out again: a write lands after the submits before it, and no set is placed before its own submit, so
+    /// recordings may be open side by side.
+    pub(super) fn make_room<'a>(&mut self, sets: impl Iterator<Item = &'a [u8]>) {
+        let mut fresh: HashSet<&[u8]> = sets.collect();
+        fresh.retain(|set| !self.slots.contains_key(*set));
+        if self.next as usize + fresh.len() > SLOTS as usize {
             self.slots.clear();
             self.next = 0;
         }
-        self.open += 1;
-    }
-
-    /// Called when a recording was submitted or dropped.
-    pub(super) fn end(&mut self) {
-        self.open = self.open.saturating_sub(1);
     }
 
     /// Byte offset of the slot that holds `bytes`, and whether it must be written first.
@@ -59,7 +52,7 @@ impl ParamsArena {
         if self.next == SLOTS || bytes.len() as u64 > SLOT_BYTES {
             return Err(GpuError::Shape {
                 kernel,
-                what: "number of parameter sets in one recording",
+                what: "number of parameter sets in one submit",
                 got: u64::from(self.next) + 1,
                 need: u64::from(SLOTS),
             });

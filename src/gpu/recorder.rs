@@ -28,7 +28,8 @@ pub struct Dispatch {
 struct Ready {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    params_offset: u32,
+    kernel: &'static str,
+    params: Box<[u8]>,
     groups: [u32; 3],
 }
 
@@ -52,16 +53,13 @@ pub struct Recorder<'g> {
 impl<'g> Recorder<'g> {
     /// An empty recording.
     pub fn new(gpu: &'g Gpu) -> Self {
-        lock(&gpu.shared.params).begin();
         gpu.drop_dead_bind_groups();
         Self { gpu, ready: Vec::new(), dispatches: Vec::new(), copies: Vec::new(), keep_listing: false }
     }
 
     /// An empty recording that also keeps the readable list of its dispatches.
     pub fn listing(gpu: &'g Gpu) -> Self {
-        let mut rec = Self::new(gpu);
-        rec.keep_listing = true;
-        rec
+        Self { keep_listing: true, ..Self::new(gpu) }
     }
 
     /// The device recorded for.
@@ -128,9 +126,9 @@ impl<'g> Recorder<'g> {
             return Ok(());
         }
         let pipeline = self.gpu.pipeline(kernel, variant);
-        let params_offset = self.params_slot(kernel, bytemuck::bytes_of(params))?;
         let bind_group = self.bind_group(kernel, &pipeline, bindings);
-        self.ready.push(Ready { pipeline, bind_group, params_offset, groups });
+        let params = bytemuck::bytes_of(params).into();
+        self.ready.push(Ready { pipeline, bind_group, kernel: kernel.name, params, groups });
         lock(&self.gpu.shared.counters).dispatches += 1;
         if self.keep_listing {
             let bindings = bindings.iter().map(|binding| binding.buffer.label().to_owned()).collect();
@@ -139,15 +137,19 @@ impl<'g> Recorder<'g> {
         Ok(())
     }
 
-    fn params_slot(&self, kernel: &Kernel, bytes: &[u8]) -> Result<u32, GpuError> {
+    /// Puts the parameters of every dispatch into the arena; their byte offsets, in order.
+    fn place_params(&self, arena: &mut params::ParamsArena) -> Result<Vec<u32>, GpuError> {
         let shared = &self.gpu.shared;
-        let mut arena = lock(&shared.params);
-        let (offset, fresh) = arena.slot(bytes, kernel.name)?;
-        if fresh {
-            shared.queue.write_buffer(&arena.buffer, u64::from(offset), bytes);
-            lock(&shared.counters).params_writes += 1;
-        }
-        Ok(offset)
+        arena.make_room(self.ready.iter().map(|dispatch| &*dispatch.params));
+        let place = |dispatch: &Ready| {
+            let (offset, fresh) = arena.slot(&dispatch.params, dispatch.kernel)?;
+            if fresh {
+                shared.queue.write_buffer(&arena.buffer, u64::from(offset), &dispatch.params);
+                lock(&shared.counters).params_writes += 1;
+            }
+            Ok(offset)
+        };
+        self.ready.iter().map(place).collect()
     }
 
     fn bind_group(&self, kernel: &Kernel, pipeline: &Pipeline, bindings: &[Binding<'_>]) -> wgpu::BindGroup {
@@ -218,18 +220,21 @@ impl<'g> Recorder<'g> {
     /// Sends everything recorded to the device, in order, in one compute pass.
     ///
     /// # Errors
-    /// The device is gone or has reported an error.
+    /// The device is gone or has reported an error, or there are more different parameters than one submit holds.
     pub fn submit(self) -> Result<(), GpuError> {
         let shared = &self.gpu.shared;
         self.gpu.check()?;
+        // Held until the submit: what one recording places, no other may replace before it has run.
+        let mut arena = lock(&shared.params);
+        let offsets = self.place_params(&mut arena)?;
         let mut encoder =
             shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !self.ready.is_empty() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for dispatch in &self.ready {
+            for (dispatch, offset) in self.ready.iter().zip(offsets) {
                 let [x, y, z] = dispatch.groups;
                 pass.set_pipeline(&dispatch.pipeline.raw);
-                pass.set_bind_group(0, &dispatch.bind_group, &[dispatch.params_offset]);
+                pass.set_bind_group(0, &dispatch.bind_group, &[offset]);
                 pass.dispatch_workgroups(x, y, z);
             }
             lock(&shared.counters).passes += 1;
@@ -245,12 +250,7 @@ impl<'g> Recorder<'g> {
         }
         lock(&shared.counters).submits += 1;
         shared.queue.submit([encoder.finish()]);
+        drop(arena);
         self.gpu.check()
-    }
-}
-
-impl Drop for Recorder<'_> {
-    fn drop(&mut self) {
-        lock(&self.gpu.shared.params).end();
     }
 }
