@@ -6,8 +6,8 @@ mod support {
 
 use std::process::{Command, Output};
 
-use serde_json::Value;
-use support::golden::data;
+use serde_json::{Value, json};
+use support::golden::{data, json};
 
 fn killick(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_killick"))
@@ -40,6 +40,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     let whole = std::fs::read(data("tiny/gqa.f32.gguf")).unwrap();
     std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
     let truncated = truncated.display().to_string();
+    let (config, golden) = (format!("{tiny}/config.json"), format!("{tiny}/golden.json"));
     for (args, words) in [
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
         (vec!["score", "--ids", "1", "--model", &empty], vec!["killick:"]),
@@ -63,6 +64,21 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
             vec!["inspect", "--policy", "window", "--max-distance", "0", "--model", &tiny],
             vec!["max_distance is 0"],
         ),
+        (
+            vec!["inspect", "--policy", "window", "--max-segment", "0", "--model", &tiny],
+            vec!["max_segment is 0"],
+        ),
+        (
+            vec!["inspect", "--policy", "window", "--window", "4194304", "--model", &tiny],
+            vec!["cache of one layer", "134217728"],
+        ),
+        (vec!["inspect", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
+        (vec!["score", "--ids", "1", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
+        (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
+        (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
+        (vec!["inspect", "--model", &config], vec!["config.json", "model file"]),
+        (vec!["inspect", "--model", &golden], vec!["golden.json", "GGUF"]),
+        (vec!["inspect", "--model", "/dev/zero"], vec!["zero", "not a regular file"]),
         (vec!["inspect", "--max-binding", "70000", "--model", &tiny], vec!["70000"]),
         (vec!["inspect", "--max-binding", "0", "--model", &tiny], vec!["binds at most 0"]),
     ] {
@@ -86,6 +102,17 @@ fn a_command_line_that_does_not_parse_is_exit_code_2() {
         vec!["score", "--model", &tiny, "--ids", "1", "--text", "x"],
         vec!["score", "--model", &tiny, "--ids", "one"],
         vec!["score", "--model", &tiny, "--ids", "-1"],
+        vec!["score", "--model", &tiny, "--ids", ""],
+        vec!["score", "--model", &tiny, "--ids", "1,,2"],
+        vec!["score", "--model", &tiny, "--ids", "1", "--path", "CHUNK:7"],
+        vec!["score", "--model", &tiny, "--ids", "1", "--path", "chunk:4294967296"],
+        vec!["inspect", "--model", ""],
+        vec!["inspect", "--model", &tiny, "--model", &tiny],
+        vec!["inspect", "--model", &tiny, "--policy", ""],
+        vec!["inspect", "--model", &tiny, "--anchor-ids", ""],
+        vec!["inspect", "--model", &tiny, "--window", "4294967296"],
+        vec!["inspect", "--model", &tiny, "unexpected"],
+        vec!["generate", "two", "prompts", "--model", &tiny],
         vec!["score", "--model", &tiny, "--ids", "99999999999"],
         vec!["score", "--model", &tiny, "--ids", "1", "--path", "sideways"],
         vec!["score", "--model", &tiny, "--ids", "1", "--path", "chunk:0"],
@@ -119,52 +146,135 @@ fn without_a_gpu_the_message_says_what_to_do() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "[]");
 }
 
+/// `inspect --json` on the tiny model with more flags.
+fn inspected(flags: &[&str]) -> Value {
+    let tiny = tiny();
+    let output = killick(&[&["inspect", "--json", "--model", &tiny], flags].concat());
+    assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+/// Bytes of weights, cache and working memory, from config.json, the slots and the bytes of a weight alone.
+fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
+    let [pinned, anchors, live] = slots;
+    let number = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config.json has no {key}"));
+    let (hidden, ffn, vocab) = (number("hidden_size"), number("intermediate_size"), number("vocab_size"));
+    let (layers, head_dim) = (number("num_hidden_layers"), number("head_dim"));
+    let (q, kv) = (number("num_attention_heads") * head_dim, number("num_key_value_heads") * head_dim);
+
+    let layer = (q + 2 * kv) * hidden + q * hidden + 3 * ffn * hidden;
+    let norms = (2 * layers + 1) * hidden * 4;
+    // Pairs (cos, sin) for 1,024 fine steps and 4,096 coarse ones.
+    let rotations = (1024 + 4096) * (head_dim / 2) * 8;
+    let weights = (vocab * hidden + layers * layer) * weight_bytes + norms + rotations;
+
+    // A chunk of 128 rows. Words of a row: residual and normalized, q k v, q rotated twice, k and v, attended, gate and
+    // up; a token, its target, chunk anchors, nll, top; the 12 of its extents.
+    let chunk = 128;
+    let words = 2 * hidden + (q + 2 * kv) + 2 * q + 2 * kv + q + 2 * ffn + 5 + 12;
+    // A buffer is a multiple of 16 bytes and never empty; tags belong to the masked path.
+    let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
+    let tags = buffer(0);
+    let logits = buffer(32 * vocab * 4);
+    let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(vocab.div_ceil(32) * 4);
+    let readback = buffer((vocab * 4).max(chunk * 8));
+    [
+        weights,
+        (pinned + anchors + live) * kv * 4 * 2 * layers,
+        chunk * words * 4 + tags + logits + ring + readback,
+    ]
+}
+
+/// Slots are S, A + X and max(W, M if there are segments) + X, with X = 32.
 #[test]
 fn inspect_plans_by_the_formula() {
-    let flags = [
-        "--policy",
-        "anchor",
-        "--anchor-ids",
-        "7,30",
-        "--sinks",
-        "4",
-        "--max-anchors",
-        "20",
-        "--max-segment",
-        "40",
-    ];
-    let mut args = vec!["inspect", "--json", "--dtype", "f32"];
-    args.extend(flags);
-    let tiny = tiny();
-    args.extend(["--model", &tiny]);
-    let output = killick(&args);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    for key in ["model", "format", "config", "tokenizer", "chat_template", "policy", "plan", "tensors"] {
-        assert!(report.get(key).is_some(), "{key} is missing");
-    }
-    let policy = &report["policy"];
-    assert_eq!(policy["name"], "anchor");
-    assert_eq!(policy["anchors"], serde_json::json!([7, 30]));
-    assert_eq!(
-        [&policy["window"], &policy["sinks"], &policy["max_anchors"], &policy["max_segment"]],
-        [1, 4, 20, 40]
-    );
-    assert_eq!(policy["max_distance"], 256, "the trained context");
-    assert_eq!(policy["isolated"], true);
-    // S, A + X, max(W, M) + X with X = 32; K and V of 2 heads of 16 in 3 layers.
-    let plan = &report["plan"];
-    assert_eq!(plan["slots"], serde_json::json!([4, 52, 72]));
-    assert_eq!(plan["entry_bytes"], 3 * 2 * 2 * 16 * 4);
-    let line = |what: &str| {
+    let config = json("tiny/gqa/config.json");
+    let anchored =
+        "--policy anchor --anchor-ids 30,7 --sinks 4 --max-anchors 20 --max-segment 40 --dtype f32";
+    for (flags, slots, weight_bytes) in [
+        (anchored, [4, 20 + 32, 40 + 32], 4),
+        ("", [0, 0, 256 + 32], 2),
+        ("--ctx 100", [0, 0, 100 + 32], 2),
+        ("--policy anchor --anchor-ids 7 --window 60 --max-segment 40", [0, 256 + 32, 60 + 32], 2),
+        ("--policy anchor --anchor-ids 7 --max-anchors 0", [0, 0, 256 + 32], 2),
+        ("--policy sepllm --anchor-ids 7", [3, 256 + 32, 256 + 32], 2),
+        ("--policy streaming --dtype f32", [4, 0, 252 + 32], 4),
+        ("--policy window --window 9", [0, 0, 9 + 32], 2),
+    ] {
+        let report = inspected(&flags.split_whitespace().collect::<Vec<_>>());
+        let plan = &report["plan"];
+        assert_eq!(plan["slots"], json!(slots), "{flags}");
+        assert_eq!(plan["entry_bytes"], 3 * 2 * 2 * 16 * 4, "{flags}");
+        let want = planned(&config, slots, weight_bytes);
         let lines = plan["lines"].as_array().expect("lines");
-        lines.iter().find(|line| line["what"] == what).expect("the line")["bytes"].as_u64().expect("bytes")
-    };
-    assert_eq!(line("kv cache"), (4 + 52 + 72) * 768);
+        let got: Vec<u64> = lines.iter().map(|line| line["bytes"].as_u64().expect("bytes")).collect();
+        assert_eq!(got, want, "{flags}: weights, kv cache, working memory");
+        assert_eq!(plan["total_bytes"], want.iter().sum::<u64>(), "{flags}");
+    }
+}
+
+#[test]
+fn inspect_prints_the_policy_in_full() {
+    let report =
+        inspected(&["--policy", "anchor", "--anchor-ids", "30,7", "--sinks", "4", "--max-anchors", "20"]);
+    let policy = json!({
+        "name": "anchor", "seg_rule": true, "window": 1, "sinks": 4, "anchors": [7, 30], "isolated": true,
+        "max_anchors": 20, "max_segment": 256, "max_distance": 256,
+    });
+    assert_eq!(report["policy"], policy);
+    let full = json!({
+        "name": "full", "seg_rule": false, "window": 256, "sinks": 0, "anchors": [], "isolated": false,
+        "max_anchors": 256, "max_segment": 256, "max_distance": 256, "ctx": 256,
+    });
+    assert_eq!(inspected(&[])["policy"], full, "the default of a stock model");
+    let separators = inspected(&["--anchor-ids", "7"]);
+    assert_eq!(separators["policy"]["name"], "sepllm", "a bound on a stock model asks for a bounded policy");
+}
+
+#[test]
+fn inspect_describes_the_model() {
+    let report = inspected(&[]);
+    let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
-        line("weights") + line("kv cache") + line("working memory"),
-        plan["total_bytes"].as_u64().unwrap()
+        keys,
+        ["model", "format", "config", "tokenizer", "chat_template", "policy", "plan", "tensors"]
     );
+    assert_eq!([&report["model"], &report["format"]], ["gqa", "safetensors"]);
+    assert_eq!([&report["tokenizer"], &report["chat_template"]], [&Value::Null, &json!(false)]);
+    let config = json("tiny/gqa/config.json");
+    for (ours, theirs) in [
+        ("hidden_size", "hidden_size"),
+        ("n_layers", "num_hidden_layers"),
+        ("n_heads", "num_attention_heads"),
+        ("n_kv_heads", "num_key_value_heads"),
+        ("head_dim", "head_dim"),
+        ("ffn_size", "intermediate_size"),
+        ("vocab_size", "vocab_size"),
+        ("context_len", "max_position_embeddings"),
+        ("rope_theta", "rope_theta"),
+        ("tied_embeddings", "tie_word_embeddings"),
+        ("bos_token", "bos_token_id"),
+    ] {
+        assert_eq!(report["config"][ours], config[theirs], "{ours}");
+    }
     assert_eq!(report["tensors"].as_array().unwrap().len(), 29, "embedding, norm, nine a layer");
+    let embedding = json!({"name": "model.embed_tokens.weight", "dtype": "F32", "shape": [321, 64], "bytes": 321 * 64 * 4});
+    assert_eq!(report["tensors"][0], embedding);
+    let output = killick(&["inspect", "--model", &data("tiny/gqa.f32.gguf").display().to_string()]);
+    let text = "\
+gqa.f32.gguf (gguf v3)
+  3 layers, hidden 64, feed-forward 172, 4 heads (2 for keys and values) of 16, vocabulary 321, context 256, tied embeddings
+  no tokenizer
+  29 tensors of F32, 0.6 MiB
+policy full
+  window 256, sinks 0, 0 anchor ids, segments off, at most 256 anchors, 256 tokens a segment, distance 256
+memory on the device
+  weights                0.6 MiB
+  kv cache               0.2 MiB
+  working memory         0.5 MiB
+  in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes)
+";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text);
 }
 
 #[test]

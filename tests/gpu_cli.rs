@@ -41,6 +41,11 @@ fn score_prints_the_document_and_the_paths_agree() {
     assert_eq!(kv, [&counts[..], &["anchors", "forced_anchors", "dropped_anchors", "segments"]].concat());
     assert_eq!(masked["nll"].as_array().unwrap().len(), 11);
     assert_eq!(masked["top1"].as_array().unwrap().len(), 12);
+    let mean = numbers(&masked["nll"]).iter().sum::<f64>() / 11.0;
+    assert!((masked["mean_nll"].as_f64().unwrap() - mean).abs() < 1e-5, "the mean of {:?}", masked["nll"]);
+    assert!((masked["perplexity"].as_f64().unwrap() / mean.exp() - 1.0).abs() < 1e-5);
+    let kernels: Vec<&str> = masked["kernels"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(kernels.contains(&"masked_attention") && !kernels.contains(&"attention"), "{kernels:?}");
     assert_eq!([&masked["kv"]["seen"], &masked["kv"]["live"], &masked["kv"]["anchors"]], [12, 5, 3]);
     for path in ["ring", "chunk:5"] {
         let other = score(&[&flags[..], &[path]].concat());

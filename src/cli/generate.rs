@@ -6,12 +6,13 @@ use anyhow::Context;
 use serde::Serialize;
 use web_time::Instant;
 
-use super::args::{GenerateArgs, Pin};
+use super::args::GenerateArgs;
 use super::{load, print_json};
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::model_file::ModelFile;
+use crate::sampling::Sampler;
 use crate::session::{KvReport, Session, SessionOptions};
 use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
 
@@ -37,6 +38,8 @@ struct Timing {
 
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let started = Instant::now();
+    // A setting out of range is said before a model is loaded.
+    Sampler::new(args.temperature, args.seed)?;
     let file = load::open_file(&args.model)?;
     let tokenizer = load::need_tokenizer(&file)?;
     let text = match args.prompt.as_deref() {
@@ -47,8 +50,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         }
         Some(text) => text.to_owned(),
     };
-    let (prompt_ids, system_len) = prompt_ids(args, &file, &tokenizer, &text)?;
-    let pinned = args.policy.pin.map(|Pin::System| system_len);
+    let (prompt_ids, pinned) = prompt_ids(args, &file, &tokenizer, &text)?;
     let policy = load::policy(&args.policy, &file, Some(&tokenizer), pinned)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
@@ -107,18 +109,15 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The prompt as ids, and how many of them are the system prompt.
+/// The prompt as ids, and how many of them `--pin system` keeps; `None` where there is nothing to pin.
 fn prompt_ids(
     args: &GenerateArgs,
     file: &ModelFile,
     tokenizer: &Tokenizer,
     text: &str,
-) -> anyhow::Result<(Vec<u32>, u32)> {
+) -> anyhow::Result<(Vec<u32>, Option<u32>)> {
     if !args.chat {
-        if args.policy.pin.is_some() {
-            anyhow::bail!("--pin system needs --chat: without a chat template there is no system prompt");
-        }
-        return Ok((tokenizer.encode(text, true)?, 0));
+        return Ok((tokenizer.encode(text, true)?, None));
     }
     let source = file.chat_template().with_context(|| format!("{} has no chat template", file.label()))?;
     let template = ChatTemplate::new(source).map_err(Error::from)?;
@@ -131,16 +130,15 @@ fn prompt_ids(
     messages.push(Message::new("user", text));
     let whole = render(&messages, true)?;
     let ids = tokenizer.encode(&whole, false)?;
-    let system_len = if args.policy.pin.is_some() {
-        // What the prompt has in common with the same prompt for another user is the system part.
-        let mut other = system;
-        other.push(Message::new("user", format!("\u{1}{text}")));
-        let other_ids = tokenizer.encode(&render(&other, true)?, false)?;
-        ids.iter().zip(&other_ids).take_while(|(a, b)| a == b).count()
-    } else {
-        0
-    };
-    Ok((ids, u32::try_from(system_len).unwrap_or(u32::MAX)))
+    if args.policy.pin.is_none() {
+        return Ok((ids, None));
+    }
+    // What the prompt has in common with the same prompt for another user is the system part.
+    let mut other = system;
+    other.push(Message::new("user", format!("\u{1}{text}")));
+    let other_ids = tokenizer.encode(&render(&other, true)?, false)?;
+    let system_len = ids.iter().zip(&other_ids).take_while(|(a, b)| a == b).count();
+    Ok((ids, Some(u32::try_from(system_len).unwrap_or(u32::MAX))))
 }
 
 /// Streams a piece of text, unless it is kept for JSON. A terminal gets no control characters from a model.

@@ -73,6 +73,9 @@ pub(super) fn policy(
     tokenizer: Option<&Tokenizer>,
     pinned: Option<u32>,
 ) -> anyhow::Result<Policy> {
+    if args.pin.is_some() && pinned.is_none() {
+        bail!("--pin system needs generate --chat: without a chat template there is no system prompt");
+    }
     let recorded: Option<PolicySpec> = match file.policy() {
         Some(value) => Some(
             serde_json::from_value(value.clone())
