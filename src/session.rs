@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::gpu::Recorder;
 use crate::kernels::argmax;
-use crate::kv::{Chunk, Policy, Ring, Row};
+use crate::kv::{Chunk, KvError, Policy, Ring, Row};
 use crate::model::llama::{self, Attend};
 use crate::model::{Model, PlanError, SessionBuffers, SessionPlan, SessionShape, entry_bytes};
 
@@ -226,15 +226,8 @@ impl Session {
 
     /// Refuses what the model or the ring cannot take, before anything changes.
     pub(crate) fn check(&self, ids: &[u32]) -> Result<(), Error> {
-        let vocab_size = self.model.config.vocab_size;
-        if let Some(id) = ids.iter().find(|id| **id >= vocab_size) {
-            return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
-        }
-        if ids.len() > self.remaining() as usize {
-            let (pos, limit) = (self.ring.state().pos, self.ring.params().limit);
-            return Err(crate::kv::KvError::PositionLimit { pos, tokens: ids.len(), limit }.into());
-        }
-        Ok(())
+        let (pos, limit) = (self.ring.state().pos, self.ring.params().limit);
+        check_ids(ids, self.model.config.vocab_size, pos, limit)
     }
 
     /// Lets the ring place the tokens of one chunk and uploads what the kernels need of it.
@@ -303,6 +296,17 @@ impl Session {
         }
         Ok(logits)
     }
+}
+
+/// Refuses a token outside the vocabulary, and more tokens from position `pos` on than `limit` leaves room for.
+pub(crate) fn check_ids(ids: &[u32], vocab_size: u32, pos: u32, limit: u32) -> Result<(), Error> {
+    if let Some(id) = ids.iter().find(|id| **id >= vocab_size) {
+        return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
+    }
+    if ids.len() > limit.saturating_sub(pos) as usize {
+        return Err(KvError::PositionLimit { pos, tokens: ids.len(), limit }.into());
+    }
+    Ok(())
 }
 
 /// Little-endian 32-bit floats.

@@ -40,6 +40,9 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     let whole = std::fs::read(data("tiny/gqa.f32.gguf")).unwrap();
     std::fs::write(&truncated, &whole[..whole.len() / 2]).unwrap();
     let truncated = truncated.display().to_string();
+    let latin1 = folder.path().join("latin1.txt");
+    std::fs::write(&latin1, b"caf\xe9").unwrap();
+    let latin1 = latin1.display().to_string();
     let (config, golden) = (format!("{tiny}/config.json"), format!("{tiny}/golden.json"));
     for (args, words) in [
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
@@ -48,6 +51,15 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["score", "--text", "hello", "--model", &tiny], vec!["gqa", "no tokenizer"]),
         (vec!["generate", "hello", "--model", &tiny], vec!["gqa", "no tokenizer"]),
         (vec!["score", "--file", "no-such.txt", "--model", &tiny], vec!["no-such.txt"]),
+        (vec!["score", "--file", "/dev/zero", "--model", &tiny], vec!["/dev/zero", "longer than"]),
+        (vec!["score", "--file", &latin1, "--model", &tiny], vec!["latin1.txt", "not UTF-8 at byte 3"]),
+        // Exit code 1, not 3: these are known before a device is asked for.
+        (vec!["score", "--ids", "1,321", "--model", &tiny], vec!["321", "vocabulary of 321"]),
+        (
+            vec!["score", "--ids", "1,2,3", "--policy", "full", "--ctx", "2", "--model", &tiny],
+            vec!["limit of 2"],
+        ),
+        (vec!["score", "--ids", "1", "--model", "a\u{1b}[2Jb"], vec![r"a\u{1b}[2Jb", "no such file"]),
         (vec!["inspect", "--policy", "anchor", "--model", &tiny], vec!["--anchor-ids"]),
         (
             vec!["inspect", "--policy", "anchor", "--anchors", ".", "--model", &tiny],

@@ -1,6 +1,6 @@
 //! `killick generate`: a prompt in, a stream of text out.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -43,15 +43,12 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let file = load::open_file(&args.model)?;
     let tokenizer = load::need_tokenizer(&file)?;
     let text = match args.prompt.as_deref() {
-        None | Some("-") => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("reading the prompt from standard input")?;
-            text
-        }
+        None | Some("-") => load::read_text(None)?,
         Some(text) => text.to_owned(),
     };
     let (prompt_ids, pinned) = prompt_ids(args, &file, &tokenizer, &text)?;
     let policy = load::policy(&args.policy, &file, Some(&tokenizer), pinned)?;
+    load::check_text(&file, &policy, &prompt_ids)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
     let mut session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::args::InspectArgs;
-use super::{load, print_json};
+use super::{load, print_json, printable};
 use crate::error::Error;
 use crate::kv::Policy;
 use crate::model::MemoryPlan;
@@ -81,7 +81,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
 fn print(report: &Report<'_>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let (c, p, plan) = (report.config, report.policy, report.plan);
-    writeln!(out, "{} ({})", report.model, report.format)?;
+    writeln!(out, "{} ({})", printable(report.model), report.format)?;
     writeln!(
         out,
         "  {} layers, hidden {}, feed-forward {}, {} heads ({} for keys and values) of {}, vocabulary {}, context {}{}",

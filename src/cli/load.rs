@@ -1,18 +1,53 @@
 //! What several subcommands need: the model file, its tokenizer, the policy and the model on a device.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::{GpuArgs, ModelArgs, PolicyArgs};
+use super::printable;
 use crate::error::Error;
 use crate::gpu::Gpu;
-use crate::kv::{Policy, PolicySpec, Preset};
+use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Preset};
 use crate::model::Model;
 use crate::model_file::{ModelFile, TokenizerSource};
+use crate::session::check_ids;
 use crate::tokenizer::Tokenizer;
+
+/// Most bytes of a text that is read whole: 16 for each of the positions there can be.
+const MAX_TEXT_BYTES: u64 = 16 * MAX_POSITIONS as u64;
+
+/// The text in `file`, or on standard input.
+pub(super) fn read_text(file: Option<&Path>) -> anyhow::Result<String> {
+    let (name, source): (_, Box<dyn Read>) = match file {
+        Some(path) => {
+            let name = path.display().to_string();
+            let file = std::fs::File::open(path).with_context(|| format!("reading {name}"))?;
+            (name, Box::new(file))
+        }
+        None => ("standard input".to_owned(), Box::new(std::io::stdin().lock())),
+    };
+    let mut bytes = Vec::new();
+    source.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).with_context(|| format!("reading {name}"))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        bail!("{name}: the text is longer than {MAX_TEXT_BYTES} bytes");
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        anyhow::anyhow!("{name}: the text is not UTF-8 at byte {at}")
+    })
+}
+
+/// Refuses a text that the model or the policy cannot take, before the model is loaded.
+pub(super) fn check_text(file: &ModelFile, policy: &Policy, ids: &[u32]) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    check_ids(ids, file.config.vocab_size, 0, policy.limit.unwrap_or(MAX_POSITIONS))
+}
 
 pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
     if !args.model.exists() {
@@ -110,13 +145,22 @@ pub(super) fn policy(
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }
     let policy = spec.resolve(file.config.context_len).map_err(Error::from)?;
+    if let (Some(asked), Some(limit)) = (spec.ctx, policy.limit)
+        && asked > limit
+    {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: note: ctx {asked} is more than the {limit} tokens {} was trained for; the text ends there",
+            printable(file.label())
+        );
+    }
     policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
     if policy.preset == Preset::Anchor && !trained {
         let _ = writeln!(
             std::io::stderr(),
             "killick: warning: {} does not say that it was trained with anchors; if it was not, it will write worse text \
              under policy anchor (sepllm suits it better)",
-            file.label()
+            printable(file.label())
         );
     }
     Ok(policy)

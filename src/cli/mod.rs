@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "killick: {}", message(&error));
+            let _ = writeln!(io::stderr(), "killick: {}", printable(&message(&error)));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -52,6 +52,16 @@ fn message(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Text of unknown origin (a file name, a tensor, a model's own words) with its control characters spelled out, so that it
+/// cannot steer a terminal.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
 }
 
 /// Prints a value as one line of JSON.

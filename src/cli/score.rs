@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use anyhow::Context;
-
 use super::args::ScoreArgs;
 use super::{load, print_json};
 use crate::score::score;
@@ -13,9 +11,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let tokenizer = load::open_tokenizer(&file)?;
     let text = match (&args.input.text, &args.input.file) {
         (Some(text), _) => Some(text.clone()),
-        (None, Some(path)) => {
-            Some(std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
-        }
+        (None, Some(path)) => Some(load::read_text(Some(path))?),
         (None, None) => None,
     };
     let ids = match (text, &args.input.ids) {
@@ -23,6 +19,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         (None, ids) => ids.clone().unwrap_or_default(),
     };
     let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
+    load::check_text(&file, &policy, &ids)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
     let score = pollster::block_on(score(&model, &policy, &ids, args.path))?;
