@@ -229,6 +229,10 @@ pub(super) fn normalizer(
             Normalizer::Lowercase => NormalizerWrapper::Lowercase(tokenizers::normalizers::Lowercase),
             Normalizer::Prepend { prepend } => {
                 at_most(file, "normalizer.prepend", prepend.len(), MAX_TEXT_BYTES)?;
+                // The crate's own bookkeeping of positions goes wrong on it, and the pre-tokenizer then panics.
+                if prepend.is_empty() {
+                    return Err(invalid(file, "normalizer.prepend", "\"\"", "at least one character"));
+                }
                 NormalizerWrapper::Prepend(Prepend::new(prepend))
             }
             Normalizer::Replace { pattern, content } => {

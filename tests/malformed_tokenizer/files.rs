@@ -222,6 +222,12 @@ fn malformed_tokenizer_files_are_refused() {
             with("/normalizer", json!({"type": "Prepend", "prepend": "x".repeat(65)})),
             (TooLarge, "normalizer.prepend: 65"),
         ),
+        // With it the crate panics when it encodes "\u{c0}\u{993}".
+        (
+            "prepend of nothing",
+            with("/normalizer", json!({"type": "Prepend", "prepend": ""})),
+            (Invalid, "normalizer.prepend: \"\""),
+        ),
         (
             "replacement that grows",
             with("/normalizer", json!({"type": "Sequence", "normalizers": vec![replace("aaaaaaaaaa"); 16]})),
