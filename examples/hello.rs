@@ -22,12 +22,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spec = loaded.recorded_policy()?.unwrap_or_else(|| PolicySpec::new(Preset::Full));
     let policy = spec.resolve(loaded.model.config().context_len)?;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-    session.append(&tokenizer.encode(&prompt, true)?)?;
+    killick::block_on(session.append(&tokenizer.encode(&prompt, true)?))?;
 
     let mut text = tokenizer.decode_stream();
     print!("{prompt}");
-    for id in session.generate(GenerateOptions { max_tokens: 32, ..GenerateOptions::default() })? {
-        print!("{}", text.push(id?));
+    for token in session.generate(GenerateOptions { max_tokens: 32, ..GenerateOptions::default() })? {
+        print!("{}", text.push(token?.id));
         std::io::stdout().flush()?;
     }
     println!("{}", text.finish());

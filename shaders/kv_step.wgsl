@@ -2,7 +2,7 @@
 //
 // The twin of `kv::Ring::step`, whose documentation holds this text as well; a test holds their integers equal step by step.
 // token (1), anchor_bits ((vocabulary + 31) / 32): the anchor ids as a bit set, state (1), anchor_pos (anchor_cap):
-// position of unpinned anchor k at k mod anchor_cap, rows (1). One invocation.
+// position of unpinned anchor k at k mod anchor_cap, rows (1), loop_state (1). One invocation.
 struct RingParams {
     sinks: u32,
     anchor_cap: u32,
@@ -17,26 +17,13 @@ struct RingParams {
     limit: u32,
     slots: u32,
 }
-struct RingState {
-    pos: u32,
-    seg_start: u32,
-    n_anchors: u32,
-    anchor_first: u32,
-    anchor_end: u32,
-    total_anchors: u32,
-    forced_anchors: u32,
-    segments: u32,
-    live: u32,
-    peak_live: u32,
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: RingParams;
 @group(0) @binding(1) var<storage, read> token: array<u32>;
 @group(0) @binding(2) var<storage, read> anchor_bits: array<u32>;
 @group(0) @binding(3) var<storage, read_write> state: array<RingState>;
 @group(0) @binding(4) var<storage, read_write> anchor_pos: array<u32>;
 @group(0) @binding(5) var<storage, read_write> rows: array<Row>;
+@group(0) @binding(6) var<storage, read> loop_state: array<LoopState>;
 
 // First live position of the query at `pos`: its window and its segment are suffixes, so their union is one range.
 fn live_first(pos: u32, seg_start: u32) -> u32 {
@@ -52,8 +39,11 @@ fn kv_step() {
     let id = token[0];
     var s = state[0];
     let i = s.pos;
-    if i >= params.limit {
-        return; // the host stops before this; a step too many must not leave the ring
+    // A step after the stop changes nothing that lasts: the ring stays, and the row's K and V go nowhere.
+    if loop_state[0].stopped != RUNNING || i >= params.limit {
+        rows[0].live_slot = NO_SLOT;
+        rows[0].anchor_slot = NO_SLOT;
+        return;
     }
 
     // Tags, before anything is written.

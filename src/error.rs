@@ -53,6 +53,9 @@ pub enum Error {
         /// Position of the token whose successor was asked for.
         pos: u32,
     },
+    /// A fork onto a session that is made otherwise.
+    #[error("a session can only take over the text of one with the same model, policy and options")]
+    ForkMismatch,
     /// A sampler setting out of range.
     #[error("{field} is {value}, it must be {need}")]
     Sampler {

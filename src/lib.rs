@@ -18,10 +18,10 @@
 //! let policy = spec.resolve(loaded.model.config().context_len)?;
 //!
 //! let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-//! session.append(&tokenizer.encode("The capital of France is", true)?)?;
+//! killick::block_on(session.append(&tokenizer.encode("The capital of France is", true)?))?;
 //! let mut text = tokenizer.decode_stream();
 //! for token in session.generate(GenerateOptions::default())? {
-//!     print!("{}", text.push(token?));
+//!     print!("{}", text.push(token?.id));
 //! }
 //! # Ok(())
 //! # }
@@ -51,11 +51,12 @@ pub mod tokenizer;
 
 pub use engine::{Engine, LoadOptions, Loaded};
 pub use error::Error;
-pub use generate::{GenerateOptions, Generation, StopReason};
+pub use generate::{GenerateOptions, Generation, Logprobs, Steps, StopReason, Token};
 pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;
 pub use model_file::ModelFile;
+pub use sampling::SamplerOptions;
 pub use session::{KvReport, Session, SessionOptions};
 pub use tokenizer::Tokenizer;
 

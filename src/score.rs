@@ -204,6 +204,7 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
     let (model, s) = (&session.model, &session.buffers);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
     model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
+    let mut last = None;
     let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
     for some in firsts.chunks(BLOCKS_PER_SUBMIT) {
         let mut rec = Recorder::listing(&model.gpu);
@@ -219,9 +220,10 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
             rec.read(&s.top, 0, s.readback.buffer(), bytes, bytes)?;
         }
         score.kernels.extend(rec.kernel_names());
-        rec.submit()?;
+        last = Some(rec.submit()?);
     }
-    let bytes = s.readback.take(&model.gpu, u64::from(n) * 8).await?;
+    let Some(last) = last else { return Ok(()) };
+    let bytes = s.readback.take(&model.gpu, u64::from(n) * 8, last).await?;
     let (nll, top) = bytes.split_at(bytes.len() / 2);
     score.nll.extend(floats(nll));
     score.top1.extend(words(top));

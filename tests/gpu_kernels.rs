@@ -17,6 +17,7 @@ mod kernels {
     mod argmax;
     mod attention;
     mod embed;
+    mod emit;
     mod gated_mlp;
     mod kv_step;
     mod kv_write;

@@ -75,7 +75,7 @@ fn nothing_is_allocated_between_token_200_and_2000() {
         let (gpu, model) = open();
         let policy = spec.resolve(model.config().context_len).unwrap();
         let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
-        session.append(&[1, 2, 3]).unwrap();
+        block_on(session.append(&[1, 2, 3])).unwrap();
         let (mut id, mut early) = (4, None);
         for step in 3..2000_u32 {
             // The likeliest token, stirred a little: a random model soon repeats itself.
@@ -112,7 +112,7 @@ fn a_dropped_session_gives_its_memory_back() {
     let policy = specs()[1].resolve(256).unwrap();
     let use_one = || {
         let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
-        session.append(&[1, 2, 3]).unwrap();
+        block_on(session.append(&[1, 2, 3])).unwrap();
         block_on(session.step_greedy(4)).unwrap();
     };
     let settle = || {

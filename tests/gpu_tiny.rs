@@ -90,7 +90,7 @@ fn logits_equal_those_of_pytorch() {
             for (row, want) in
                 ids(&case["logit_rows"]).into_iter().zip(want.chunks(model.config().vocab_size as usize))
             {
-                session.append(&text[seen..=row as usize]).unwrap();
+                block_on(session.append(&text[seen..=row as usize])).unwrap();
                 seen = row as usize + 1;
                 let error = nmse(&block_on(session.next_logits()).unwrap(), want);
                 assert!(error <= LOGITS_NMSE, "{model_name}, {}, row {row}: NMSE {error:e}", name(case));
@@ -114,7 +114,7 @@ fn gguf_and_safetensors_give_the_same_logits() {
             let model = load(path);
             let policy = policy(case, model.config().context_len);
             let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
-            session.append(&text).unwrap();
+            block_on(session.append(&text)).unwrap();
             block_on(session.next_logits()).unwrap()
         };
         let (from_folder, from_gguf) =
@@ -184,7 +184,7 @@ fn chunks_and_steps_mix_on_a_wrapped_ring() {
         if piece == 1 {
             block_on(session.step_logits(text[pos])).unwrap();
         } else {
-            session.append(&text[pos..pos + piece]).unwrap();
+            block_on(session.append(&text[pos..pos + piece])).unwrap();
         }
         pos += piece;
         check(&mut session, pos);

@@ -222,10 +222,10 @@ fn a_greedy_text_equals_pytorchs_id_by_id() {
     let prompt = tokenizer.encode(steady["prompt"].as_str().expect("a prompt"), true).unwrap();
     let want = ids(&steady["ids"]);
     let mut session = block_on(Session::new(model, &policy, SessionOptions::default())).unwrap();
-    session.append(&prompt).unwrap();
+    block_on(session.append(&prompt)).unwrap();
     let options =
         GenerateOptions { max_tokens: want.len() as u32, ignore_eos: true, ..GenerateOptions::default() };
-    let got: Vec<u32> = session.generate(options).unwrap().map(|id| id.unwrap()).collect();
+    let got: Vec<u32> = session.generate(options).unwrap().map(|token| token.unwrap().id).collect();
     assert_eq!(got, want);
 }
 

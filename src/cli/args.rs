@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::generate::Steps;
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
 use crate::kv::Preset;
+use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
 /// A portable GPU engine for language models that remember through anchors.
@@ -21,6 +23,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Continue a prompt.
     Generate(GenerateArgs),
+    /// Talk with a model, turn by turn.
+    Chat(ChatArgs),
     /// Say how likely a text is, token by token.
     Score(ScoreArgs),
     /// Describe a model and what it would take in memory, without loading it.
@@ -45,24 +49,132 @@ pub(crate) struct GenerateArgs {
     /// System prompt for `--chat`.
     #[arg(long, requires = "chat", value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
     /// Most tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_tokens: u32,
-    /// 0 always takes the likeliest token.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub(crate) temperature: f32,
-    /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Go on after an end-of-text token.
-    #[arg(long)]
-    pub(crate) ignore_eos: bool,
     /// Print statistics to standard error at the end.
     #[arg(long)]
     pub(crate) stats: bool,
     /// Print one JSON object instead of streaming text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    /// System prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Most tokens of one answer.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_tokens: u32,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplerArgs {
+    /// 0 always takes the likeliest token. Default: 0, for `chat` 0.7.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Keep the N likeliest tokens; 0 keeps all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) top_k: u32,
+    /// Keep the likeliest tokens that together have this probability. Default: 1 (all), for `chat` 0.95.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Keep tokens at least this share as likely as the likeliest.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub(crate) min_p: f32,
+    /// Divides the positive scores of recent tokens, multiplies the negative ones; 1 is off.
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// Taken from a recent token's score for each time it occurred.
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
+    /// Taken from a recent token's score once.
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
+    /// How many recent tokens the penalties look at, the prompt's included; anchors are exempt.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) penalty_last_n: u32,
+    /// Added to the score of a token, in nats; repeatable.
+    #[arg(long, value_name = "ID=NATS", value_parser = parse_bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    /// Tokens that are never drawn.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(crate) ban: Vec<u32>,
+    /// Seed of the draws: the same seed, the same text.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Report the log-probability of each token and of the N likeliest (with --json).
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) logprobs: u32,
+}
+
+impl SamplerArgs {
+    /// The options; `temperature` and `top_p` where the flags are not given.
+    pub(crate) fn options(&self, temperature: f32, top_p: f32) -> SamplerOptions {
+        SamplerOptions {
+            temperature: self.temperature.unwrap_or(temperature),
+            top_k: self.top_k,
+            top_p: self.top_p.unwrap_or(top_p),
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            penalty_last_n: self.penalty_last_n,
+            logit_bias: self.logit_bias.clone(),
+            banned: self.ban.clone(),
+            seed: self.seed,
+            logprobs: self.logprobs,
+        }
+    }
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Stopping and stepping")]
+pub(crate) struct StopArgs {
+    /// A text that ends the answer and is not shown; repeatable.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// Go on after an end-of-text token.
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+    /// Decode steps that the device makes per submit: `auto`, a number, or `host` for one at a time with the draw on the host.
+    #[arg(long, value_name = "STEPS", default_value = "auto", value_parser = parse_steps)]
+    pub(crate) steps: Steps,
+}
+
+fn parse_bias(text: &str) -> Result<(u32, f32), String> {
+    let parsed = text.split_once('=').and_then(|(id, nats)| Some((id.parse().ok()?, nats.parse().ok()?)));
+    parsed.ok_or_else(|| "it must be a token id, an equals sign and a number, such as 42=-1.5".to_owned())
+}
+
+fn parse_steps(text: &str) -> Result<Steps, String> {
+    match text {
+        "auto" => Ok(Steps::Auto),
+        "host" => Ok(Steps::OnHost),
+        _ => text
+            .parse()
+            .ok()
+            .filter(|steps| *steps > 0)
+            .map(Steps::Fixed)
+            .ok_or_else(|| "it must be auto, host or a number from 1 on".to_owned()),
+    }
 }
 
 #[derive(ClapArgs, Debug)]

@@ -1,26 +1,28 @@
 //! `killick generate`: a prompt in, a stream of text out.
 
 use std::io::Write;
+use std::process::ExitCode;
 
-use anyhow::Context;
 use serde::Serialize;
 use web_time::Instant;
 
 use super::args::GenerateArgs;
-use super::{load, print_json};
+use super::{interrupt, load, print_json, show};
 use crate::error::Error;
-use crate::generate::{GenerateOptions, StopReason};
+use crate::generate::{GenerateOptions, Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
+use crate::kv::Policy;
 use crate::model_file::ModelFile;
-use crate::sampling::Sampler;
 use crate::session::{KvReport, Session, SessionOptions};
-use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
+use crate::tokenizer::{StopStrings, Tokenizer};
 
 #[derive(Serialize)]
 struct Report<'a> {
     prompt_ids: &'a [u32],
     ids: &'a [u32],
     text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<&'a Vec<Logprobs>>,
     stop_reason: StopReason,
     kv: KvReport,
     timing: Timing,
@@ -36,48 +38,59 @@ struct Timing {
     decode_tps: f64,
 }
 
-pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    // A setting out of range is said before a model is loaded.
-    Sampler::new(args.temperature, args.seed)?;
     let file = load::open_file(&args.model)?;
     let tokenizer = load::need_tokenizer(&file)?;
+    // What is wrong with a setting is said before a model is loaded.
+    let sampler = args.sampler.options(0.0, 1.0);
+    sampler.validate(file.config.vocab_size)?;
+    let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let text = match args.prompt.as_deref() {
         None | Some("-") => load::read_text(None)?,
         Some(text) => text.to_owned(),
     };
-    let (prompt_ids, pinned) = prompt_ids(args, &file, &tokenizer, &text)?;
-    let policy = load::policy(&args.policy, &file, Some(&tokenizer), pinned)?;
+    let (prompt_ids, policy) = prompt(args, &file, &tokenizer, &text)?;
     load::check_text(&file, &policy, &prompt_ids)?;
+    interrupt::watch();
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
     let mut session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
     let load_ms = millis(started);
 
     let prefill_started = Instant::now();
-    session.append(&prompt_ids)?;
+    pollster::block_on(session.append(&prompt_ids))?;
     let options = GenerateOptions {
         max_tokens: args.max_tokens,
-        temperature: args.temperature,
-        seed: args.seed,
-        ignore_eos: args.ignore_eos,
+        ignore_eos: args.stop.ignore_eos,
+        sampler,
+        steps: args.stop.steps,
+        ..GenerateOptions::default()
     };
-    let mut generation = session.generate(options)?;
-    let mut stream = tokenizer.decode_stream();
-    let (mut ids, mut written) = (Vec::new(), String::new());
+    let mut generation = session.generate_text(&tokenizer, options, stops)?;
+    let (mut ids, mut logprobs, mut written) = (Vec::new(), Vec::new(), String::new());
     let (mut prefill_ms, mut decode_started) = (0.0, Instant::now());
-    while let Some(id) = pollster::block_on(generation.next_token())? {
+    while let Some(piece) = pollster::block_on(generation.next_piece())? {
         if ids.is_empty() {
             // The first token is made of the prompt's last hidden state; it ends the prefill.
             prefill_ms = millis(prefill_started);
             decode_started = Instant::now();
         }
-        ids.push(id);
-        emit(&stream.push(id), &mut written, args.json)?;
+        if let Some(token) = piece.token {
+            ids.push(token.id);
+            logprobs.extend(token.logprobs);
+        }
+        if interrupt::asked() {
+            generation.cancel();
+        }
+        written.push_str(&piece.text);
+        if !args.json {
+            show(&piece.text)?;
+        }
     }
-    emit(&stream.finish(), &mut written, args.json)?;
     let decode_ms = millis(decode_started);
     let stop_reason = generation.stop_reason().unwrap_or(StopReason::MaxTokens);
+    drop(generation);
 
     let timing = Timing {
         load_ms,
@@ -91,6 +104,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             prompt_ids: &prompt_ids,
             ids: &ids,
             text: &written,
+            logprobs: (args.sampler.logprobs > 0).then_some(&logprobs),
             stop_reason,
             kv: session.kv(),
             timing,
@@ -103,55 +117,27 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         let planned = model.allocated_bytes() + session.allocated_bytes();
         print_stats(&session.kv(), timing, gpu.adapter(), planned, &ids)?;
     }
-    Ok(())
+    let cancelled = stop_reason == StopReason::Cancelled;
+    Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
-/// The prompt as ids, and how many of them `--pin system` keeps; `None` where there is nothing to pin.
-fn prompt_ids(
+/// The prompt as ids, and the policy it is read under.
+fn prompt(
     args: &GenerateArgs,
     file: &ModelFile,
     tokenizer: &Tokenizer,
     text: &str,
-) -> anyhow::Result<(Vec<u32>, Option<u32>)> {
+) -> anyhow::Result<(Vec<u32>, Policy)> {
     if !args.chat {
-        return Ok((tokenizer.encode(text, true)?, None));
+        let policy = load::policy(&args.policy, file, Some(tokenizer), None)?;
+        let ids = tokenizer.encode_with_anchors(text, true, policy.insert.as_ref())?;
+        return Ok((ids, policy));
     }
-    let source = file.chat_template().with_context(|| format!("{} has no chat template", file.label()))?;
-    let template = ChatTemplate::new(source).map_err(Error::from)?;
-    let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
-    let (bos, eos) = (name(tokenizer.bos()), name(tokenizer.eos()));
-    let render =
-        |messages: &[Message], open: bool| template.render(messages, open, bos.as_deref(), eos.as_deref());
-    let system: Vec<Message> = args.system.iter().map(|text| Message::new("system", text)).collect();
-    let mut messages = system.clone();
-    messages.push(Message::new("user", text));
-    let whole = render(&messages, true)?;
-    let ids = tokenizer.encode(&whole, false)?;
-    if args.policy.pin.is_none() {
-        return Ok((ids, None));
-    }
-    // What the prompt has in common with the same prompt for another user is the system part.
-    let mut other = system;
-    other.push(Message::new("user", format!("\u{1}{text}")));
-    let other_ids = tokenizer.encode(&render(&other, true)?, false)?;
-    let system_len = ids.iter().zip(&other_ids).take_while(|(a, b)| a == b).count();
-    Ok((ids, Some(u32::try_from(system_len).unwrap_or(u32::MAX))))
-}
-
-/// Streams a piece of text, unless it is kept for JSON. A terminal gets no control characters from a model.
-fn emit(piece: &str, written: &mut String, json: bool) -> anyhow::Result<()> {
-    written.push_str(piece);
-    if json || piece.is_empty() {
-        return Ok(());
-    }
-    let mut out = std::io::stdout().lock();
-    if std::io::IsTerminal::is_terminal(&out) {
-        let safe: String = piece.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-        out.write_all(safe.as_bytes())?;
-    } else {
-        out.write_all(piece.as_bytes())?;
-    }
-    Ok(out.flush()?)
+    let turns = load::turns(file, tokenizer)?;
+    let system = args.system.as_deref();
+    let pinned = load::pinned(&args.policy, &turns, tokenizer, system)?;
+    let policy = load::policy(&args.policy, file, Some(tokenizer), pinned)?;
+    Ok((turns.first_ids(tokenizer, system, text, policy.insert.as_ref())?, policy))
 }
 
 fn print_stats(

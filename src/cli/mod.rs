@@ -1,13 +1,15 @@
 //! The command line. Text and JSON go to standard output, progress and messages to standard error.
 
 mod args;
+mod chat;
 mod devices;
 mod generate;
 mod inspect;
+mod interrupt;
 mod load;
 mod score;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,14 +20,16 @@ use args::{Args, Command};
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = match &args.command {
         Command::Generate(args) => generate::run(args),
-        Command::Score(args) => score::run(args),
-        Command::Inspect(args) => inspect::run(args),
-        Command::Devices(args) => devices::run(args),
+        Command::Chat(args) => chat::run(args).map(done),
+        Command::Score(args) => score::run(args).map(done),
+        Command::Inspect(args) => inspect::run(args).map(done),
+        Command::Devices(args) => devices::run(args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "killick: {}", printable(&message(&error)));
@@ -62,6 +66,21 @@ fn printable(text: &str) -> String {
         if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
     }
     safe
+}
+
+/// Streams text of a model to standard output. A terminal gets no control characters but line breaks and tabs.
+fn show(text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    if out.is_terminal() {
+        let safe: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        out.write_all(safe.as_bytes())?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(out.flush()?)
 }
 
 /// Prints a value as one line of JSON.

@@ -17,12 +17,13 @@ mod recorder;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 pub use adapter::{AdapterDescription, GpuOptions, list_adapters};
 pub use buffer::{Binding, Buffer, BufferRequest, BufferUse};
 pub use error::GpuError;
-pub use readback::Readback;
-pub use recorder::{Dispatch, Recorder};
+pub use readback::{PendingRead, PendingWork, Readback};
+pub use recorder::{CopyOut, Dispatch, Recorder, Recording, Submission};
 
 use params::ParamsArena;
 use pipeline::{Pipeline, PipelineKey};
@@ -30,7 +31,7 @@ use pipeline::{Pipeline, PipelineKey};
 /// How often the device was asked for something since it was made; the figures tests hold constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
-    /// Compute dispatches recorded.
+    /// Compute dispatches submitted.
     pub dispatches: u64,
     /// Compute passes begun.
     pub passes: u64,
@@ -50,6 +51,8 @@ pub struct Counters {
     pub uploads: u64,
     /// Device-to-host reads (`map_async`).
     pub readbacks: u64,
+    /// Times the host stood still until the device was ready.
+    pub waits: u64,
 }
 
 /// Live objects and bytes as the GPU library itself counts them, to check [`Counters`] against.
@@ -87,6 +90,7 @@ struct Shared {
     params: Mutex<ParamsArena>,
     next_buffer_id: Mutex<u64>,
     dead_buffers: Arc<Mutex<Vec<u64>>>,
+    read_delay: Mutex<Duration>,
 }
 
 /// What the device told us outside a call: the first error nobody waited for, and whether it is gone.
@@ -136,6 +140,7 @@ impl Gpu {
                 params: Mutex::new(params),
                 next_buffer_id: Mutex::new(0),
                 dead_buffers: Arc::default(),
+                read_delay: Mutex::default(),
             }),
         })
     }
@@ -208,12 +213,30 @@ impl Gpu {
     /// The device is gone or reported an error.
     pub fn wait(&self) -> Result<(), GpuError> {
         self.drop_dead_bind_groups();
-        self.shared.queue.submit([]);
-        self.shared
-            .device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| GpuError::Device { message: error.to_string() })?;
-        self.check()
+        let all = self.shared.queue.submit([]);
+        self.wait_for(&Submission(all))
+    }
+
+    /// Waits until one submit and all before it have run. In the browser this returns at once.
+    fn wait_for(&self, submission: &Submission) -> Result<(), GpuError> {
+        lock(&self.shared.counters).waits += 1;
+        let until = wgpu::PollType::Wait { submission_index: Some(submission.0.clone()), timeout: None };
+        let waited = self.shared.device.poll(until);
+        self.check()?;
+        waited.map(drop).map_err(|error| GpuError::Device { message: error.to_string() })
+    }
+
+    /// Lets the callbacks run of what is ready, without waiting.
+    fn poll(&self) -> Result<(), GpuError> {
+        let polled = self.shared.device.poll(wgpu::PollType::Poll);
+        self.check()?;
+        polled.map(drop).map_err(|error| GpuError::Device { message: error.to_string() })
+    }
+
+    /// From now on a result reaches the host this long after the device has it, as over a slow link. For tests of latency;
+    /// without effect in the browser.
+    pub fn delay_reads(&self, delay: Duration) {
+        *lock(&self.shared.read_delay) = delay;
     }
 
     /// Ends the device at once, as a driver reset would; every later call is an error. For tests of that path.

@@ -1,11 +1,16 @@
-//! Device to host: one staging buffer, mapped when the copy into it has run.
+//! Device to host: staging buffers, mapped when the copy into them has run.
+//!
+//! A read is begun right after its submit and taken later, so that other submits can be under way meanwhile. Natively taking it
+//! blocks until that one submit has run; in the browser the event loop wakes the task.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::{Buffer, Gpu, GpuError, lock};
+use web_time::Instant;
+
+use super::{Buffer, Gpu, GpuError, Submission, lock};
 
 /// A staging buffer for reading results; part of the session's plan, made once.
 #[derive(Clone, Debug)]
@@ -24,12 +29,13 @@ impl Readback {
         &self.staging
     }
 
-    /// Waits for the submitted copy and returns the first `bytes` bytes (rounded up to whole words by the caller).
+    /// Asks for the first `bytes` bytes (whole words) as soon as `submission`, which copies into this buffer, has run. Until the
+    /// read is taken or dropped, nothing else may be copied here.
     ///
     /// # Errors
-    /// The device is gone, reported an error, or `bytes` is more than the staging buffer holds.
-    pub async fn take(&self, gpu: &Gpu, bytes: u64) -> Result<Vec<u8>, GpuError> {
-        if bytes > self.staging.size() || !bytes.is_multiple_of(4) {
+    /// `bytes` is zero, no whole number of words, or more than the staging buffer holds.
+    pub fn begin(&self, gpu: &Gpu, bytes: u64, submission: Submission) -> Result<PendingRead, GpuError> {
+        if bytes > self.staging.size() || !bytes.is_multiple_of(4) || bytes == 0 {
             return Err(GpuError::OutOfRange {
                 buffer: self.staging.label().to_owned(),
                 offset: 0,
@@ -37,67 +43,123 @@ impl Readback {
                 size: self.staging.size(),
             });
         }
+        lock(&gpu.shared.counters).readbacks += 1;
+        let arrival = Arc::default();
+        let signal = Arrival::signal(&arrival);
+        self.staging.raw.slice(0..bytes).map_async(wgpu::MapMode::Read, signal);
+        gpu.poll()?;
+        let work = PendingWork { gpu: gpu.clone(), arrival, submission };
+        Ok(PendingRead { work, staging: self.staging.clone(), bytes })
+    }
+
+    /// Waits for `submission` and returns the first `bytes` bytes (whole words).
+    ///
+    /// # Errors
+    /// As [`Readback::begin`], save that nothing may be asked for; the device is gone or reported an error.
+    pub async fn take(&self, gpu: &Gpu, bytes: u64, submission: Submission) -> Result<Vec<u8>, GpuError> {
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        lock(&gpu.shared.counters).readbacks += 1;
-        let slice = self.staging.raw.slice(0..bytes);
-        let done = OneShot::default();
-        let signal = done.clone();
-        slice.map_async(wgpu::MapMode::Read, move |result| signal.set(result.map_err(|e| e.to_string())));
-        // Natively nothing else drives the callback; in the browser this is a no-op and the event loop does.
-        gpu.shared
-            .device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| GpuError::Device { message: error.to_string() })?;
-        let mapped = done.await;
-        gpu.check()?;
-        mapped.map_err(|message| GpuError::Device { message })?;
-        let data = slice
-            .get_mapped_range()
-            .map_err(|error| GpuError::Device { message: error.to_string() })?
-            .to_vec();
-        self.staging.raw.unmap();
-        Ok(data)
+        Ok(self.begin(gpu, bytes, submission)?.await?.0)
     }
 }
 
-/// A value that a callback delivers once, as a future.
-struct OneShot<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
-
-impl<T> Default for OneShot<T> {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new((None, None))))
-    }
+/// When the device was done, once it is; and who waits for it.
+#[derive(Default)]
+struct Arrival {
+    result: Option<Result<Instant, String>>,
+    waker: Option<Waker>,
 }
 
-impl<T> Clone for OneShot<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> OneShot<T> {
-    fn set(&self, value: T) {
-        let mut state = lock(&self.0);
-        state.0 = Some(value);
-        if let Some(waker) = state.1.take() {
-            waker.wake();
+impl Arrival {
+    /// The callback that notes what happened and when.
+    fn signal<E: ToString>(this: &Arc<Mutex<Self>>) -> impl FnOnce(Result<(), E>) + Send + use<E> {
+        let this = this.clone();
+        move |result| {
+            let mut arrival = lock(&this);
+            arrival.result = Some(result.map(|()| Instant::now()).map_err(|error| error.to_string()));
+            if let Some(waker) = arrival.waker.take() {
+                waker.wake();
+            }
         }
     }
 }
 
-impl<T> Future for OneShot<T> {
-    type Output = T;
+/// A submit under way: a future of the moment when the device was done with it. Natively it is waited for by standing still.
+pub struct PendingWork {
+    gpu: Gpu,
+    arrival: Arc<Mutex<Arrival>>,
+    submission: Submission,
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let mut state = lock(&self.0);
-        match state.0.take() {
-            Some(value) => Poll::Ready(value),
+impl Gpu {
+    /// The end of a submit that was just made.
+    pub fn work_done(&self, submission: Submission) -> PendingWork {
+        let arrival = Arc::default();
+        let signal = Arrival::signal::<String>(&arrival);
+        self.shared.queue.on_submitted_work_done(move || signal(Ok(())));
+        PendingWork { gpu: self.clone(), arrival, submission }
+    }
+}
+
+impl PendingWork {
+    fn arrived(&self) -> Option<Instant> {
+        lock(&self.arrival).result.as_ref().and_then(|result| result.as_ref().ok().copied())
+    }
+}
+
+impl Future for PendingWork {
+    type Output = Result<Instant, GpuError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if cfg!(not(target_arch = "wasm32")) && self.arrived().is_none() {
+            self.gpu.wait_for(&self.submission)?;
+        }
+        self.gpu.check()?;
+        let mut arrival = lock(&self.arrival);
+        match arrival.result.clone() {
+            Some(result) => Poll::Ready(result.map_err(|message| GpuError::Device { message })),
             None => {
-                state.1 = Some(cx.waker().clone());
+                arrival.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
+    }
+}
+
+/// A read under way: a future of the bytes and of the moment they were ready. Dropping it gives the read up.
+pub struct PendingRead {
+    work: PendingWork,
+    staging: Buffer,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for PendingRead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PendingRead of {} bytes of {:?}", self.bytes, self.staging)
+    }
+}
+
+impl Future for PendingRead {
+    type Output = Result<(Vec<u8>, Instant), GpuError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Poll::Ready(at) = Pin::new(&mut self.work).poll(cx)? else { return Poll::Pending };
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let delay = *lock(&self.work.gpu.shared.read_delay);
+            std::thread::sleep(delay.saturating_sub(at.elapsed()));
+        }
+        let slice = self.staging.raw.slice(0..self.bytes);
+        let data =
+            slice.get_mapped_range().map_err(|error| GpuError::Device { message: error.to_string() })?;
+        Poll::Ready(Ok((data.to_vec(), at)))
+    }
+}
+
+/// Unmapped, whether it was taken or given up: the next copy may come.
+impl Drop for PendingRead {
+    fn drop(&mut self) {
+        self.staging.raw.unmap();
     }
 }

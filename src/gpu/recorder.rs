@@ -1,4 +1,6 @@
-//! A recording: the dispatches of one submit as plain data, run in one compute pass.
+//! A recording: dispatches as plain data, run in one compute pass, once or many times over.
+//!
+//! The command stream of a decode step is the same for every token, so a step is recorded once and submitted again and again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +35,9 @@ struct Ready {
     groups: [u32; 3],
 }
 
-struct CopyOut {
+/// A copy that follows the dispatches of a submit.
+#[derive(Clone, Debug)]
+pub struct CopyOut {
     source: Buffer,
     source_offset: u64,
     target: Buffer,
@@ -41,7 +45,33 @@ struct CopyOut {
     bytes: u64,
 }
 
-/// Collects dispatches; [`Recorder::submit`] sends them to the device.
+impl CopyOut {
+    /// Copies `bytes` of `source` from `source_offset` on to `target` at `target_offset`.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfRange`] when either range does not lie in its buffer.
+    pub fn new(
+        source: &Buffer,
+        source_offset: u64,
+        target: &Buffer,
+        target_offset: u64,
+        bytes: u64,
+    ) -> Result<Self, GpuError> {
+        for (buffer, offset) in [(source, source_offset), (target, target_offset)] {
+            if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+                return Err(GpuError::OutOfRange {
+                    buffer: buffer.label().to_owned(),
+                    offset,
+                    bytes,
+                    size: buffer.size(),
+                });
+            }
+        }
+        Ok(Self { source: source.clone(), source_offset, target: target.clone(), target_offset, bytes })
+    }
+}
+
+/// Collects dispatches; [`Recorder::submit`] sends them to the device, [`Recorder::finish`] keeps them.
 pub struct Recorder<'g> {
     gpu: &'g Gpu,
     ready: Vec<Ready>,
@@ -49,6 +79,29 @@ pub struct Recorder<'g> {
     copies: Vec<CopyOut>,
     keep_listing: bool,
 }
+
+/// Finished dispatches, to be submitted as often as wanted.
+pub struct Recording {
+    ready: Vec<Ready>,
+    dispatches: Vec<Dispatch>,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recording of {} dispatches", self.ready.len())
+    }
+}
+
+impl Recording {
+    /// The readable list, if the recorder kept one.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+}
+
+/// One submit, to be waited for.
+#[derive(Clone, Debug)]
+pub struct Submission(pub(super) wgpu::SubmissionIndex);
 
 impl<'g> Recorder<'g> {
     /// An empty recording.
@@ -129,27 +182,11 @@ impl<'g> Recorder<'g> {
         let bind_group = self.bind_group(kernel, &pipeline, bindings);
         let params = bytemuck::bytes_of(params).into();
         self.ready.push(Ready { pipeline, bind_group, kernel: kernel.name, params, groups });
-        lock(&self.gpu.shared.counters).dispatches += 1;
         if self.keep_listing {
             let bindings = bindings.iter().map(|binding| binding.buffer.label().to_owned()).collect();
             self.dispatches.push(Dispatch { kernel: kernel.name, variant, bindings, groups });
         }
         Ok(())
-    }
-
-    /// Puts the parameters of every dispatch into the arena; their byte offsets, in order.
-    fn place_params(&self, arena: &mut params::ParamsArena) -> Result<Vec<u32>, GpuError> {
-        let shared = &self.gpu.shared;
-        arena.make_room(self.ready.iter().map(|dispatch| &*dispatch.params));
-        let place = |dispatch: &Ready| {
-            let (offset, fresh) = arena.slot(&dispatch.params, dispatch.kernel)?;
-            if fresh {
-                shared.queue.write_buffer(&arena.buffer, u64::from(offset), &dispatch.params);
-                lock(&shared.counters).params_writes += 1;
-            }
-            Ok(offset)
-        };
-        self.ready.iter().map(place).collect()
     }
 
     fn bind_group(&self, kernel: &Kernel, pipeline: &Pipeline, bindings: &[Binding<'_>]) -> wgpu::BindGroup {
@@ -188,7 +225,7 @@ impl<'g> Recorder<'g> {
     /// Copies `bytes` of `source` to `target` after all dispatches of this recording.
     ///
     /// # Errors
-    /// [`GpuError::OutOfRange`] when either range does not lie in its buffer.
+    /// As [`CopyOut::new`].
     pub fn read(
         &mut self,
         source: &Buffer,
@@ -197,49 +234,62 @@ impl<'g> Recorder<'g> {
         target_offset: u64,
         bytes: u64,
     ) -> Result<(), GpuError> {
-        for (buffer, offset) in [(source, source_offset), (target, target_offset)] {
-            if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
-                return Err(GpuError::OutOfRange {
-                    buffer: buffer.label().to_owned(),
-                    offset,
-                    bytes,
-                    size: buffer.size(),
-                });
-            }
-        }
-        self.copies.push(CopyOut {
-            source: source.clone(),
-            source_offset,
-            target: target.clone(),
-            target_offset,
-            bytes,
-        });
+        self.copy(CopyOut::new(source, source_offset, target, target_offset, bytes)?);
         Ok(())
+    }
+
+    /// Adds a copy after all dispatches of this recording; one of no bytes is none.
+    pub fn copy(&mut self, copy: CopyOut) {
+        if copy.bytes > 0 {
+            self.copies.push(copy);
+        }
     }
 
     /// Sends everything recorded to the device, in order, in one compute pass.
     ///
     /// # Errors
+    /// As [`Gpu::submit`].
+    pub fn submit(self) -> Result<Submission, GpuError> {
+        let (gpu, copies) = (self.gpu, self.copies);
+        gpu.submit(&Recording { ready: self.ready, dispatches: self.dispatches }, 1, &copies)
+    }
+
+    /// Keeps the dispatches for [`Gpu::submit`]; copies asked for with [`Recorder::read`] are not among them.
+    pub fn finish(self) -> Recording {
+        Recording { ready: self.ready, dispatches: self.dispatches }
+    }
+}
+
+impl Gpu {
+    /// Runs a recording `times` times over in one compute pass, then the copies.
+    ///
+    /// # Errors
     /// The device is gone or has reported an error, or there are more different parameters than one submit holds.
-    pub fn submit(self) -> Result<(), GpuError> {
-        let shared = &self.gpu.shared;
-        self.gpu.check()?;
+    pub fn submit(
+        &self,
+        recording: &Recording,
+        times: u32,
+        copies: &[CopyOut],
+    ) -> Result<Submission, GpuError> {
+        let shared = &self.shared;
+        self.check()?;
         // Held until the submit: what one recording places, no other may replace before it has run.
         let mut arena = lock(&shared.params);
-        let offsets = self.place_params(&mut arena)?;
+        let offsets = self.place_params(&mut arena, &recording.ready)?;
         let mut encoder =
             shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        if !self.ready.is_empty() {
+        if !recording.ready.is_empty() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for (dispatch, offset) in self.ready.iter().zip(offsets) {
-                let [x, y, z] = dispatch.groups;
-                pass.set_pipeline(&dispatch.pipeline.raw);
-                pass.set_bind_group(0, &dispatch.bind_group, &[offset]);
-                pass.dispatch_workgroups(x, y, z);
+            for _ in 0..times {
+                for (dispatch, offset) in recording.ready.iter().zip(&offsets) {
+                    let [x, y, z] = dispatch.groups;
+                    pass.set_pipeline(&dispatch.pipeline.raw);
+                    pass.set_bind_group(0, &dispatch.bind_group, &[*offset]);
+                    pass.dispatch_workgroups(x, y, z);
+                }
             }
-            lock(&shared.counters).passes += 1;
         }
-        for copy in &self.copies {
+        for copy in copies {
             encoder.copy_buffer_to_buffer(
                 &copy.source.raw,
                 copy.source_offset,
@@ -248,9 +298,29 @@ impl<'g> Recorder<'g> {
                 copy.bytes,
             );
         }
-        lock(&shared.counters).submits += 1;
-        shared.queue.submit([encoder.finish()]);
+        {
+            let mut counters = lock(&shared.counters);
+            counters.submits += 1;
+            counters.passes += u64::from(!recording.ready.is_empty());
+            counters.dispatches += recording.ready.len() as u64 * u64::from(times);
+        }
+        let index = shared.queue.submit([encoder.finish()]);
         drop(arena);
-        self.gpu.check()
+        self.check()?;
+        Ok(Submission(index))
+    }
+
+    /// Puts the parameters of every dispatch into the arena; their byte offsets, in order.
+    fn place_params(&self, arena: &mut params::ParamsArena, ready: &[Ready]) -> Result<Vec<u32>, GpuError> {
+        arena.make_room(ready.iter().map(|dispatch| &*dispatch.params));
+        let place = |dispatch: &Ready| {
+            let (offset, fresh) = arena.slot(&dispatch.params, dispatch.kernel)?;
+            if fresh {
+                self.shared.queue.write_buffer(&arena.buffer, u64::from(offset), &dispatch.params);
+                lock(&self.shared.counters).params_writes += 1;
+            }
+            Ok(offset)
+        };
+        ready.iter().map(place).collect()
     }
 }

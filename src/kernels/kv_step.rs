@@ -2,6 +2,7 @@
 
 use core::mem::offset_of;
 
+use super::emit::LoopState;
 use super::need;
 use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
@@ -12,7 +13,9 @@ pub const KERNEL: Kernel = Kernel {
     name: "kv_step",
     source: concat!(
         include_str!("../../shaders/kv_step.wgsl"),
-        include_str!("../../shaders/shared/row.wgsl")
+        include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/ring_state.wgsl"),
+        include_str!("../../shaders/shared/loop_state.wgsl")
     ),
     params: ParamsLayout {
         name: "RingParams",
@@ -32,7 +35,14 @@ pub const KERNEL: Kernel = Kernel {
             ("slots", offset_of!(RingParams, slots)),
         ],
     },
-    bindings: &[Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite],
+    bindings: &[
+        Access::Read,
+        Access::Read,
+        Access::ReadWrite,
+        Access::ReadWrite,
+        Access::ReadWrite,
+        Access::Read,
+    ],
     uses_weight: false,
     uses_reduce: false,
 };
@@ -50,6 +60,8 @@ pub struct KvStep<'a> {
     pub anchor_pos: &'a Buffer,
     /// [`Row`] written (1).
     pub rows: &'a Buffer,
+    /// [`LoopState`] (1): once it has stopped, a step changes nothing.
+    pub loop_state: &'a Buffer,
 }
 
 /// Consumes one token.
@@ -61,6 +73,14 @@ pub fn record(rec: &mut Recorder<'_>, io: KvStep<'_>, params: &RingParams) -> Re
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of anchor_pos", io.anchor_pos.all(), u64::from(params.anchor_cap) * 4)?;
     need(KERNEL.name, "bytes of rows", io.rows.all(), size_of::<Row>() as u64)?;
-    let bindings = [io.token.all(), io.anchor_bits.all(), io.state.all(), io.anchor_pos.all(), io.rows.all()];
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), size_of::<LoopState>() as u64)?;
+    let bindings = [
+        io.token.all(),
+        io.anchor_bits.all(),
+        io.state.all(),
+        io.anchor_pos.all(),
+        io.rows.all(),
+        io.loop_state.all(),
+    ];
     rec.dispatch(&KERNEL, Variant::plain(1), &bindings, params, [1, 1, 1])
 }

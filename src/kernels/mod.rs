@@ -7,6 +7,7 @@
 pub mod argmax;
 pub mod attention;
 pub mod embed;
+pub mod emit;
 pub mod gated_mlp;
 pub mod kv_step;
 pub mod kv_write;
@@ -28,6 +29,7 @@ pub const KERNELS: &[&Kernel] = &[
     &argmax::KERNEL,
     &attention::KERNEL,
     &embed::KERNEL,
+    &emit::KERNEL,
     &gated_mlp::KERNEL,
     &kv_step::KERNEL,
     &kv_write::KERNEL,

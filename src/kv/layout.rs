@@ -235,6 +235,17 @@ pub struct Chunk {
     pub anchors: u32,
 }
 
+/// An anchor that is remembered, and what it stands for: the tokens `start..=pos`, of which only it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Anchor {
+    /// Its number, counted from 0 over all unpinned anchors of the text.
+    pub number: u32,
+    /// Its position.
+    pub pos: u32,
+    /// Position of the first token of the segment that it closes.
+    pub start: u32,
+}
+
 /// What the cache holds, in entries (one entry is one token's K and V in every layer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KvCounts {

@@ -22,7 +22,7 @@ mod policy;
 mod ring;
 mod tags;
 
-pub use layout::{Chunk, Key, KvCounts, Region, RingLayout, RingParams, RingState, Row};
+pub use layout::{Anchor, Chunk, Key, KvCounts, Region, RingLayout, RingParams, RingState, Row};
 pub use policy::{AnchorSet, Policy, PolicySpec, Preset};
 pub use ring::Ring;
 pub use tags::{Tag, Tags};

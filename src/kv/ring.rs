@@ -5,7 +5,9 @@
 //! needs. Closing a segment moves two numbers; nothing is erased until it is overwritten. Where the slots
 //! lie, and why they suffice: [`RingLayout`].
 
-use super::layout::{Chunk, KvCounts, RingLayout, RingParams, RingState, Row};
+use std::ops::Range;
+
+use super::layout::{Anchor, Chunk, KvCounts, RingLayout, RingParams, RingState, Row};
 use super::{KvError, MAX_POSITIONS, NONE, Policy};
 
 /// The host's ring: consumes tokens, hands out rows. The CPU twin of the kernel `kv_step`.
@@ -17,6 +19,8 @@ pub struct Ring {
     state: RingState,
     /// Position of unpinned anchor number k, at `k % anchor_cap`.
     anchor_pos: Box<[u32]>, // (anchor_cap)
+    /// Where the segment that it closes begins, at the same place. Only for people: no rule reads it.
+    anchor_start: Box<[u32]>, // (anchor_cap)
     /// The farthest position reached since the last reset; the base of what can be undone.
     reached: u32,
 }
@@ -48,6 +52,7 @@ impl Ring {
             layout,
             policy: policy.clone(),
             state: RingState::default(),
+            anchor_start: anchor_pos.clone(),
             anchor_pos,
             reached: 0,
         })
@@ -71,6 +76,24 @@ impl Ring {
     /// The positions of the anchors in the anchor ring, for the GPU's copy: number k at `k % anchor_cap`.
     pub fn anchor_positions(&self) -> &[u32] {
         &self.anchor_pos
+    }
+
+    /// The unpinned anchors that the next query can read from the anchor ring or its live range, oldest first.
+    pub fn anchors(&self) -> impl Iterator<Item = Anchor> + '_ {
+        (self.state.anchor_first..self.state.n_anchors).map(|number| {
+            let index = number.checked_rem(self.layout.anchor_cap);
+            let start = index.and_then(|index| self.anchor_start.get(index as usize)).copied().unwrap_or(0);
+            Anchor { number, pos: self.anchor_position(number), start }
+        })
+    }
+
+    /// The slots that later queries can still read, as five ranges, of which some may be empty.
+    pub fn live_slots(&self) -> [Range<u32>; 5] {
+        let (l, s) = (&self.layout, &self.state);
+        let first = live_first(&self.params, s.pos.min(self.params.limit - 1), s.seg_start).min(s.pos);
+        let [a, b] = wrapped(l.sinks, l.anchor_cap, s.anchor_first, s.n_anchors);
+        let [c, d] = wrapped(l.sinks + l.anchor_cap, l.live_cap, first, s.pos);
+        [0..s.pos.min(l.sinks), a, b, c, d]
     }
 
     /// Tokens that still fit before the limit.
@@ -248,7 +271,7 @@ impl Ring {
         let mut anchor_slot = NONE;
         if is_anchor && i >= p.sinks {
             anchor_slot = self.layout.anchor_slot(s.n_anchors);
-            self.set_anchor_position(s.n_anchors, i);
+            self.set_anchor(s.n_anchors, i, s.seg_start);
             s.n_anchors += 1;
         }
 
@@ -308,12 +331,21 @@ impl Ring {
         index.and_then(|index| self.anchor_pos.get(index as usize)).copied().unwrap_or(0)
     }
 
-    fn set_anchor_position(&mut self, k: u32, pos: u32) {
-        let index = k.checked_rem(self.layout.anchor_cap);
-        if let Some(entry) = index.and_then(|index| self.anchor_pos.get_mut(index as usize)) {
-            *entry = pos;
+    fn set_anchor(&mut self, k: u32, pos: u32, start: u32) {
+        let Some(index) = k.checked_rem(self.layout.anchor_cap) else { return };
+        let index = index as usize;
+        if let (Some(p), Some(s)) = (self.anchor_pos.get_mut(index), self.anchor_start.get_mut(index)) {
+            (*p, *s) = (pos, start);
         }
     }
+}
+
+/// The slots of numbers `from..to` in a ring of `capacity` slots that begins at slot `base`.
+fn wrapped(base: u32, capacity: u32, from: u32, to: u32) -> [Range<u32>; 2] {
+    let length = to.saturating_sub(from).min(capacity);
+    let start = from.checked_rem(capacity).unwrap_or(0);
+    let end = (start + length).min(capacity);
+    [base + start..base + end, base..base + start + length - end]
 }
 
 /// First position of the live range of the query at `pos`: its segment and its window are both suffixes, so

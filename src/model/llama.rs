@@ -43,6 +43,7 @@ pub(crate) fn forward(
             state: &s.state,
             anchor_pos: &s.anchor_pos,
             rows: &s.rows,
+            loop_state: &s.loop_state,
         };
         kv_step::record(rec, io, ring.params())?;
     }

@@ -1,13 +1,15 @@
 //! The model on the device: its weights, what it needs in memory, and the forward pass.
 //!
 //! ```text
-//! plan.rs     every buffer, with its size, before any of them is made
-//! weights.rs  from a model file to the device, in pieces of bounded size
-//! llama.rs    the forward pass, from top to bottom
+//! plan.rs          every buffer of the weights, with its size, before any of them is made; what all takes together
+//! session_plan.rs  the same for one text
+//! weights.rs       from a model file to the device, in pieces of bounded size
+//! llama.rs         the forward pass, from top to bottom
 //! ```
 
 pub(crate) mod llama;
 mod plan;
+mod session_plan;
 mod weights;
 
 use crate::gpu::pipeline::WeightFormat;
@@ -15,8 +17,10 @@ use crate::gpu::{Buffer, BufferRequest, Gpu};
 use crate::kernels::rope::{self, Heads};
 use crate::model_file::{Config, ModelFile};
 
-pub use plan::{MemoryPlan, PlanError, PlanLine, SessionShape};
-pub(crate) use plan::{SessionBuffers, SessionPlan, WeightsPlan, entry_bytes};
+pub use plan::{MemoryPlan, PlanError, PlanLine};
+pub(crate) use plan::{WeightsPlan, entry_bytes};
+pub use session_plan::SessionShape;
+pub(crate) use session_plan::{RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap};
 pub use weights::LoadError;
 pub(crate) use weights::Weights;
 

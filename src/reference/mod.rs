@@ -10,6 +10,7 @@
 mod argmax;
 mod attention;
 mod embed;
+mod emit;
 mod gated_mlp;
 mod kv_step;
 mod kv_write;
@@ -24,6 +25,7 @@ mod silu_mul;
 pub use argmax::argmax;
 pub use attention::{Cache, attention};
 pub use embed::embed;
+pub use emit::{Emitted, emit};
 pub use gated_mlp::gated_mlp;
 pub use kv_step::kv_step;
 pub use kv_write::kv_write;

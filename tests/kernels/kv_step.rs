@@ -1,6 +1,7 @@
 //! `kv_step`: 10,000 random schedules; the GPU's ring, the host's ring and the mask oracle agree after every step.
 
 use killick::gpu::{Buffer, BufferRequest, GpuError, Readback, Recorder};
+use killick::kernels::emit::LoopState;
 use killick::kernels::kv_step::{self, KvStep};
 use killick::kv::{Policy, Ring, RingParams, RingState, Row, Tags, mask};
 use killick::reference;
@@ -25,6 +26,7 @@ struct Lane {
     state: Buffer,
     anchor_pos: Buffer,
     row: Buffer,
+    loop_state: Buffer,
 }
 
 impl Lane {
@@ -35,6 +37,7 @@ impl Lane {
             state: exact("ring state", size_of::<RingState>()),
             anchor_pos: exact("anchor positions", ANCHOR_ROOM * 4),
             row: exact("row", size_of::<Row>()),
+            loop_state: exact("loop state", size_of::<LoopState>()),
         }
     }
 
@@ -51,6 +54,7 @@ impl Lane {
             state: &self.state,
             anchor_pos: &self.anchor_pos,
             rows: &self.row,
+            loop_state: &self.loop_state,
         };
         kv_step::record(rec, io, params)
     }
@@ -175,8 +179,8 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
                 rec.read(&lane.anchor_pos, 0, &staging, at + (ROW + STATE) as u64, ANCHORS as u64).unwrap();
                 moved.push(schedule.step(id));
             }
-            rec.submit().unwrap();
-            let bytes = block_on(readback.take(gpu, (LANES * LANE) as u64)).unwrap();
+            let submission = rec.submit().unwrap();
+            let bytes = block_on(readback.take(gpu, (LANES * LANE) as u64, submission)).unwrap();
             for ((lane, schedule), moved) in bytes.chunks(LANE).zip(&schedules).zip(moved) {
                 let row: Row = bytemuck::pod_read_unaligned(&lane[..ROW]);
                 let state: RingState = bytemuck::pod_read_unaligned(&lane[ROW..ROW + STATE]);
@@ -212,6 +216,20 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
 
 /// One ring on the device: `ids` in as many dispatches of one submit, then the last row, the state, the anchors.
 fn run_text(params: &RingParams, policy: &Policy, vocab: u32, ids: &[u32]) -> Vec<Produced> {
+    run_text_then(params, policy, vocab, ids, &[])
+}
+
+/// The same, and then `after` with the loop stopped.
+fn run_text_then(
+    params: &RingParams,
+    policy: &Policy,
+    vocab: u32,
+    ids: &[u32],
+    after: &[u32],
+) -> Vec<Produced> {
+    let running = buffer("loop state", &[LoopState::default()]);
+    let stopped =
+        buffer("loop state", &[LoopState { stopped: LoopState::STOP_TOKEN, ..LoopState::default() }]);
     let state = buffer("ring state", bytemuck::bytes_of(&RingState::default()));
     let anchor_pos = output("anchor positions", params.anchor_cap as usize);
     let row = output("row", size_of::<Row>() / 4);
@@ -219,15 +237,17 @@ fn run_text(params: &RingParams, policy: &Policy, vocab: u32, ids: &[u32]) -> Ve
     // A buffer's size is a multiple of 16 bytes, so this one has the words and nothing behind them but zeros.
     let anchor_bits = exact("anchor bits", words.len() * 4);
     gpu().upload(&anchor_bits, 0, bytemuck::cast_slice(&words)).unwrap();
-    let tokens: Vec<Buffer> = ids.iter().map(|id| buffer("token", &[*id])).collect();
+    let before = ids.iter().map(|id| (buffer("token", &[*id]), &running));
+    let tokens: Vec<_> = before.chain(after.iter().map(|id| (buffer("token", &[*id]), &stopped))).collect();
     let record = |rec: &mut Recorder<'_>| {
-        tokens.iter().try_for_each(|token| {
+        tokens.iter().try_for_each(|(token, loop_state)| {
             let io = KvStep {
                 token,
                 anchor_bits: &anchor_bits,
                 state: &state,
                 anchor_pos: &anchor_pos,
                 rows: &row,
+                loop_state,
             };
             kv_step::record(rec, io, params)
         })
@@ -274,6 +294,26 @@ fn ids_of_a_large_vocabulary_are_found_in_the_bit_set() {
         let got = run_text(ring.params(), &policy, 128_256, &ids[..n]);
         for (got, want) in got.iter().zip(want(&policy, 4, &ids[..n])) {
             passes("kv_step", &format!("({n} tokens)"), got, compare_words("kv_step", got, &want));
+        }
+    }
+}
+
+#[test]
+fn after_the_stop_a_step_changes_nothing_and_writes_nowhere() {
+    let (policy, ids) = (policy(), ids());
+    let ring = Ring::new(&policy, 4).unwrap();
+    for n in [1, 7, 59] {
+        let got = run_text_then(ring.params(), &policy, 128_256, &ids[..n], &ids[n..]);
+        let mut want = want(&policy, 4, &ids[..n]);
+        let last: &mut Row = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(&mut want[0]));
+        (last.live_slot, last.anchor_slot) = (killick::kv::NONE, killick::kv::NONE);
+        for (got, want) in got.iter().zip(&want) {
+            passes(
+                "kv_step",
+                &format!("({n} tokens, then the stop)"),
+                got,
+                compare_words("kv_step", got, want),
+            );
         }
     }
 }

@@ -122,8 +122,8 @@ pub fn try_run(
         rec.read(output, 0, &staging, at, output.size())?;
         at += output.size();
     }
-    rec.submit()?;
-    let bytes = block_on(Readback::new(staging).take(gpu, total))?;
+    let submission = rec.submit()?;
+    let bytes = block_on(Readback::new(staging).take(gpu, total, submission))?;
     let adapter = gpu.adapter();
     let name = adapter.name.split_whitespace().next().unwrap_or_default();
     let by = Backend::Gpu(format!("{}/{name}", adapter.backend));

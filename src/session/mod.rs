@@ -1,13 +1,39 @@
 //! A session: one text, one ring, one set of device buffers made before the first token.
+//!
+//! ```text
+//! mod.rs     prompt chunks and single steps
+//! fork.rs    a second text that begins like the first
+//! pace.rs    how much work goes into one submit
+//! report.rs  what the cache holds
+//! ```
+//!
+//! The host's ring is the truth: it stands at the last token that was handed out. The device's ring, its twin, runs ahead of it
+//! in the decode loop, by at most X steps. To undo those is to upload the host's state: the spare slots see to it that nothing
+//! the host's position can still read was overwritten.
 
+mod fork;
+mod pace;
+mod report;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use web_time::Instant;
+
 use crate::error::Error;
-use crate::gpu::Recorder;
+use crate::gpu::{PendingWork, Recorder};
 use crate::kernels::argmax;
-use crate::kv::{Chunk, KvError, Policy, Ring, Row};
+use crate::kernels::emit::LoopState;
+use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row};
 use crate::model::llama::{self, Attend};
-use crate::model::{Model, PlanError, SessionBuffers, SessionPlan, SessionShape, entry_bytes};
+use crate::model::{
+    Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, recent_cap,
+};
+pub(crate) use pace::Pace;
+pub use report::KvReport;
+
+/// Tokens of the text kept on the host, at most.
+const MOST_TEXT: u32 = 1 << 20;
 
 /// How to lay out a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,46 +57,6 @@ impl SessionOptions {
     }
 }
 
-/// What the cache holds and what it costs, for people and for JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct KvReport {
-    /// Tokens consumed.
-    pub seen: u32,
-    /// Entries the next token can read.
-    pub live: u32,
-    /// The most entries after any token.
-    pub peak_live: u32,
-    /// Bytes of the live entries over all layers.
-    pub bytes_live: u64,
-    /// Bytes of all slots over all layers, as planned.
-    pub bytes_allocated: u64,
-    /// Anchors consumed.
-    pub anchors: u32,
-    /// Anchors that only the segment bound made.
-    pub forced_anchors: u32,
-    /// Anchors let go by the bounds on number or distance.
-    pub dropped_anchors: u32,
-    /// Segments closed.
-    pub segments: u32,
-}
-
-impl KvReport {
-    pub(crate) fn new(ring: &Ring, entry_bytes: u64, bytes_allocated: u64) -> Self {
-        let counts = ring.stats();
-        Self {
-            seen: counts.seen,
-            live: counts.live,
-            peak_live: counts.peak_live,
-            bytes_live: u64::from(counts.live) * entry_bytes,
-            bytes_allocated,
-            anchors: counts.anchors,
-            forced_anchors: counts.forced_anchors,
-            dropped_anchors: counts.dropped_anchors,
-            segments: counts.segments,
-        }
-    }
-}
-
 /// One text on one device.
 #[derive(Debug)]
 pub struct Session {
@@ -82,8 +68,14 @@ pub struct Session {
     chunk: u32,
     kv_bytes: u64,
     allocated_bytes: u64,
-    /// Row of the last hidden state in `buffers.h`; `None` before the first token.
-    last_row: Option<u32>,
+    /// Row of the last hidden state in `buffers.h`; `None` before the first token and while a token is pending.
+    pub(crate) last_row: Option<u32>,
+    /// The last token of the text, if it was handed out by the decode loop and is not consumed yet.
+    pub(crate) pending: Option<u32>,
+    /// The newest tokens of the text, the pending one included: as many as penalties look back on, and those that remembered
+    /// anchors stand for.
+    text: VecDeque<u32>,
+    prefill: Pace,
     /// Extents of a chunk's rows, filled by the ring.
     rows: Vec<Row>,
     /// Chunk rows that are anchors, filled by the ring.
@@ -125,6 +117,14 @@ impl Session {
             kv_bytes: plan.kv_bytes,
             allocated_bytes,
             last_row: None,
+            pending: None,
+            text: VecDeque::with_capacity(RECENT as usize),
+            // A software device has no display to keep alive, and large chunks suit it best.
+            prefill: if gpu.is_software() {
+                Pace::fixed(shape.chunk)
+            } else {
+                Pace::adaptive(32, shape.chunk)
+            },
             rows: vec![Row::default(); shape.chunk as usize],
             chunk_anchors: vec![0; shape.chunk as usize],
         };
@@ -147,7 +147,26 @@ impl Session {
         self.ring.remaining()
     }
 
-    /// What the cache holds now.
+    /// The last token of the text, where the decode loop has handed it out and no step has consumed it yet. The next call that
+    /// extends the text consumes it first.
+    pub fn pending(&self) -> Option<u32> {
+        self.pending
+    }
+
+    /// Takes the pending token out of the text.
+    pub fn drop_pending(&mut self) -> Option<u32> {
+        self.pending.inspect(|_| {
+            self.text.pop_back();
+        });
+        self.pending.take()
+    }
+
+    /// The anchors remembered, oldest first, each with the tokens it stands for.
+    pub fn anchors(&self) -> impl Iterator<Item = Anchor> + '_ {
+        self.ring.anchors()
+    }
+
+    /// What the cache holds now; a pending token is not counted.
     pub fn kv(&self) -> KvReport {
         KvReport::new(&self.ring, entry_bytes(&self.model.config), self.kv_bytes)
     }
@@ -164,6 +183,8 @@ impl Session {
     pub fn reset(&mut self) -> Result<(), Error> {
         self.ring.reset();
         self.last_row = None;
+        self.pending = None;
+        self.text.clear();
         self.upload_ring()
     }
 
@@ -171,15 +192,32 @@ impl Session {
     ///
     /// # Errors
     /// A token outside the vocabulary or more tokens than [`Session::remaining`] (nothing was consumed then), or the device.
-    pub fn append(&mut self, ids: &[u32]) -> Result<(), Error> {
-        self.check(ids)?;
+    pub async fn append(&mut self, ids: &[u32]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let text: Vec<u32> = self.pending.into_iter().chain(ids.iter().copied()).collect();
+        self.check(&text)?;
         let gpu = self.model.gpu.clone();
-        for chunk in ids.chunks(self.chunk as usize) {
-            let chunk = self.begin_chunk(chunk)?;
+        let (mut rest, mut before) = (text.as_slice(), None::<(PendingWork, u32)>);
+        let mut idle_since = Instant::now();
+        while !rest.is_empty() {
+            let (piece, following) = rest.split_at(rest.len().min(self.prefill.size()));
+            rest = following;
+            let chunk = self.begin_chunk(piece)?;
+            // The pending token is part of the text already.
+            let known = usize::from(self.pending.take().is_some());
+            self.remember(piece.get(known..).unwrap_or_default());
             let mut rec = Recorder::new(&gpu);
             self.record_chunk(&mut rec, &chunk)?;
-            rec.submit()?;
+            let work = gpu.work_done(rec.submit()?);
             self.upload_ring()?;
+            // One chunk runs while the next is recorded; more would only pile up.
+            if let Some((work, rows)) = before.replace((work, chunk.rows)) {
+                let done = work.await?;
+                self.prefill.observe(rows, done.saturating_duration_since(idle_since));
+                idle_since = done;
+            }
         }
         Ok(())
     }
@@ -190,8 +228,7 @@ impl Session {
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_greedy(&mut self, id: u32) -> Result<u32, Error> {
         let gpu = self.model.gpu.clone();
-        let mut rec = Recorder::new(&gpu);
-        self.record_step(&mut rec, id)?;
+        let rec = self.next_step(&gpu, Some(id))?;
         self.greedy(rec).await
     }
 
@@ -201,27 +238,103 @@ impl Session {
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, Error> {
         let gpu = self.model.gpu.clone();
-        let mut rec = Recorder::new(&gpu);
-        self.record_step(&mut rec, id)?;
+        let rec = self.next_step(&gpu, Some(id))?;
         self.read_logits(rec).await
     }
 
-    /// The likeliest token after what was consumed so far.
+    /// The likeliest token after the text so far.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] if nothing was; otherwise as [`Session::step_greedy`].
+    /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
     pub async fn next_greedy(&mut self) -> Result<u32, Error> {
         let gpu = self.model.gpu.clone();
-        self.greedy(Recorder::new(&gpu)).await
+        let rec = self.next_step(&gpu, None)?;
+        self.greedy(rec).await
     }
 
-    /// The logits (vocabulary) after what was consumed so far.
+    /// The logits (vocabulary) after the text so far.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] if nothing was; otherwise as [`Session::step_logits`].
+    /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
     pub async fn next_logits(&mut self) -> Result<Vec<f32>, Error> {
         let gpu = self.model.gpu.clone();
-        self.read_logits(Recorder::new(&gpu)).await
+        let rec = self.next_step(&gpu, None)?;
+        self.read_logits(rec).await
+    }
+
+    /// A recording that begins with the steps of the pending token, if there is one, and of `id`.
+    fn next_step<'g>(&mut self, gpu: &'g crate::gpu::Gpu, id: Option<u32>) -> Result<Recorder<'g>, Error> {
+        let text: Vec<u32> = self.pending.into_iter().chain(id).collect();
+        self.check(&text)?;
+        self.upload_ring()?;
+        let mut rec = Recorder::new(gpu);
+        for (i, id) in text.iter().enumerate() {
+            if i > 0 {
+                // Each step has its token uploaded, so each is a submit of its own.
+                std::mem::replace(&mut rec, Recorder::new(gpu)).submit()?;
+            }
+            self.record_step(&mut rec, *id)?;
+            if self.pending.take().is_none() {
+                self.remember(&[*id]);
+            }
+        }
+        Ok(rec)
+    }
+
+    /// The decode loop has handed out `id`, and the device has consumed the token before it.
+    pub(crate) fn accept(&mut self, id: u32) -> Result<(), Error> {
+        if let Some(consumed) = self.pending.replace(id) {
+            self.ring.step(consumed)?;
+        }
+        self.last_row = None;
+        self.remember(&[id]);
+        Ok(())
+    }
+
+    fn remember(&mut self, ids: &[u32]) {
+        self.text.extend(ids);
+        let length = self.length();
+        let oldest = self.ring.anchors().next().map_or(length, |anchor| anchor.start);
+        let wanted = (length - oldest.min(length)).clamp(RECENT, MOST_TEXT) as usize;
+        self.text.drain(..self.text.len().saturating_sub(wanted));
+    }
+
+    /// Tokens of the text, the pending one included.
+    pub fn length(&self) -> u32 {
+        self.ring.state().pos + u32::from(self.pending.is_some())
+    }
+
+    /// The ids at `positions`, as far as they are still known: the newest 1,024, and those that remembered anchors stand for.
+    pub fn tokens(&self, positions: std::ops::Range<u32>) -> impl Iterator<Item = u32> + '_ {
+        let first = self.length() - self.text.len() as u32;
+        let skipped = positions.start.saturating_sub(first);
+        let count = positions.end.saturating_sub(positions.start.max(first));
+        self.text.iter().skip(skipped as usize).take(count as usize).copied()
+    }
+
+    /// The newest tokens of the text, oldest first; as many as penalties can look back on.
+    pub(crate) fn recent(&self) -> Vec<u32> {
+        let length = self.length();
+        self.tokens(length.saturating_sub(RECENT)..length).collect()
+    }
+
+    /// Puts the device where the host is: the ring, the token to consume next, and the tokens that penalties count.
+    pub(crate) fn rewind(&mut self) -> Result<(), Error> {
+        self.upload_ring()?;
+        let capacity = recent_cap(self.ring.params().in_flight);
+        let mut places = vec![0_u32; capacity as usize];
+        let recent = self.recent();
+        for (pos, id) in (self.length() - recent.len() as u32..).zip(recent) {
+            if let Some(place) = places.get_mut((pos % capacity) as usize) {
+                *place = id;
+            }
+        }
+        let (gpu, s) = (&self.model.gpu, &self.buffers);
+        gpu.upload(&s.recent, 0, bytemuck::cast_slice(&places))?;
+        if let Some(id) = self.pending {
+            gpu.upload(&s.tokens, 0, bytemuck::bytes_of(&id))?;
+        }
+        Ok(())
     }
 
     /// Refuses what the model or the ring cannot take, before anything changes.
@@ -253,7 +366,6 @@ impl Session {
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
     pub(crate) fn record_step(&mut self, rec: &mut Recorder<'_>, id: u32) -> Result<(), Error> {
-        self.check(&[id])?;
         self.model.gpu.upload(&self.buffers.tokens, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
@@ -261,11 +373,12 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the GPU's ring equal to the host's, after steps that only the host took.
+    /// Makes the GPU's ring equal to the host's, after steps that only one of them took.
     pub(crate) fn upload_ring(&self) -> Result<(), Error> {
         let gpu = &self.model.gpu;
         gpu.upload(&self.buffers.state, 0, bytemuck::bytes_of(&self.ring.state()))?;
         gpu.upload(&self.buffers.anchor_pos, 0, bytemuck::cast_slice(self.ring.anchor_positions()))?;
+        gpu.upload(&self.buffers.loop_state, 0, bytemuck::bytes_of(&LoopState::default()))?;
         Ok(())
     }
 
@@ -275,8 +388,8 @@ impl Session {
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         argmax::record(&mut rec, &s.logits, &s.top, 1, vocab, 0)?;
         rec.read(&s.top, 0, s.readback.buffer(), 0, 4)?;
-        rec.submit()?;
-        let bytes = s.readback.take(&self.model.gpu, 4).await?;
+        let submission = rec.submit()?;
+        let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
         let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         if id >= vocab {
             return Err(Error::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
@@ -289,8 +402,8 @@ impl Session {
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
         rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
-        rec.submit()?;
-        let logits = floats(&s.readback.take(&self.model.gpu, bytes).await?);
+        let submission = rec.submit()?;
+        let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
         }

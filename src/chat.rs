@@ -1,0 +1,160 @@
+//! A conversation on one live ring: each turn adds what is new, and nothing that is remembered is read again.
+
+use crate::error::Error;
+use crate::generate::{GenerateOptions, TextGeneration};
+use crate::kv::Anchor;
+use crate::session::Session;
+use crate::tokenizer::{StopStrings, Tokenizer, Turns, mark_sentences};
+
+/// A conversation.
+#[derive(Debug)]
+pub struct Chat {
+    session: Session,
+    tokenizer: Tokenizer,
+    turns: Turns,
+    system: Option<String>,
+    /// Turns of the user so far.
+    asked: u32,
+    /// What there was before the last turn.
+    before: Option<Before>,
+}
+
+#[derive(Debug)]
+struct Before {
+    session: Session,
+    asked: u32,
+}
+
+/// An anchor that is remembered, and the text of the segment it stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// Where it lies.
+    pub anchor: Anchor,
+    /// The text of its segment, the anchor included.
+    pub text: String,
+}
+
+impl Chat {
+    /// A conversation on `session`, which is emptied. `system` is said before everything else.
+    ///
+    /// # Errors
+    /// The device.
+    pub fn new(
+        mut session: Session,
+        tokenizer: Tokenizer,
+        turns: Turns,
+        system: Option<String>,
+    ) -> Result<Self, Error> {
+        session.reset()?;
+        Ok(Self { session, tokenizer, turns, system, asked: 0, before: None })
+    }
+
+    /// Asks, and returns the answer as it is generated. What is not taken from it was never said.
+    ///
+    /// # Errors
+    /// A template that cannot be continued, more text than the policy has room for (nothing was asked then), a setting out of
+    /// range, the device.
+    pub async fn say(
+        &mut self,
+        user: &str,
+        options: GenerateOptions,
+        stops: StopStrings,
+    ) -> Result<TextGeneration<'_>, Error> {
+        let ids = self.prompt(user)?;
+        self.session.check(&ids)?;
+        self.remember_before().await?;
+        // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
+        if self.ended_by_itself() {
+            self.session.drop_pending();
+        }
+        self.session.append(&ids).await?;
+        self.asked += 1;
+        self.session.generate_text(&self.tokenizer, options, stops)
+    }
+
+    /// What has to be appended so that `user` is asked next.
+    fn prompt(&self, user: &str) -> Result<Vec<u32>, Error> {
+        let insert = self.session.policy().insert;
+        let (user, system) = match insert {
+            Some(insert) => (
+                mark_sentences(user, insert.place),
+                self.system.as_deref().map(|text| mark_sentences(text, insert.place)),
+            ),
+            None => (user.to_owned(), self.system.clone()),
+        };
+        let text = if self.asked == 0 {
+            self.turns.first(system.as_deref(), &user)?
+        } else {
+            self.turns.next(system.as_deref(), &user)?
+        };
+        Ok(match insert {
+            Some(insert) => self.tokenizer.encode_marked(&text, false, insert.id)?,
+            None => self.tokenizer.encode(&text, false)?,
+        })
+    }
+
+    fn ended_by_itself(&self) -> bool {
+        let eos = &self.session.model().config().eos_tokens;
+        self.session.pending().is_some_and(|id| eos.contains(&id))
+    }
+
+    async fn remember_before(&mut self) -> Result<(), Error> {
+        let asked = self.asked;
+        match &mut self.before {
+            Some(before) => {
+                before.session.copy_from(&self.session)?;
+                before.asked = asked;
+            }
+            None => self.before = Some(Before { session: self.session.fork().await?, asked }),
+        }
+        Ok(())
+    }
+
+    /// Takes the last question and its answer back; false if there is none, or it was taken back already.
+    ///
+    /// # Errors
+    /// The device.
+    pub fn undo(&mut self) -> Result<bool, Error> {
+        let Some(before) = &self.before else { return Ok(false) };
+        if before.asked == self.asked {
+            return Ok(false);
+        }
+        self.session.copy_from(&before.session)?;
+        self.asked = before.asked;
+        Ok(true)
+    }
+
+    /// Forgets the conversation.
+    ///
+    /// # Errors
+    /// The device.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        self.session.reset()?;
+        self.asked = 0;
+        self.before = None;
+        Ok(())
+    }
+
+    /// What is remembered by anchors, oldest first.
+    ///
+    /// # Errors
+    /// Ids that the tokenizer cannot decode.
+    pub fn remembered(&self) -> Result<Vec<Remembered>, Error> {
+        let text = |anchor: Anchor| -> Result<Remembered, Error> {
+            let ids: Vec<u32> = self.session.tokens(anchor.start..anchor.pos + 1).collect();
+            Ok(Remembered { anchor, text: self.tokenizer.decode(&ids, true)? })
+        };
+        self.session.anchors().map(text).collect()
+    }
+
+    /// The session, for its statistics.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Bytes of device memory of the conversation: of the session, and of its state before the last turn.
+    pub fn allocated_bytes(&self) -> u64 {
+        let before = self.before.as_ref().map_or(0, |before| before.session.allocated_bytes());
+        self.session.allocated_bytes() + before
+    }
+}

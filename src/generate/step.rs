@@ -1,0 +1,129 @@
+//! One decode step as the device sees it: forward pass, logits, draw, hand-over.
+
+use super::{GenerateOptions, Logprobs, Token};
+use crate::error::Error;
+use crate::gpu::{CopyOut, PendingRead, Recorder, Recording};
+use crate::kernels::argmax;
+use crate::kernels::emit::{self, Emit, EmitShape, LoopState};
+use crate::model::llama::{self, Attend};
+use crate::model::{outbox_bytes, recent_cap};
+use crate::sampling::SamplerOptions;
+use crate::session::Session;
+
+/// Uploads what all steps of a generation share.
+pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), Error> {
+    let (gpu, s) = (&session.model.gpu, &session.buffers);
+    let ends = session.ends(options).bitset_words(session.model.config.vocab_size);
+    gpu.upload(&s.stop_bits, 0, bytemuck::cast_slice(&ends))?;
+    let start = LoopState { budget: options.max_tokens, ..LoopState::default() };
+    gpu.upload(&s.loop_state, 0, bytemuck::bytes_of(&start))?;
+    Ok(())
+}
+
+/// A whole step: consumes the token that the step before it drew, and draws the next.
+pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Recording, Error> {
+    let mut rec = Recorder::listing(&session.model.gpu);
+    llama::forward(&mut rec, &session.model, &session.buffers, 1, Attend::Step(&session.ring))?;
+    record_draw(&mut rec, session, sampler, 0)?;
+    Ok(rec.finish())
+}
+
+/// The first draw, from the hidden state that the prompt has left.
+pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Recording, Error> {
+    let mut rec = Recorder::new(&session.model.gpu);
+    record_draw(&mut rec, session, sampler, session.last_row.ok_or(Error::EmptyPrompt)?)?;
+    Ok(rec.finish())
+}
+
+/// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
+fn record_draw(
+    rec: &mut Recorder<'_>,
+    session: &Session,
+    _sampler: &SamplerOptions,
+    row: u32,
+) -> Result<(), Error> {
+    let (model, s, ring) = (&session.model, &session.buffers, session.ring.params());
+    let vocab = model.config.vocab_size;
+    llama::logits(rec, model, s, row, 1)?;
+    argmax::record(rec, &s.logits, &s.top, 1, vocab, 0)?;
+    let io = Emit {
+        drawn: &s.top,
+        stop_bits: &s.stop_bits,
+        ring: &s.state,
+        loop_state: &s.loop_state,
+        token: &s.tokens,
+        outbox: &s.outbox,
+        recent: &s.recent,
+    };
+    let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
+    emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit })?;
+    Ok(())
+}
+
+/// Runs a step `times` times, and asks for what it hands out.
+pub(super) fn submit(
+    session: &Session,
+    step: &Recording,
+    times: u32,
+    staging: usize,
+    logprobs: u32,
+) -> Result<PendingRead, Error> {
+    let (gpu, s) = (&session.model.gpu, &session.buffers);
+    let Some(readback) = s.submit_reads.get(staging) else { unreachable!("one staging buffer per submit") };
+    let state_bytes = size_of::<LoopState>() as u64;
+    let tokens = outbox_bytes(session.ring.params().in_flight);
+    let mut copies = vec![
+        CopyOut::new(&s.loop_state, 0, readback.buffer(), 0, state_bytes)?,
+        CopyOut::new(&s.outbox, 0, readback.buffer(), state_bytes, tokens)?,
+    ];
+    let mut bytes = state_bytes + tokens;
+    if logprobs > 0 {
+        copies.push(CopyOut::new(&s.logprobs, 0, readback.buffer(), bytes, s.logprobs.size())?);
+        bytes += s.logprobs.size();
+    }
+    let submission = gpu.submit(step, times, &copies)?;
+    Ok(readback.begin(gpu, bytes, submission)?)
+}
+
+/// One step without a draw, whose logits come back.
+pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Error> {
+    let (model, s) = (&session.model, &session.buffers);
+    let mut rec = Recorder::new(&model.gpu);
+    let row = match session.pending {
+        Some(id) => {
+            model.gpu.upload(&s.tokens, 0, bytemuck::bytes_of(&id))?;
+            llama::forward(&mut rec, model, s, 1, Attend::Step(&session.ring))?;
+            0
+        }
+        None => session.last_row.ok_or(Error::EmptyPrompt)?,
+    };
+    llama::logits(&mut rec, model, s, row, 1)?;
+    let bytes = u64::from(model.config.vocab_size) * 4;
+    rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
+    let submission = rec.submit()?;
+    Ok(s.readback.begin(&model.gpu, bytes, submission)?)
+}
+
+/// What a batch of steps has brought.
+pub(super) struct Outbox<'a> {
+    pub(super) state: LoopState,
+    tokens: &'a [[u8; 4]],
+    logprobs: &'a [[u8; 4]],
+}
+
+impl<'a> Outbox<'a> {
+    pub(super) fn new(bytes: &'a [u8], in_flight: u32) -> Self {
+        let (state, rest) = bytes.split_at(size_of::<LoopState>().min(bytes.len()));
+        let (tokens, logprobs) = rest.split_at((in_flight as usize * 4).min(rest.len()));
+        let state = bytemuck::try_pod_read_unaligned(state).unwrap_or_default();
+        Self { state, tokens: tokens.as_chunks().0, logprobs: logprobs.as_chunks().0 }
+    }
+
+    /// Token `number` of the generation; the outbox holds the newest.
+    pub(super) fn token(&self, number: u32, _top: u32) -> Token {
+        let place = number as usize % self.tokens.len().max(1);
+        let id = self.tokens.get(place).map_or(0, |word| u32::from_le_bytes(*word));
+        let _ = self.logprobs;
+        Token { id, logprobs: None::<Logprobs> }
+    }
+}

@@ -1,0 +1,97 @@
+//! Generated tokens as text: whole characters, stop strings cut off, inserted anchors hidden.
+
+use super::{GenerateOptions, Generation, StopReason, Token};
+use crate::error::Error;
+use crate::session::Session;
+use crate::tokenizer::{DecodeStream, StopStrings, Tokenizer};
+
+/// A token, and the text that it completes: often its own, sometimes none, because half a character or what may become a stop
+/// string is held back until more is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// The token; `None` for text that was held back and comes out at the end.
+    pub token: Option<Token>,
+    /// Text to show.
+    pub text: String,
+}
+
+/// A text being generated, piece by piece.
+#[derive(Debug)]
+pub struct TextGeneration<'s> {
+    generation: Generation<'s>,
+    decoder: DecodeStream,
+    stops: StopStrings,
+    ended: bool,
+}
+
+impl Session {
+    /// Starts to generate text after the text so far. `stops` end it wherever they occur and are not shown themselves; the session
+    /// then ends with the token that completed the stop.
+    ///
+    /// An anchor that the policy inserts ([`Policy::insert`](crate::kv::Policy::insert)) is given out as a token, but not shown.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn generate_text(
+        &mut self,
+        tokenizer: &Tokenizer,
+        options: GenerateOptions,
+        stops: StopStrings,
+    ) -> Result<TextGeneration<'_>, Error> {
+        let mut decoder = tokenizer.decode_stream();
+        decoder.hide(self.policy().insert.map(|insert| insert.id));
+        let generation = self.generate(options)?;
+        Ok(TextGeneration { generation, decoder, stops, ended: false })
+    }
+}
+
+impl TextGeneration<'_> {
+    /// The next piece; `None` when the text has ended.
+    ///
+    /// # Errors
+    /// As [`Generation::next_token`].
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let Some(token) = self.generation.next_token().await? else {
+            self.ended = true;
+            let (mut text, found) = self.stops.push(&self.decoder.finish());
+            if found.is_none() {
+                text.push_str(&self.stops.finish());
+            }
+            return Ok((!text.is_empty()).then_some(Piece { token: None, text }));
+        };
+        let (text, found) = self.stops.push(&self.decoder.push(token.id));
+        if found.is_some() {
+            self.generation.stop();
+            self.ended = true;
+        }
+        Ok(Some(Piece { token: Some(token), text }))
+    }
+
+    /// Submits nothing more; see [`Generation::cancel`].
+    pub fn cancel(&mut self) {
+        self.generation.cancel();
+    }
+
+    /// Why it ended; `None` while it goes on.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.generation.stop_reason()
+    }
+
+    /// The session, for its statistics.
+    pub fn session(&self) -> &Session {
+        self.generation.session()
+    }
+}
+
+/// Blocks on each piece. In the browser, await [`TextGeneration::next_piece`] instead.
+#[cfg(not(target_arch = "wasm32"))]
+impl Iterator for TextGeneration<'_> {
+    type Item = Result<Piece, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        pollster::block_on(self.next_piece()).transpose()
+    }
+}

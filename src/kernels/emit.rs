@@ -1,0 +1,112 @@
+//! The end of a decode step: the token goes out, the stops are tested, the next step gets its input.
+
+use super::{need, params};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kv::RingState;
+
+params! { EmitParams { vocab: u32, outbox_cap: u32, recent_cap: u32, limit: u32 } }
+
+/// Where the decode loop stands; the same struct on the GPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct LoopState {
+    /// Tokens handed out since the loop began.
+    pub emitted: u32,
+    /// Tokens after which it stops.
+    pub budget: u32,
+    /// One of the `STOP_` constants, 0 while it runs.
+    pub stopped: u32,
+    /// Padding to 16 bytes; 0.
+    pub pad0: u32,
+}
+
+impl LoopState {
+    /// The last token is one that ends a text.
+    pub const STOP_TOKEN: u32 = 1;
+    /// The budget is used up.
+    pub const STOP_BUDGET: u32 = 2;
+    /// The ring can hold no further position.
+    pub const STOP_LIMIT: u32 = 3;
+    /// The logits were not finite; no token was handed out.
+    pub const STOP_NOT_FINITE: u32 = 4;
+}
+
+/// Hands out one token, unless the loop has stopped.
+pub const KERNEL: Kernel = Kernel {
+    name: "emit",
+    source: concat!(
+        include_str!("../../shaders/emit.wgsl"),
+        include_str!("../../shaders/shared/ring_state.wgsl"),
+        include_str!("../../shaders/shared/loop_state.wgsl")
+    ),
+    params: EmitParams::LAYOUT,
+    bindings: &[
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::ReadWrite,
+        Access::ReadWrite,
+        Access::ReadWrite,
+        Access::ReadWrite,
+    ],
+    uses_weight: false,
+    uses_reduce: false,
+};
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct Emit<'a> {
+    /// The token drawn (1); an id outside the vocabulary says that there was nothing to draw from.
+    pub drawn: &'a Buffer,
+    /// The ids that end a text, as a bit set over the vocabulary.
+    pub stop_bits: &'a Buffer,
+    /// [`RingState`] (1), after the step.
+    pub ring: &'a Buffer,
+    /// [`LoopState`] (1).
+    pub loop_state: &'a Buffer,
+    /// Input of the next step (1).
+    pub token: &'a Buffer,
+    /// Tokens handed out (outbox_cap), number n at n mod outbox_cap.
+    pub outbox: &'a Buffer,
+    /// The newest tokens of the text (recent_cap), that of position p at p mod recent_cap.
+    pub recent: &'a Buffer,
+}
+
+/// How many of each there are.
+#[derive(Clone, Copy, Debug)]
+pub struct EmitShape {
+    /// Tokens of the vocabulary.
+    pub vocab: u32,
+    /// Places in the outbox.
+    pub outbox_cap: u32,
+    /// Places for recent tokens.
+    pub recent_cap: u32,
+    /// Positions the ring can hold.
+    pub limit: u32,
+}
+
+/// Hands out the token in `io.drawn`.
+///
+/// # Errors
+/// [`GpuError::Shape`] when a buffer is too small.
+pub fn record(rec: &mut Recorder<'_>, io: Emit<'_>, shape: EmitShape) -> Result<(), GpuError> {
+    let EmitShape { vocab, outbox_cap, recent_cap, limit } = shape;
+    need(KERNEL.name, "bytes of drawn", io.drawn.all(), 4)?;
+    need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), u64::from(vocab.div_ceil(32)) * 4)?;
+    need(KERNEL.name, "bytes of ring", io.ring.all(), size_of::<RingState>() as u64)?;
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), size_of::<LoopState>() as u64)?;
+    need(KERNEL.name, "bytes of outbox", io.outbox.all(), u64::from(outbox_cap.max(1)) * 4)?;
+    need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(recent_cap.max(1)) * 4)?;
+    let params = EmitParams { vocab, outbox_cap: outbox_cap.max(1), recent_cap: recent_cap.max(1), limit };
+    let bindings = [
+        io.drawn.all(),
+        io.stop_bits.all(),
+        io.ring.all(),
+        io.loop_state.all(),
+        io.token.all(),
+        io.outbox.all(),
+        io.recent.all(),
+    ];
+    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, &params, [1, 1, 1])
+}

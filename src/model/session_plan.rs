@@ -1,0 +1,218 @@
+//! The plan of a session: every device buffer of one text, with its size, before any of them exists.
+
+use super::heads;
+use super::plan::PlanError;
+use crate::gpu::{Buffer, BufferRequest, Readback};
+use crate::kernels::emit::LoopState;
+use crate::kv::{Policy, RingLayout, RingState, Row, Tag};
+use crate::model_file::Config;
+
+/// What decides the size of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionShape {
+    /// Most tokens in one forward pass: the prompt chunk.
+    pub chunk: u32,
+    /// X: steps that may be in flight, and so be undone.
+    pub in_flight: u32,
+    /// No cache; all tokens in one chunk under the brute-force kernel.
+    pub masked: bool,
+}
+
+/// Submits of the decode loop under way at a time.
+pub(crate) const SUBMITS: usize = 2;
+/// The farthest back that a penalty looks, in tokens.
+pub(crate) const RECENT: u32 = 1024;
+
+/// Places for recent tokens: those a penalty looks at, and as many as may be undone.
+pub(crate) fn recent_cap(in_flight: u32) -> u32 {
+    RECENT + in_flight
+}
+
+/// One token for each step that may be under way.
+pub(crate) fn outbox_bytes(in_flight: u32) -> u64 {
+    u64::from(in_flight) * 4
+}
+
+/// Words of the log-probabilities of one token: the token drawn and the likeliest, an id and a number each.
+pub(crate) const LOGPROB_WORDS: u32 = 2 * (20 + 1);
+
+fn logprobs_bytes(in_flight: u32) -> u64 {
+    u64::from(in_flight) * u64::from(LOGPROB_WORDS) * 4
+}
+
+/// Rows whose logits are computed at a time, if a binding holds as many.
+const LOGIT_ROWS: u32 = 32;
+
+/// The buffers of one session, in the order [`SessionBuffers::new`] takes them.
+pub(crate) struct SessionPlan {
+    pub(crate) requests: Vec<BufferRequest>,
+    pub(crate) logit_rows: u32,
+    pub(crate) kv_bytes: u64,
+}
+
+impl SessionPlan {
+    pub(crate) fn new(
+        config: &Config,
+        policy: &Policy,
+        shape: SessionShape,
+        limit: u64,
+    ) -> Result<Self, PlanError> {
+        let layout = RingLayout::new(policy, shape.in_flight)?;
+        let heads = heads(config);
+        let rows = u64::from(shape.chunk.max(1));
+        let vocab_bytes = u64::from(config.vocab_size) * 4;
+        let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(rows);
+        if logit_rows == 0 {
+            return Err(PlanError::RowTooLong { what: "logits".to_owned(), row_bytes: vocab_bytes, limit });
+        }
+        let slots = if shape.masked { 0 } else { u64::from(layout.slots()) };
+        let slot_bytes = u64::from(heads.kv_dim()) * 4;
+        let cache_bytes = slots * slot_bytes;
+        if cache_bytes > limit {
+            let what = "the cache of one layer".to_owned();
+            let (setting, most) =
+                ("number of slots (window, max-segment or ctx, and max-anchors)", limit / slot_bytes);
+            return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
+        }
+        let per_row = |label: &str, bytes: u64| (label.to_owned(), bytes);
+        let floats = |n: u32| u64::from(n) * 4;
+        let by_row = [
+            per_row("tokens", 4),
+            per_row("targets", 4),
+            per_row("rows", size_of::<Row>() as u64),
+            per_row("chunk anchors", 4),
+            per_row("tags", if shape.masked { size_of::<Tag>() as u64 } else { 0 }),
+            per_row("x", floats(config.hidden_size)),
+            per_row("h", floats(config.hidden_size)),
+            per_row("qkv", floats(heads.qkv_dim())),
+            per_row("q", floats(heads.q_dim()) * 2),
+            per_row("chunk k", floats(heads.kv_dim())),
+            per_row("chunk v", floats(heads.kv_dim())),
+            per_row("attended", floats(heads.q_dim())),
+            per_row("gate", floats(config.ffn_size)),
+            per_row("up", floats(config.ffn_size)),
+            per_row("nll", 4),
+            per_row("top", 4),
+        ];
+        let mut requests = Vec::new();
+        for (label, row_bytes) in by_row {
+            let bytes = rows * row_bytes;
+            if bytes > limit {
+                let setting =
+                    if shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
+                return Err(PlanError::BufferTooLarge {
+                    what: label,
+                    bytes,
+                    limit,
+                    setting,
+                    most: limit / row_bytes,
+                });
+            }
+            requests.push(BufferRequest::storage(label, bytes));
+        }
+        requests.push(BufferRequest::storage("logits", logit_rows * vocab_bytes));
+        requests.push(BufferRequest::storage("ring state", size_of::<RingState>() as u64));
+        requests.push(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4));
+        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
+        requests.push(BufferRequest::storage("anchor bits", vocab_bits));
+        requests.push(BufferRequest::storage("stop bits", vocab_bits));
+        requests.push(BufferRequest::storage("loop state", size_of::<LoopState>() as u64));
+        requests.push(BufferRequest::storage("outbox", outbox_bytes(shape.in_flight)));
+        requests.push(BufferRequest::storage("recent tokens", u64::from(recent_cap(shape.in_flight)) * 4));
+        requests.push(BufferRequest::storage("scores", vocab_bytes));
+        requests.push(BufferRequest::storage("logit bias", vocab_bytes));
+        requests.push(BufferRequest::storage("log-probabilities", logprobs_bytes(shape.in_flight)));
+        requests.push(BufferRequest::readback("readback", vocab_bytes.max(rows * 8)));
+        for read in 0..SUBMITS {
+            let bytes = size_of::<LoopState>() as u64
+                + outbox_bytes(shape.in_flight)
+                + logprobs_bytes(shape.in_flight);
+            requests.push(BufferRequest::readback(format!("readback of submit {read}"), bytes));
+        }
+        for layer in 0..config.n_layers {
+            requests.push(BufferRequest::storage(format!("layer {layer} k cache"), cache_bytes));
+            requests.push(BufferRequest::storage(format!("layer {layer} v cache"), cache_bytes));
+        }
+        let kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
+        Ok(Self { requests, logit_rows: logit_rows as u32, kv_bytes })
+    }
+}
+
+/// The device buffers of a session.
+#[derive(Debug)]
+pub(crate) struct SessionBuffers {
+    pub(crate) tokens: Buffer,              // (chunk)
+    pub(crate) targets: Buffer,             // (chunk)
+    pub(crate) rows: Buffer,                // (chunk) Row
+    pub(crate) chunk_anchors: Buffer,       // (chunk)
+    pub(crate) tags: Buffer,                // (chunk) Tag, masked pass only
+    pub(crate) x: Buffer,                   // (chunk, hidden): the residual stream
+    pub(crate) h: Buffer,                   // (chunk, hidden): normalized
+    pub(crate) qkv: Buffer,                 // (chunk, qkv_dim)
+    pub(crate) q: Buffer,                   // (chunk, 2, q_dim)
+    pub(crate) k_chunk: Buffer,             // (chunk, kv_dim)
+    pub(crate) v_chunk: Buffer,             // (chunk, kv_dim)
+    pub(crate) attended: Buffer,            // (chunk, q_dim)
+    pub(crate) gate: Buffer,                // (chunk, ffn)
+    pub(crate) up: Buffer,                  // (chunk, ffn)
+    pub(crate) nll: Buffer,                 // (chunk)
+    pub(crate) top: Buffer,                 // (chunk)
+    pub(crate) logits: Buffer,              // (logit_rows, vocab)
+    pub(crate) state: Buffer,               // (1) RingState
+    pub(crate) anchor_pos: Buffer,          // (anchor_cap)
+    pub(crate) anchor_bits: Buffer,         // (vocab / 32)
+    pub(crate) stop_bits: Buffer,           // (vocab / 32)
+    pub(crate) loop_state: Buffer,          // (1) LoopState
+    pub(crate) outbox: Buffer,              // (in_flight)
+    pub(crate) recent: Buffer,              // (RECENT + in_flight)
+    pub(crate) scores: Buffer,              // (vocab): logits after bias and penalties
+    pub(crate) bias: Buffer,                // (vocab)
+    pub(crate) logprobs: Buffer,            // (in_flight, top_logprobs::ENTRY_WORDS)
+    pub(crate) readback: Readback,          // (max(vocab, 2 chunk)) words
+    pub(crate) submit_reads: Vec<Readback>, // SUBMITS of LoopState, outbox, log-probabilities
+    pub(crate) caches: Vec<[Buffer; 2]>,    // per layer k and v (slots, kv_dim)
+}
+
+impl SessionBuffers {
+    /// Gives the buffers made for [`SessionPlan::requests`] their names; `None` if the two do not belong together.
+    pub(crate) fn new(buffers: Vec<Buffer>) -> Option<Self> {
+        let mut buffers = buffers.into_iter();
+        let mut next = || buffers.next();
+        let mut named = Self {
+            tokens: next()?,
+            targets: next()?,
+            rows: next()?,
+            chunk_anchors: next()?,
+            tags: next()?,
+            x: next()?,
+            h: next()?,
+            qkv: next()?,
+            q: next()?,
+            k_chunk: next()?,
+            v_chunk: next()?,
+            attended: next()?,
+            gate: next()?,
+            up: next()?,
+            nll: next()?,
+            top: next()?,
+            logits: next()?,
+            state: next()?,
+            anchor_pos: next()?,
+            anchor_bits: next()?,
+            stop_bits: next()?,
+            loop_state: next()?,
+            outbox: next()?,
+            recent: next()?,
+            scores: next()?,
+            bias: next()?,
+            logprobs: next()?,
+            readback: Readback::new(next()?),
+            submit_reads: (0..SUBMITS).map(|_| next().map(Readback::new)).collect::<Option<_>>()?,
+            caches: Vec::new(),
+        };
+        while let (Some(k), Some(v)) = (next(), next()) {
+            named.caches.push([k, v]);
+        }
+        Some(named)
+    }
+}

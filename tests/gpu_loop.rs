@@ -1,0 +1,240 @@
+//! The decode loop on the device against one step at a time on the host: the same tokens, whatever the batch, and nothing left
+//! of what was drawn too far.
+
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
+mod support {
+    pub mod golden;
+    pub mod gpu;
+}
+
+use std::sync::Arc;
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kv::{PolicySpec, Preset};
+use killick::model::Model;
+use killick::model_file::ModelFile;
+use killick::session::{Session, SessionOptions};
+use killick::{GenerateOptions, Steps, StopReason};
+use pollster::block_on;
+use support::golden::data;
+use support::gpu::gpu;
+
+const X: u32 = 32;
+
+fn model() -> Arc<Model> {
+    let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
+    Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
+}
+
+/// Every policy, with bounds so small that all of them act within a few dozen tokens.
+fn specs() -> [PolicySpec; 6] {
+    let ids = Some((0..321).step_by(7).collect::<Vec<u32>>());
+    [
+        PolicySpec::new(Preset::Full),
+        PolicySpec {
+            anchors: ids.clone(),
+            max_anchors: Some(5),
+            max_segment: Some(9),
+            ..PolicySpec::new(Preset::Anchor)
+        },
+        PolicySpec {
+            anchors: ids,
+            window: Some(6),
+            max_anchors: Some(4),
+            max_distance: Some(40),
+            ..PolicySpec::new(Preset::SepLlm)
+        },
+        PolicySpec { window: Some(11), ..PolicySpec::new(Preset::Streaming) },
+        PolicySpec { window: Some(8), ..PolicySpec::new(Preset::Window) },
+        PolicySpec {
+            anchors: Some(vec![3, 30]),
+            sinks: Some(4),
+            window: Some(3),
+            max_segment: Some(7),
+            isolated: Some(false),
+            ..PolicySpec::new(Preset::Anchor)
+        },
+    ]
+}
+
+fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
+    let policy = spec.resolve(model.config().context_len).unwrap();
+    block_on(Session::new(model, &policy, SessionOptions { chunk: 16, in_flight: X })).unwrap()
+}
+
+fn prompt() -> Vec<u32> {
+    (0..37_u32).map(|i| (i * 29 + 5) % 321).collect()
+}
+
+fn options(steps: Steps, max_tokens: u32) -> GenerateOptions {
+    GenerateOptions { max_tokens, ignore_eos: true, steps, ..GenerateOptions::default() }
+}
+
+fn ids(session: &mut Session, options: GenerateOptions) -> Vec<u32> {
+    session.generate(options).unwrap().map(|token| token.unwrap().id).collect()
+}
+
+fn modes() -> [Steps; 5] {
+    [Steps::OnHost, Steps::Fixed(1), Steps::Fixed(4), Steps::Fixed(16), Steps::Auto]
+}
+
+#[test]
+fn every_batch_size_gives_the_tokens_of_single_steps() {
+    let model = model();
+    for spec in specs() {
+        let mut want = Vec::new();
+        for steps in modes() {
+            let mut session = session(&model, &spec);
+            block_on(session.append(&prompt())).unwrap();
+            let got = ids(&mut session, options(steps, 70));
+            if want.is_empty() {
+                want = got;
+                assert!(want.iter().collect::<std::collections::BTreeSet<_>>().len() > 10, "{want:?}");
+            } else {
+                assert_eq!(got, want, "{} with {steps:?}", spec.preset);
+            }
+            assert_eq!(session.kv().seen, 37 + 69, "the last token is pending");
+            assert_eq!(session.pending(), want.last().copied());
+        }
+    }
+}
+
+#[test]
+fn a_text_stopped_in_a_batch_goes_on_as_if_nothing_had_run_ahead() {
+    let model = model();
+    for spec in specs() {
+        for cut in [1, 2, 7, 17, 30] {
+            let run = |steps| {
+                let mut session = session(&model, &spec);
+                block_on(session.append(&prompt())).unwrap();
+                let mut generation = session.generate(options(steps, 200)).unwrap();
+                let mut text: Vec<u32> = generation.by_ref().take(cut).map(|t| t.unwrap().id).collect();
+                generation.stop();
+                assert_eq!(generation.stop_reason(), Some(StopReason::Stop));
+                drop(generation);
+                let seen = session.kv().seen;
+                // Go on in three ways: more text from outside, a second generation, single steps.
+                block_on(session.append(&[17, 4])).unwrap();
+                text.extend(ids(&mut session, options(steps, 9)));
+                text.extend(ids(&mut session, options(steps, 20)));
+                text.push(block_on(session.next_greedy()).unwrap());
+                (text, seen, session.kv())
+            };
+            let want = run(Steps::OnHost);
+            for steps in [Steps::Fixed(16), Steps::Fixed(5), Steps::Auto] {
+                assert_eq!(run(steps), want, "{} cut after {cut} with {steps:?}", spec.preset);
+            }
+        }
+    }
+}
+
+#[test]
+fn stops_that_the_device_sees_end_the_text_there() {
+    let model = model();
+    let spec = &specs()[1];
+    let start = |steps, stop_tokens: Vec<u32>, max_tokens| {
+        let mut session = session(&model, spec);
+        block_on(session.append(&prompt())).unwrap();
+        let options = GenerateOptions { stop_tokens, ..options(steps, max_tokens) };
+        let mut generation = session.generate(options).unwrap();
+        let ids: Vec<u32> = generation.by_ref().map(|token| token.unwrap().id).collect();
+        let reason = generation.stop_reason().unwrap();
+        (ids, reason, block_on(session.next_greedy()).unwrap())
+    };
+    let (free, reason, _) = start(Steps::OnHost, vec![], 60);
+    assert_eq!(reason, StopReason::MaxTokens);
+    let stop = free[23];
+    let first = free.iter().position(|id| *id == stop).unwrap();
+    let want = start(Steps::OnHost, vec![stop], 60);
+    assert_eq!((want.0.len(), want.1), (first + 1, StopReason::Stop));
+    for steps in modes() {
+        assert_eq!(start(steps, vec![stop], 60), want, "{steps:?}");
+    }
+}
+
+#[test]
+fn full_ends_at_its_capacity_with_every_batch_size() {
+    let model = model();
+    let spec = PolicySpec { ctx: Some(50), ..PolicySpec::new(Preset::Full) };
+    for steps in modes() {
+        let mut session = session(&model, &spec);
+        block_on(session.append(&prompt())).unwrap();
+        let mut generation = session.generate(options(steps, 60)).unwrap();
+        // 13 positions are left, and the last token of all is never consumed.
+        assert_eq!(generation.by_ref().map(Result::unwrap).count(), 14, "{steps:?}");
+        assert_eq!(generation.stop_reason(), Some(StopReason::ContextFull), "{steps:?}");
+        drop(generation);
+        assert_eq!((session.kv().seen, session.remaining()), (50, 0), "{steps:?}");
+        let mut after = session.generate(options(steps, 5)).unwrap();
+        assert!(after.next().is_none(), "{steps:?}");
+        assert_eq!(after.stop_reason(), Some(StopReason::ContextFull), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_text_keeps_what_is_under_way() {
+    let model = model();
+    let mut whole = session(&model, &specs()[1]);
+    block_on(whole.append(&prompt())).unwrap();
+    let want = ids(&mut whole, options(Steps::OnHost, 80));
+    let mut session = session(&model, &specs()[1]);
+    block_on(session.append(&prompt())).unwrap();
+    let mut generation = session.generate(options(Steps::Fixed(8), 80)).unwrap();
+    let mut got: Vec<u32> = generation.by_ref().take(3).map(|token| token.unwrap().id).collect();
+    generation.cancel();
+    got.extend(generation.by_ref().map(|token| token.unwrap().id));
+    assert_eq!(generation.stop_reason(), Some(StopReason::Cancelled));
+    // The batch being given out, and two that were under way.
+    assert!(got.len() > 3 && got.len() <= 1 + 3 * 8, "{} tokens", got.len());
+    drop(generation);
+    got.extend(ids(&mut session, options(Steps::Fixed(8), 80 - got.len() as u32)));
+    assert_eq!(got, want);
+}
+
+#[test]
+fn a_fork_goes_its_own_way() {
+    let model = model();
+    for spec in specs() {
+        let mut trunk = session(&model, &spec);
+        block_on(trunk.append(&prompt())).unwrap();
+        // From a prompt, and from the middle of a text with a token pending.
+        for round in 0..2 {
+            let mut branch = block_on(trunk.fork()).unwrap();
+            let mut control = block_on(trunk.fork()).unwrap();
+            block_on(branch.append(&[9, 8, 7, 6, 5, 4, 3, 2, 1])).unwrap();
+            let other = ids(&mut branch, options(Steps::Auto, 40));
+            let same = ids(&mut control, options(Steps::Fixed(3), 40));
+            assert_eq!(ids(&mut trunk, options(Steps::Auto, 40)), same, "{} round {round}", spec.preset);
+            assert_ne!(other, same, "{} round {round}", spec.preset);
+            assert_eq!(trunk.kv(), control.kv());
+        }
+    }
+    let mut narrow = session(&model, &specs()[4]);
+    let error = narrow.copy_from(&session(&model, &specs()[3])).unwrap_err();
+    assert!(error.to_string().contains("same model, policy and options"), "{error}");
+}
+
+#[test]
+fn anchors_are_listed_with_what_they_stand_for() {
+    let model = model();
+    let spec =
+        PolicySpec { anchors: Some(vec![300]), max_anchors: Some(3), ..PolicySpec::new(Preset::Anchor) };
+    let mut session = session(&model, &spec);
+    block_on(session.append(&[300, 1, 2, 300, 3, 300, 4, 5, 6, 300, 7])).unwrap();
+    let spans: Vec<_> = session.anchors().map(|a| (a.number, a.start, a.pos)).collect();
+    assert_eq!(spans, [(1, 1, 3), (2, 4, 5), (3, 6, 9)]);
+    session.reset().unwrap();
+    assert_eq!(session.anchors().count(), 0);
+}
+
+#[test]
+fn nothing_to_continue_is_an_error() {
+    let model = model();
+    let mut session = session(&model, &specs()[0]);
+    let error = session.generate(options(Steps::Auto, 5)).unwrap_err();
+    assert!(error.to_string().contains("no token"), "{error}");
+    block_on(session.append(&[1])).unwrap();
+    let outside = GenerateOptions { stop_tokens: vec![321], ..options(Steps::Auto, 5) };
+    assert!(session.generate(outside).unwrap_err().to_string().contains("321"));
+}
