@@ -17,20 +17,6 @@ struct RingParams {
     limit: u32,
     slots: u32,
 }
-struct RingState {
-    pos: u32,
-    seg_start: u32,
-    n_anchors: u32,
-    anchor_first: u32,
-    anchor_end: u32,
-    total_anchors: u32,
-    forced_anchors: u32,
-    segments: u32,
-    live: u32,
-    peak_live: u32,
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: RingParams;
 @group(0) @binding(1) var<storage, read> token: array<u32>;
 @group(0) @binding(2) var<storage, read> anchor_bits: array<u32>;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::sampling::Sampler;
+use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::Session;
 
 /// When and how to go on.
@@ -57,7 +57,12 @@ impl Session {
     /// # Errors
     /// [`Error::Sampler`] for a setting out of range.
     pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>, Error> {
-        let sampler = Sampler::new(options.temperature, options.seed)?;
+        let settings = SamplerOptions {
+            temperature: options.temperature,
+            seed: options.seed,
+            ..SamplerOptions::default()
+        };
+        let sampler = Sampler::new(settings, self.model().config().vocab_size, &self.policy().anchors)?;
         Ok(Generation { session: self, sampler, options, generated: 0, pending: None, stopped: None })
     }
 }
@@ -81,9 +86,15 @@ impl Generation<'_> {
                 return Ok(self.stop(if full { StopReason::ContextFull } else { StopReason::PositionLimit }));
             }
             Some(last) if greedy => self.session.step_greedy(last).await?,
-            Some(last) => self.sampler.sample(&self.session.step_logits(last).await?),
+            Some(last) => {
+                let logits = self.session.step_logits(last).await?;
+                self.draw(&logits)
+            }
             None if greedy => self.session.next_greedy().await?,
-            None => self.sampler.sample(&self.session.next_logits().await?),
+            None => {
+                let logits = self.session.next_logits().await?;
+                self.draw(&logits)
+            }
         };
         self.pending = Some(id);
         self.generated += 1;
@@ -91,6 +102,11 @@ impl Generation<'_> {
             self.stopped = Some(StopReason::Eos);
         }
         Ok(Some(id))
+    }
+
+    /// The token that follows what was consumed so far.
+    fn draw(&self, logits: &[f32]) -> u32 {
+        self.sampler.sample(logits, &[], self.session.kv().seen).id
     }
 
     /// Why it ended; `None` while it goes on.

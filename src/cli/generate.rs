@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::model_file::ModelFile;
-use crate::sampling::Sampler;
+use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session, SessionOptions};
 use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
 
@@ -39,7 +39,7 @@ struct Timing {
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     // A setting out of range is said before a model is loaded.
-    Sampler::new(args.temperature, args.seed)?;
+    SamplerOptions { temperature: args.temperature, ..SamplerOptions::default() }.validate(u32::MAX)?;
     let file = load::open_file(&args.model)?;
     let tokenizer = load::need_tokenizer(&file)?;
     let text = match args.prompt.as_deref() {

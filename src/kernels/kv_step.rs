@@ -12,7 +12,8 @@ pub const KERNEL: Kernel = Kernel {
     name: "kv_step",
     source: concat!(
         include_str!("../../shaders/kv_step.wgsl"),
-        include_str!("../../shaders/shared/row.wgsl")
+        include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/ring_state.wgsl")
     ),
     params: ParamsLayout {
         name: "RingParams",

@@ -1,113 +1,194 @@
 //! From logits to a token, reproducibly.
 //!
-//! Randomness comes from a counter-based generator: the number drawn for a token depends on the seed and on that
-//! token's number alone, so a text does not depend on how its tokens were batched.
+//! The chain, in this order, on the GPU as kernels and here as their judge ([`Sampler`]):
+//!
+//! 1. **bias** and **bans**: `adjust` makes scores of the logits, which stay what the model said;
+//! 2. **penalties** over the last n tokens of the text, prompt included: repetition as in CTRL (Keskar et al., 2019), then
+//!    frequency and presence; anchors are exempt, because a model must be free to close its segments;
+//! 3. **temperature**;
+//! 4. **top-k**, over all;
+//! 5. **top-p**, over what top-k left;
+//! 6. **min-p**, relative to the likeliest, which no step before can have removed;
+//! 7. the **draw**, or without a temperature the likeliest token.
+//!
+//! That is the order of transformers and vLLM, except that a bias comes before the penalties, so that the logits are
+//! copied once. Each set is all scores from a threshold on, equals included, so it does not depend on a sort.
+//!
+//! A draw is a function of the logits, the seed and the token's position alone ([`philox`](mod@philox)). It walks the kept ids in the
+//! order (id mod [`DRAW_LANES`], id), because on the GPU each of as many lanes owns the ids of one remainder, so that
+//! lanes side by side read side by side, and takes the first whose cumulative weight exceeds the random share.
+//!
+//! ```text
+//! options.rs  the settings and their ranges
+//! chain.rs    the steps
+//! philox.rs   the random numbers
+//! ```
+
+mod chain;
+mod options;
+pub mod philox;
+
+pub use chain::{DRAW_LANES, Draw, NO_TOKEN, adjust, draw, penalize};
+pub use options::{BANNED, MAX_LOGPROBS, MAX_PENALTY_LAST_N, SamplerOptions};
 
 use crate::error::Error;
+use crate::kv::AnchorSet;
 
-/// Greedy, or softmax at a temperature.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The chain on the CPU.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sampler {
-    temperature: f32,
-    seed: u64,
-    draws: u64,
+    options: SamplerOptions,
+    /// [`SamplerOptions::bias_vector`], empty without a bias. // (vocabulary)
+    bias: Vec<f32>,
+    exempt: AnchorSet,
 }
 
 impl Sampler {
-    /// A sampler at `temperature` (0 is greedy) with `seed`.
+    /// A sampler for a vocabulary of `vocab_size` tokens, of which `exempt` are never penalized.
     ///
     /// # Errors
-    /// [`Error::Sampler`] for a temperature that is negative or not finite.
-    pub fn new(temperature: f32, seed: u64) -> Result<Self, Error> {
-        if !temperature.is_finite() || temperature < 0.0 {
-            return Err(Error::Sampler {
-                field: "temperature",
-                value: temperature,
-                need: "zero or a positive number",
-            });
-        }
-        Ok(Self { temperature, seed, draws: 0 })
+    /// Those of [`SamplerOptions::validate`].
+    pub fn new(options: SamplerOptions, vocab_size: u32, exempt: &AnchorSet) -> Result<Self, Error> {
+        options.validate(vocab_size)?;
+        let bias = if options.has_bias() { options.bias_vector(vocab_size) } else { Vec::new() };
+        Ok(Self { options, bias, exempt: exempt.clone() })
     }
 
-    /// Whether the likeliest token is always taken, so that logits need not leave the device.
+    /// Whether the likeliest token is always taken.
     pub fn is_greedy(&self) -> bool {
-        self.temperature == 0.0
+        self.options.is_greedy()
     }
 
-    /// Draws a token from `logits` (vocabulary, all finite). Greedy ties go to the lowest id.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        let (mut best, mut top) = (0, f64::NEG_INFINITY);
-        for (id, logit) in (0..).zip(logits) {
-            if f64::from(*logit) > top {
-                (best, top) = (id, f64::from(*logit));
-            }
+    /// Chooses the token that will be at `position`, from its `logits` (vocabulary) and the tokens before it, of which
+    /// `recent` are the last ones, oldest first. Ties of greedy go to the lowest id.
+    pub fn sample(&self, logits: &[f32], recent: &[u32], position: u32) -> Draw {
+        let mut scores = if self.options.has_bias() { adjust(logits, &self.bias) } else { logits.to_vec() };
+        if self.options.has_penalties() {
+            let first = recent.len().saturating_sub(self.options.penalty_last_n as usize);
+            penalize(&mut scores, &recent[first..], &self.exempt, &self.options);
         }
-        if self.is_greedy() {
-            return best;
-        }
-        let weight = |logit: &f32| ((f64::from(*logit) - top) / f64::from(self.temperature)).exp();
-        let total: f64 = logits.iter().map(weight).sum();
-        let target = uniform(self.seed, self.draws) * total;
-        self.draws += 1;
-        let mut sum = 0.0;
-        for (id, logit) in (0..).zip(logits) {
-            sum += weight(logit);
-            if sum > target {
-                return id;
-            }
-        }
-        best
+        draw(&scores, &self.options, position)
     }
-}
-
-/// A number in [0, 1) for draw `counter` of `seed`: the output function of SplitMix64 (Steele, Lea and Flood, "Fast
-/// splittable pseudorandom number generators", 2014) at state `seed + counter * golden`.
-fn uniform(seed: u64, counter: u64) -> f64 {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut z = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(GOLDEN));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sampler(options: SamplerOptions) -> Sampler {
+        Sampler::new(options, 8, &[7].into_iter().collect()).expect("valid")
+    }
+
+    /// The ids that 2,000 draws give.
+    fn drawn(options: SamplerOptions, logits: &[f32; 8]) -> Vec<u32> {
+        let sampler = sampler(SamplerOptions { temperature: 1.0, ..options });
+        let mut ids: Vec<u32> = (0..2000).map(|position| sampler.sample(logits, &[], position).id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Probabilities 0.4, 0.2, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.0125.
+    fn halves() -> [f32; 8] {
+        [0.4, 0.2, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.0125].map(|p: f32| p.ln())
+    }
+
     #[test]
-    fn greedy_takes_the_lowest_of_equals() {
-        let mut sampler = Sampler::new(0.0, 1).expect("valid");
-        assert_eq!(sampler.sample(&[0.0, 3.0, 3.0, -1.0]), 1);
+    fn greedy_takes_the_lowest_of_equals_and_knows_its_lead() {
+        let greedy = sampler(SamplerOptions::default());
+        let logits = [0.0, 3.0, 3.0, -1.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(greedy.sample(&logits, &[], 0), Draw { id: 1, margin: 0.0 });
+        let logits = [0.0, 1.0, -2.0, 1.5, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(greedy.sample(&logits, &[], 0), Draw { id: 3, margin: 0.5 });
+    }
+
+    #[test]
+    fn every_step_keeps_what_it_promises() {
+        let off = SamplerOptions::default;
+        assert_eq!(drawn(off(), &halves()).len(), 8);
+        assert_eq!(drawn(SamplerOptions { top_k: 1, ..off() }, &halves()), [0]);
+        assert_eq!(drawn(SamplerOptions { top_k: 2, ..off() }, &halves()), [0, 1, 2], "an equal is kept too");
+        assert_eq!(drawn(SamplerOptions { top_k: 4, ..off() }, &halves()), [0, 1, 2, 3]);
+        assert_eq!(drawn(SamplerOptions { top_p: 0.39, ..off() }, &halves()), [0]);
+        assert_eq!(drawn(SamplerOptions { top_p: 0.41, ..off() }, &halves()), [0, 1, 2]);
+        assert_eq!(drawn(SamplerOptions { top_p: 0.85, ..off() }, &halves()), [0, 1, 2, 3]);
+        assert_eq!(drawn(SamplerOptions { min_p: 0.2, ..off() }, &halves()), [0, 1, 2, 3]);
+        // 0.85 of the 0.8 that top-k leaves is 0.68, for which the first three are enough.
+        let both = SamplerOptions { top_k: 3, top_p: 0.45, ..off() };
+        assert_eq!(drawn(both, &halves()), [0], "top-p is of what top-k left");
+        let banned = SamplerOptions { banned: vec![0, 2], top_k: 2, ..off() };
+        assert_eq!(drawn(banned, &halves()), [1, 3]);
+        let biased = SamplerOptions { logit_bias: vec![(5, 100.0)], ..off() };
+        assert_eq!(drawn(biased, &halves()), [5]);
+    }
+
+    #[test]
+    fn penalties_count_the_window_and_spare_anchors() {
+        let options = SamplerOptions {
+            repetition_penalty: 2.0,
+            frequency_penalty: 0.5,
+            presence_penalty: 0.25,
+            ..SamplerOptions::default()
+        };
+        let exempt = [7].into_iter().collect();
+        let mut scores = [4.0, -4.0, 4.0, BANNED, 0.0, 4.0, 4.0, 4.0];
+        penalize(&mut scores, &[0, 1, 1, 3, 4, 7, 900], &exempt, &options);
+        assert_eq!(scores, [1.25, -9.25, 4.0, BANNED, -0.75, 4.0, 4.0, 4.0]);
+        // Only the last tokens count.
+        let greedy = sampler(SamplerOptions { penalty_last_n: 2, ..options });
+        assert_eq!(greedy.sample(&[5.0, 4.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[0, 1, 2], 3).id, 0);
+        assert_eq!(greedy.sample(&[5.0, 4.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[1, 0, 2], 3).id, 1);
     }
 
     #[test]
     fn draws_follow_the_softmax() {
-        let logits = [0.0_f32, 1.0, 2.0];
-        let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
-        let mut sampler = Sampler::new(1.0, 7).expect("valid");
-        let mut counts = [0.0_f64; 3];
-        for _ in 0..30_000 {
-            counts[sampler.sample(&logits) as usize] += 1.0;
+        let sampler = sampler(SamplerOptions { temperature: 2.0, seed: 7, ..SamplerOptions::default() });
+        let mut counts = [0.0_f64; 8];
+        for position in 0..30_000 {
+            counts[sampler.sample(&halves(), &[], position).id as usize] += 1.0;
         }
-        for (count, logit) in counts.iter().zip(logits) {
-            let expected = 30_000.0 * f64::from(logit).exp() / total;
+        let total: f64 = halves().iter().map(|l| f64::from(*l / 2.0).exp()).sum();
+        for (count, logit) in counts.iter().zip(halves()) {
+            let expected = 30_000.0 * f64::from(logit / 2.0).exp() / total;
             assert!((count - expected).abs() < 4.0 * expected.sqrt(), "{count} draws, {expected} expected");
         }
     }
 
     #[test]
-    fn the_same_seed_draws_the_same() {
-        let draw = |seed| {
-            let mut sampler = Sampler::new(1.0, seed).expect("valid");
-            (0..50).map(|_| sampler.sample(&[0.0; 100])).collect::<Vec<_>>()
+    fn a_draw_depends_on_seed_and_position_alone() {
+        let draw = |seed, positions: std::ops::Range<u32>| -> Vec<u32> {
+            let sampler = sampler(SamplerOptions { temperature: 1.0, seed, ..SamplerOptions::default() });
+            positions.map(|position| sampler.sample(&[0.0; 8], &[], position).id).collect()
         };
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
+        assert_eq!(draw(3, 0..50)[20..], draw(3, 20..50));
+        assert_ne!(draw(3, 0..50), draw(4, 0..50));
     }
 
     #[test]
-    fn refuses_a_negative_temperature() {
-        assert!(Sampler::new(-0.5, 0).is_err(), "negative");
-        assert!(Sampler::new(f32::NAN, 0).is_err(), "not a number");
+    fn a_margin_is_the_distance_to_another_token() {
+        let sampler = sampler(SamplerOptions { temperature: 1.0, ..SamplerOptions::default() });
+        for position in 0..200 {
+            let share = f64::from(philox::uniform(0, position));
+            let Draw { id, margin } = sampler.sample(&[0.0; 8], &[], position);
+            let (low, high) = (f64::from(id) / 8.0, f64::from(id + 1) / 8.0);
+            assert!((margin - (share - low).min(high - share)).abs() < 1e-12, "{margin} at {share}");
+        }
+        // Whether the fifth of eight equals belongs to half the weight is decided by a millionth.
+        let options = SamplerOptions { temperature: 1.0, top_p: 0.5, ..SamplerOptions::default() };
+        let logits = [1e-6, -1e-6, 2e-6, -2e-6, 3e-6, -3e-6, 4e-6, -4e-6];
+        let margin = |position| draw(&logits, &options, position).margin;
+        assert!((0..50).map(margin).all(|margin| margin < 1e-4), "a doubtful group must show");
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_have_no_token() {
+        for temperature in [0.0, 1.0] {
+            let sampler = sampler(SamplerOptions { temperature, ..SamplerOptions::default() });
+            for broken in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut logits = [0.0; 8];
+                logits[5] = broken;
+                assert_eq!(sampler.sample(&logits, &[], 0).id, NO_TOKEN, "{broken}");
+            }
+        }
     }
 }
