@@ -1,4 +1,4 @@
-// out[offset + r] = the lowest column among the largest of logits[r, :]
+// out[offset + r] = the lowest column among the largest of logits[r, :], NOT_FINITE where one of them is not finite
 //
 // logits (rows, cols), out (at least offset + rows). One workgroup per row.
 struct ArgmaxParams {
@@ -11,9 +11,6 @@ struct ArgmaxParams {
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (rows, cols)
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
 
-var<workgroup> best_value: array<f32, WORKGROUP>;
-var<workgroup> best_column: array<u32, WORKGROUP>;
-
 @compute @workgroup_size(WORKGROUP)
 fn argmax(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -25,31 +22,15 @@ fn argmax(
         return;
     }
     let first = row * params.cols;
-    // A lane without a column repeats column 0, which can never win over itself.
-    var column = select(0u, lane, lane < params.cols);
-    var value = logits[first + column];
-    for (var c = lane + WORKGROUP; c < params.cols; c += WORKGROUP) {
-        let v = logits[first + c];
-        if v > value {
-            value = v;
-            column = c;
+    var best = NOBODY;
+    for (var c = lane; c < params.cols; c += WORKGROUP) {
+        let candidate = vec2<u32>(order_key(logits[first + c]), c);
+        if beats(candidate, best) {
+            best = candidate;
         }
     }
-    best_value[lane] = value;
-    best_column[lane] = column;
-    workgroupBarrier();
-    for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            let v = best_value[lane + half];
-            let c = best_column[lane + half];
-            if v > best_value[lane] || (v == best_value[lane] && c < best_column[lane]) {
-                best_value[lane] = v;
-                best_column[lane] = c;
-            }
-        }
-        workgroupBarrier();
-    }
+    best = best_of_all(best, lane);
     if lane == 0u {
-        out[params.out_offset + row] = best_column[0];
+        out[params.out_offset + row] = select(best.y, NOT_FINITE, best.x == NOT_FINITE);
     }
 }

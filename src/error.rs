@@ -62,9 +62,9 @@ pub enum Error {
         /// The setting.
         field: &'static str,
         /// Its value.
-        value: f32,
+        value: String,
         /// What it must be.
-        need: &'static str,
+        need: String,
     },
 }
 

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
-//! [`model_file`], [`tokenizer`], [`kv`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`], [`sampling`],
+//! [`model_file`], [`tokenizer`], [`kv`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
 //! [`generate`] and [`score`].
 //!
 //! Features: `cli` (default) builds the `killick` program.
@@ -56,7 +56,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;
 pub use model_file::ModelFile;
-pub use sampling::SamplerOptions;
+pub use sampling::{Sampler, SamplerOptions};
 pub use session::{KvReport, Session, SessionOptions};
 pub use tokenizer::Tokenizer;
 

@@ -14,6 +14,7 @@ mod support {
 }
 
 mod kernels {
+    mod adjust;
     mod argmax;
     mod attention;
     mod embed;
@@ -25,9 +26,12 @@ mod kernels {
     mod matmul;
     mod matvec;
     mod nll;
+    mod penalize;
     mod rms_norm;
     mod rope;
+    mod sample;
     mod silu_mul;
+    mod top_logprobs;
 }
 
 use killick::gpu::Recorder;

@@ -15,7 +15,7 @@ use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};
-use killick::{GenerateOptions, Steps, StopReason};
+use killick::{GenerateOptions, SamplerOptions, Steps, StopReason};
 use pollster::block_on;
 use support::golden::data;
 use support::gpu::gpu;
@@ -98,6 +98,59 @@ fn every_batch_size_gives_the_tokens_of_single_steps() {
             assert_eq!(session.pending(), want.last().copied());
         }
     }
+}
+
+/// Draws, penalties, bias and bans: the twins on the host choose the same tokens, and report the same probabilities.
+#[test]
+fn the_sampler_on_the_device_draws_what_the_host_draws() {
+    let model = model();
+    let spec = &specs()[1];
+    let chains = [
+        SamplerOptions { temperature: 1.0, ..SamplerOptions::default() },
+        SamplerOptions { temperature: 2.5, top_k: 40, top_p: 0.9, min_p: 0.01, ..SamplerOptions::default() },
+        SamplerOptions {
+            temperature: 0.8,
+            repetition_penalty: 1.3,
+            frequency_penalty: 0.2,
+            presence_penalty: 0.1,
+            penalty_last_n: 20,
+            ..SamplerOptions::default()
+        },
+        SamplerOptions {
+            temperature: 1.5,
+            logit_bias: vec![(5, 3.0), (9, -2.0)],
+            banned: (0..40).collect(),
+            ..SamplerOptions::default()
+        },
+        SamplerOptions { repetition_penalty: 5.0, ..SamplerOptions::default() },
+        SamplerOptions { temperature: 1.0, seed: 77, ..SamplerOptions::default() },
+    ];
+    let mut texts = std::collections::BTreeSet::new();
+    for sampler in chains {
+        let run = |steps| {
+            let mut session = session(&model, spec);
+            block_on(session.append(&prompt())).unwrap();
+            let sampler = SamplerOptions { logprobs: 3, ..sampler.clone() };
+            let options = GenerateOptions { sampler, ..options(steps, 60) };
+            session.generate(options).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let want = run(Steps::OnHost);
+        for steps in [Steps::Fixed(1), Steps::Fixed(4), Steps::Fixed(16)] {
+            for (got, want) in run(steps).iter().zip(&want) {
+                assert_eq!(got.id, want.id, "{sampler:?} with {steps:?}");
+                let (got, want) = (got.logprobs.as_ref().unwrap(), want.logprobs.as_ref().unwrap());
+                assert!((got.chosen - want.chosen).abs() < 1e-4, "{got:?} {want:?}");
+                assert_eq!(got.top.len(), 3);
+                for (got, want) in got.top.iter().zip(&want.top) {
+                    assert!(got.0 == want.0 && (got.1 - want.1).abs() < 1e-4, "{got:?} {want:?}");
+                }
+            }
+        }
+        let ids: Vec<u32> = want.iter().map(|token| token.id).collect();
+        assert!(!sampler.banned.iter().any(|id| ids.contains(id)), "a banned token was drawn");
+        texts.insert(ids);
+    }
+    assert_eq!(texts.len(), 6, "every setting must act");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
                 pad0,
                 pad1,
             }),
-            vec!["kv_step"],
+            vec!["kv_step", "penalize", "sample"],
         ),
         (
             layout!(RingParams {

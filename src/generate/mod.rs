@@ -25,6 +25,7 @@ use crate::gpu::{Dispatch, PendingRead, Recording};
 use crate::kernels::emit::LoopState;
 use crate::kv::AnchorSet;
 use crate::model::SUBMITS;
+use crate::reference;
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::{Pace, Session, floats};
 
@@ -357,8 +358,14 @@ impl Generation<'_> {
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::NonFiniteLogits { pos: pos.saturating_sub(1) });
         }
-        let drawn = self.sampler.sample(logits, &session.recent(), pos);
-        Ok(Token { id: drawn.id, logprobs: self.sampler.logprobs(logits, drawn.id) })
+        let id = self.sampler.sample(logits, &session.recent(), pos).id;
+        let top = self.options.sampler.logprobs;
+        let logprobs = (top > 0).then(|| {
+            let listed = reference::top_logprobs(logits, id, top as usize);
+            let mut listed = listed.into_iter().map(|(id, logprob)| (id, logprob as f32));
+            Logprobs { chosen: listed.next().map_or(0.0, |(_, logprob)| logprob), top: listed.collect() }
+        });
+        Ok(Token { id, logprobs })
     }
 }
 

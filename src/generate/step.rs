@@ -3,10 +3,12 @@
 use super::{GenerateOptions, Logprobs, Token};
 use crate::error::Error;
 use crate::gpu::{CopyOut, PendingRead, Recorder, Recording};
-use crate::kernels::argmax;
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState};
+use crate::kernels::penalize::{self, Penalize};
+use crate::kernels::top_logprobs::{self, TopLogprobs};
+use crate::kernels::{adjust, sample};
 use crate::model::llama::{self, Attend};
-use crate::model::{outbox_bytes, recent_cap};
+use crate::model::{LOGPROB_WORDS, outbox_bytes, recent_cap};
 use crate::sampling::SamplerOptions;
 use crate::session::Session;
 
@@ -15,6 +17,10 @@ pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<()
     let (gpu, s) = (&session.model.gpu, &session.buffers);
     let ends = session.ends(options).bitset_words(session.model.config.vocab_size);
     gpu.upload(&s.stop_bits, 0, bytemuck::cast_slice(&ends))?;
+    if options.sampler.has_bias() || options.sampler.has_penalties() {
+        let bias = options.sampler.bias_vector(session.model.config.vocab_size);
+        gpu.upload(&s.bias, 0, bytemuck::cast_slice(&bias))?;
+    }
     let start = LoopState { budget: options.max_tokens, ..LoopState::default() };
     gpu.upload(&s.loop_state, 0, bytemuck::bytes_of(&start))?;
     Ok(())
@@ -39,13 +45,37 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
 fn record_draw(
     rec: &mut Recorder<'_>,
     session: &Session,
-    _sampler: &SamplerOptions,
+    sampler: &SamplerOptions,
     row: u32,
 ) -> Result<(), Error> {
     let (model, s, ring) = (&session.model, &session.buffers, session.ring.params());
     let vocab = model.config.vocab_size;
+    let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
+
     llama::logits(rec, model, s, row, 1)?;
-    argmax::record(rec, &s.logits, &s.top, 1, vocab, 0)?;
+    let mut scores = &s.logits;
+    if sampler.has_bias() || sampler.has_penalties() {
+        // A copy: log-probabilities are those of the model itself.
+        adjust::record(rec, &s.logits, &s.bias, &s.scores, vocab)?;
+        let io = Penalize {
+            state: &s.state,
+            recent: &s.recent,
+            anchor_bits: &s.anchor_bits,
+            scores: &s.scores,
+        };
+        penalize::record(rec, io, recent_cap, vocab, sampler)?;
+        scores = &s.scores;
+    }
+    sample::record(rec, scores, &s.state, &s.top, vocab, sampler)?;
+    if sampler.logprobs > 0 {
+        let io = TopLogprobs {
+            logits: &s.logits,
+            chosen: &s.top,
+            loop_state: &s.loop_state,
+            out: &s.logprobs,
+        };
+        top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
+    }
     let io = Emit {
         drawn: &s.top,
         stop_bits: &s.stop_bits,
@@ -55,7 +85,6 @@ fn record_draw(
         outbox: &s.outbox,
         recent: &s.recent,
     };
-    let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
     emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit })?;
     Ok(())
 }
@@ -119,11 +148,17 @@ impl<'a> Outbox<'a> {
         Self { state, tokens: tokens.as_chunks().0, logprobs: logprobs.as_chunks().0 }
     }
 
-    /// Token `number` of the generation; the outbox holds the newest.
-    pub(super) fn token(&self, number: u32, _top: u32) -> Token {
+    /// Token `number` of the generation with its `top` likeliest; the outbox holds the newest.
+    pub(super) fn token(&self, number: u32, top: u32) -> Token {
+        let word = |words: &[[u8; 4]], at: usize| words.get(at).map_or(0, |word| u32::from_le_bytes(*word));
         let place = number as usize % self.tokens.len().max(1);
-        let id = self.tokens.get(place).map_or(0, |word| u32::from_le_bytes(*word));
-        let _ = self.logprobs;
-        Token { id, logprobs: None::<Logprobs> }
+        let entry = place * LOGPROB_WORDS as usize;
+        let pair = |i: usize| {
+            let at = entry + 2 * i;
+            (word(self.logprobs, at), f32::from_bits(word(self.logprobs, at + 1)))
+        };
+        let logprobs = (top > 0)
+            .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
+        Token { id: word(self.tokens, place), logprobs }
     }
 }

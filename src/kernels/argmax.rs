@@ -1,4 +1,4 @@
-//! The likeliest column of each row; ties go to the lowest.
+//! The likeliest column of each row; ties go to the lowest. A row with a number that is not finite has none.
 
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
@@ -6,12 +6,14 @@ use crate::gpu::{Buffer, GpuError, Recorder};
 
 params! { ArgmaxParams { rows: u32, cols: u32, out_offset: u32, pad0: u32 } }
 
-/// `out[offset + r] = argmax_c logits[r, c]`.
+/// `out[offset + r] = argmax_c logits[r, c]`, or [`NO_TOKEN`](crate::sampling::NO_TOKEN).
 pub const KERNEL: Kernel = Kernel {
     name: "argmax",
     source: concat!(
         include_str!("../../shaders/argmax.wgsl"),
-        include_str!("../../shaders/shared/group.wgsl")
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/order.wgsl"),
+        include_str!("../../shaders/shared/best.wgsl")
     ),
     params: ArgmaxParams::LAYOUT,
     bindings: &[Access::Read, Access::ReadWrite],

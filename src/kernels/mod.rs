@@ -4,6 +4,7 @@
 //! `record` checks shapes and adds one dispatch (or one per weight part) to a [`Recorder`](crate::gpu::Recorder).
 //! [`KERNELS`] lists them all; `tests/tidy.rs` and `tests/layout.rs` hold the files and the structs of both sides together.
 
+pub mod adjust;
 pub mod argmax;
 pub mod attention;
 pub mod embed;
@@ -15,9 +16,12 @@ pub mod masked_attention;
 pub mod matmul;
 pub mod matvec;
 pub mod nll;
+pub mod penalize;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
 pub mod silu_mul;
+pub mod top_logprobs;
 mod weight;
 
 use crate::gpu::pipeline::{Kernel, Variant};
@@ -26,6 +30,7 @@ pub use weight::{Weight, WeightPart};
 
 /// Every kernel there is.
 pub const KERNELS: &[&Kernel] = &[
+    &adjust::KERNEL,
     &argmax::KERNEL,
     &attention::KERNEL,
     &embed::KERNEL,
@@ -37,9 +42,12 @@ pub const KERNELS: &[&Kernel] = &[
     &matmul::KERNEL,
     &matvec::KERNEL,
     &nll::KERNEL,
+    &penalize::KERNEL,
     &rms_norm::KERNEL,
     &rope::KERNEL,
+    &sample::KERNEL,
     &silu_mul::KERNEL,
+    &top_logprobs::KERNEL,
 ];
 
 /// Declares a parameter struct (scalars only, a multiple of 16 bytes) with the layout that the test compares with WGSL.

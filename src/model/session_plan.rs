@@ -21,7 +21,7 @@ pub struct SessionShape {
 /// Submits of the decode loop under way at a time.
 pub(crate) const SUBMITS: usize = 2;
 /// The farthest back that a penalty looks, in tokens.
-pub(crate) const RECENT: u32 = 1024;
+pub(crate) const RECENT: u32 = crate::sampling::MAX_PENALTY_LAST_N;
 
 /// Places for recent tokens: those a penalty looks at, and as many as may be undone.
 pub(crate) fn recent_cap(in_flight: u32) -> u32 {
@@ -33,8 +33,8 @@ pub(crate) fn outbox_bytes(in_flight: u32) -> u64 {
     u64::from(in_flight) * 4
 }
 
-/// Words of the log-probabilities of one token: the token drawn and the likeliest, an id and a number each.
-pub(crate) const LOGPROB_WORDS: u32 = 2 * (20 + 1);
+/// Words of the log-probabilities of one token.
+pub(crate) const LOGPROB_WORDS: u32 = crate::kernels::top_logprobs::ENTRY_WORDS;
 
 fn logprobs_bytes(in_flight: u32) -> u64 {
     u64::from(in_flight) * u64::from(LOGPROB_WORDS) * 4

@@ -1,8 +1,9 @@
 //! Twin of `argmax`: the likeliest column of each row, the lowest of equals.
 
 use super::Matrix;
+use crate::sampling::NO_TOKEN;
 
-/// `out[r]` = the lowest column among the largest of `logits[r, :]`.
+/// `out[r]` = the lowest column among the largest of `logits[r, :]`, [`NO_TOKEN`] where one of them is not finite.
 ///
 /// # Panics
 /// When a row has no column.
@@ -17,7 +18,8 @@ pub fn argmax(logits: Matrix<'_>) -> Vec<u32> {
             }
         }
         assert!(!row.is_empty(), "a row without columns has no argmax");
-        out.push(best as u32);
+        let finite = row.iter().all(|logit| logit.is_finite());
+        out.push(if finite { best as u32 } else { NO_TOKEN });
     }
     out
 }

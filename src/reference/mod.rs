@@ -7,6 +7,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops read like the shaders they are compared with")]
 
+mod adjust;
 mod argmax;
 mod attention;
 mod embed;
@@ -18,10 +19,14 @@ mod masked_attention;
 mod matmul;
 mod matvec;
 mod nll;
+mod penalize;
 mod rms_norm;
 mod rope;
+mod sample;
 mod silu_mul;
+mod top_logprobs;
 
+pub use adjust::adjust;
 pub use argmax::argmax;
 pub use attention::{Cache, attention};
 pub use embed::embed;
@@ -33,9 +38,12 @@ pub use masked_attention::masked_attention;
 pub use matmul::matmul;
 pub use matvec::matvec;
 pub use nll::nll;
+pub use penalize::penalize;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotated, rope};
+pub use sample::sample;
 pub use silu_mul::silu_mul;
+pub use top_logprobs::top_logprobs;
 
 /// A matrix as the device holds it, row-major.
 #[derive(Clone, Copy, Debug)]

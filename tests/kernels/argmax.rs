@@ -2,6 +2,7 @@
 
 use killick::kernels::argmax;
 use killick::reference::{self, Matrix};
+use killick::sampling::NO_TOKEN;
 
 use crate::support::gpu::{POISON, Produced, buffer, output, run};
 use crate::support::inputs::{numbers, off_by_one_row};
@@ -49,6 +50,22 @@ fn the_lowest_of_equals_wins() {
         (logits[a], logits[b]) = (50.0, 50.0);
         check("two equal", &logits, 1, 300);
     }
+}
+
+#[test]
+fn a_row_with_a_number_that_is_not_finite_has_no_likeliest_column() {
+    for broken in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for column in [0, 63, 64, 299] {
+            let mut logits = numbers(3, 3, 300);
+            logits[300 + column] = broken;
+            check(&format!("{broken} in column {column}"), &logits, 3, 300);
+            let got = produce(&logits, 3, 300);
+            assert_eq!(got.words[OFFSET + 1], NO_TOKEN);
+            let ignored = want(&numbers(3, 3, 300), 3, 300);
+            rejects("argmax", "broken row unseen", &got, compare_words("argmax", &got, &ignored));
+        }
+    }
+    check("the largest and the lowest finite number", &[f32::MAX, f32::MIN, 0.0, f32::MAX], 1, 4);
 }
 
 #[test]

@@ -1,0 +1,26 @@
+// scores[i] = logits[i] + bias[i], BANNED where the bias is BANNED
+//
+// logits, bias, scores (n). The scores are a copy, because log-probabilities are of the model's own logits.
+struct AdjustParams {
+    n: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+}
+@group(0) @binding(0) var<uniform> params: AdjustParams;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn adjust(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * WORKGROUP + lane;
+    if i >= params.n {
+        return;
+    }
+    scores[i] = select(logits[i] + bias[i], BANNED, bias[i] == BANNED);
+}

@@ -1,0 +1,127 @@
+// out[0] = one id, drawn with probability proportional to exp((scores[id] - largest) / temperature) among the ids kept,
+// NOT_FINITE where a score is not finite
+//
+// scores (vocab), state (1): the position of the token to be drawn is its counter, out (1). One workgroup.
+//
+// What is kept is everything from some score on, `least`, in the integer order of order.wgsl. It only ever rises:
+//   1. at first, to where a weight is still a number; this leaves banned tokens behind;
+//   2. top-k: to the largest threshold that k scores reach;
+//   3. top-p: to the largest threshold that the share p of the remaining weight reaches;
+//   4. min-p: to where a weight is min_p of the largest.
+// Equal scores share their fate, so nothing depends on a sort. At last the draw walks the kept ids, lane by lane.
+struct SampleParams {
+    vocab: u32,
+    top_k: u32, // 0: off
+    top_p: f32, // 1: off
+    inverse_temperature: f32,
+    reach: f32,       // a score farther below the largest than this weighs nothing
+    min_p_reach: f32, // one farther below than this falls to min-p
+    seed_low: u32,
+    seed_high: u32,
+}
+@group(0) @binding(0) var<uniform> params: SampleParams;
+@group(0) @binding(1) var<storage, read> scores: array<f32>;
+@group(0) @binding(2) var<storage, read> state: array<RingState>;
+@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+
+var<workgroup> largest_key: atomic<u32>;
+var<workgroup> lane_weight: array<f32, WORKGROUP>;
+
+fn weight(score: f32, largest: f32) -> f32 {
+    return exp((score - largest) * params.inverse_temperature);
+}
+
+// The largest key that `goal` of what is kept reaches, counted in ids or in weight; 0 if not even all of it is enough.
+// Two bits at a time: of three candidates for the next larger key, each reached by fewer, as many hold as the digit says.
+fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, lanes: Lanes) -> u32 {
+    var found = 0u;
+    for (var pass = 0u; pass < 16u; pass++) {
+        let step = 1u << (30u - 2u * pass);
+        let candidates = found + step * vec3<u32>(1u, 2u, 3u);
+        var amounts = vec4<f32>();
+        for (var id = lanes.index; id < params.vocab; id += WORKGROUP) {
+            let key = order_key(scores[id]);
+            if key >= max(least, candidates.x) {
+                var amount = 1.0;
+                if by_weight {
+                    amount = weight(scores[id], largest);
+                }
+                amounts += select(vec4<f32>(), vec4<f32>(amount), vec4<bool>(key >= candidates, false));
+            }
+        }
+        amounts = reduce_add4(amounts, lanes);
+        found += step * (u32(amounts.x >= goal) + u32(amounts.y >= goal) + u32(amounts.z >= goal));
+    }
+    return found;
+}
+
+// The weight of the kept ids that this lane owns: lane, lane + WORKGROUP, ... so that lanes side by side read side by side.
+fn weigh(least: u32, largest: f32, lane: u32) -> f32 {
+    var sum = 0.0;
+    for (var id = lane; id < params.vocab; id += WORKGROUP) {
+        if order_key(scores[id]) >= least {
+            sum += weight(scores[id], largest);
+        }
+    }
+    return sum;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn sample(lanes: Lanes) {
+    let lane = lanes.index;
+
+    // The largest score. One that is not finite would be it.
+    var key = 0u;
+    for (var id = lane; id < params.vocab; id += WORKGROUP) {
+        key = max(key, order_key(scores[id]));
+    }
+    atomicMax(&largest_key, key);
+    workgroupBarrier();
+    let top = atomicLoad(&largest_key);
+    let largest = number_of(top);
+
+    // What is kept.
+    var least = order_key(largest - params.reach);
+    if params.top_k > 0u {
+        least = max(least, reached_by(f32(params.top_k), false, least, largest, lanes));
+    }
+    if params.top_p < 1.0 {
+        let total = reduce_add4(vec4<f32>(weigh(least, largest, lane), 0.0, 0.0, 0.0), lanes).x;
+        least = max(least, reached_by(params.top_p * total, true, least, largest, lanes));
+    }
+    least = max(least, order_key(largest - params.min_p_reach));
+
+    // The draw: the first id, in the order (lane, id), at which the weight walked past exceeds a random share of it.
+    lane_weight[lane] = weigh(least, largest, lane);
+    workgroupBarrier();
+    if lane > 0u {
+        return;
+    }
+    var total = 0.0;
+    for (var l = 0u; l < WORKGROUP; l++) {
+        total += lane_weight[l];
+    }
+    let goal = uniform_at(state[0].pos, vec2<u32>(params.seed_low, params.seed_high)) * total;
+    var passed = 0.0;
+    var owner = 0u;
+    for (var l = 0u; l < WORKGROUP; l++) {
+        if lane_weight[l] > 0.0 {
+            owner = l; // never a lane that owns nothing, should rounding let the sum fall short of the goal
+            if passed + lane_weight[l] > goal {
+                break;
+            }
+            passed += lane_weight[l];
+        }
+    }
+    var drawn = NOT_FINITE;
+    for (var id = owner; id < params.vocab; id += WORKGROUP) {
+        if order_key(scores[id]) >= least {
+            drawn = id; // the owner's last one, should rounding let the sum fall short of the goal
+            passed += weight(scores[id], largest);
+            if passed > goal {
+                break;
+            }
+        }
+    }
+    out[0] = select(drawn, NOT_FINITE, top == NOT_FINITE);
+}

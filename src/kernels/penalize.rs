@@ -1,0 +1,77 @@
+//! Repetition, frequency and presence penalties over the last tokens of the text.
+
+use super::{MAP_WORKGROUP, need, params, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::kv::RingState;
+use crate::sampling::SamplerOptions;
+
+params! { PenalizeParams {
+    vocab: u32, capacity: u32, last_n: u32, repetition: f32,
+    inverse_repetition: f32, frequency: f32, presence: f32, pad0: u32,
+} }
+
+/// Penalizes in place; anchors and banned tokens are left alone.
+pub const KERNEL: Kernel = Kernel {
+    name: "penalize",
+    source: concat!(
+        include_str!("../../shaders/penalize.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/banned.wgsl"),
+        include_str!("../../shaders/shared/ring_state.wgsl")
+    ),
+    params: PenalizeParams::LAYOUT,
+    bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: false,
+};
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct Penalize<'a> {
+    /// [`RingState`] (1); the window ends before its position.
+    pub state: &'a Buffer,
+    /// The token at position p at `p % capacity` (capacity).
+    pub recent: &'a Buffer,
+    /// [`AnchorSet::bitset_words`](crate::kv::AnchorSet::bitset_words).
+    pub anchor_bits: &'a Buffer,
+    /// Changed in place (vocab).
+    pub scores: &'a Buffer,
+}
+
+/// Penalizes the last tokens of a text; nothing is recorded where the options have no penalty.
+///
+/// # Errors
+/// [`GpuError::Shape`] when `capacity` is smaller than the window, or a buffer is too small.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    io: Penalize<'_>,
+    capacity: u32,
+    vocab: u32,
+    options: &SamplerOptions,
+) -> Result<(), GpuError> {
+    if !options.has_penalties() {
+        return Ok(());
+    }
+    let last_n = options.penalty_last_n;
+    if capacity < last_n {
+        let (got, need) = (capacity.into(), last_n.into());
+        return Err(GpuError::Shape { kernel: KERNEL.name, what: "capacity of recent", got, need });
+    }
+    need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
+    need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(capacity) * 4)?;
+    need(KERNEL.name, "bytes of scores", io.scores.all(), u64::from(vocab) * 4)?;
+    let params = PenalizeParams {
+        vocab,
+        capacity,
+        last_n,
+        repetition: options.repetition_penalty,
+        inverse_repetition: 1.0 / options.repetition_penalty,
+        frequency: options.frequency_penalty,
+        presence: options.presence_penalty,
+        pad0: 0,
+    };
+    let bindings = [io.state.all(), io.recent.all(), io.anchor_bits.all(), io.scores.all()];
+    let groups = spread(KERNEL.name, last_n.div_ceil(MAP_WORKGROUP).into())?;
+    rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
+}

@@ -1,0 +1,72 @@
+//! Log-probabilities of the chosen and of the likeliest tokens, so that logits need not leave the device.
+
+use super::{need, params};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::sampling::MAX_LOGPROBS;
+
+params! { TopLogprobsParams { vocab: u32, n: u32, capacity: u32, pad0: u32 } }
+
+/// One entry of `out`: the chosen id, the bits of its log-probability, then as many pairs of the likeliest.
+pub const KERNEL: Kernel = Kernel {
+    name: "top_logprobs",
+    source: concat!(
+        include_str!("../../shaders/top_logprobs.wgsl"),
+        include_str!("../../shaders/shared/order.wgsl"),
+        include_str!("../../shaders/shared/best.wgsl"),
+        include_str!("../../shaders/shared/loop_state.wgsl")
+    ),
+    params: TopLogprobsParams::LAYOUT,
+    bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+    uses_weight: false,
+    uses_reduce: true,
+};
+
+/// Words of one entry of `out`.
+pub const ENTRY_WORDS: u32 = 2 * (MAX_LOGPROBS + 1);
+
+/// One workgroup does it all, so it has as many lanes as WebGPU allows everywhere.
+const WORKGROUP: u32 = 256;
+
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct TopLogprobs<'a> {
+    /// The model's own logits, without bias and penalties (vocab).
+    pub logits: &'a Buffer,
+    /// The id chosen (1).
+    pub chosen: &'a Buffer,
+    /// `LoopState` (1), 16 bytes: the entry written is its first word, modulo the capacity.
+    pub loop_state: &'a Buffer,
+    /// Entries of [`ENTRY_WORDS`] words (capacity).
+    pub out: &'a Buffer,
+}
+
+/// Writes the entry of one token: the chosen id and the `n` likeliest, each with its log-probability in nats.
+///
+/// # Errors
+/// [`GpuError::Shape`] when there is no entry, `n` is more than [`MAX_LOGPROBS`] or the vocabulary, or a buffer is too small.
+pub fn record(
+    rec: &mut Recorder<'_>,
+    io: TopLogprobs<'_>,
+    vocab: u32,
+    n: u32,
+    capacity: u32,
+) -> Result<(), GpuError> {
+    for (what, got, need, fits) in [
+        ("vocab", vocab, 1, vocab > 0),
+        ("entries", capacity, 1, capacity > 0),
+        ("n", n, MAX_LOGPROBS.min(vocab), n <= MAX_LOGPROBS.min(vocab)),
+    ] {
+        if !fits {
+            return Err(GpuError::Shape { kernel: KERNEL.name, what, got: got.into(), need: need.into() });
+        }
+    }
+    need(KERNEL.name, "bytes of logits", io.logits.all(), u64::from(vocab) * 4)?;
+    need(KERNEL.name, "bytes of chosen", io.chosen.all(), 4)?;
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), 16)?;
+    need(KERNEL.name, "bytes of out", io.out.all(), u64::from(capacity) * u64::from(ENTRY_WORDS) * 4)?;
+    let params = TopLogprobsParams { vocab, n, capacity, pad0: 0 };
+    let variant = Variant { subgroups: rec.gpu().subgroups(), ..Variant::plain(WORKGROUP) };
+    let bindings = [io.logits.all(), io.chosen.all(), io.loop_state.all(), io.out.all()];
+    rec.dispatch(&KERNEL, variant, &bindings, &params, [1, 1, 1])
+}

@@ -1,0 +1,330 @@
+//! `sample`: the same ids as the CPU wherever rounding cannot decide, in the right distribution, for every combination
+//! of settings.
+
+use killick::gpu::Buffer;
+use killick::kernels::sample;
+use killick::kv::RingState;
+use killick::reference;
+use killick::sampling::{BANNED, NO_TOKEN, SamplerOptions};
+
+use crate::support::gpu::{POISON, Produced, buffer, gpu, output, try_run};
+use crate::support::inputs::numbers;
+use crate::support::numerics::{bound, passes, rejects};
+
+/// Draws that one submit makes, for positions 0, 1, ...
+const DRAWS: u32 = 256;
+/// Scores that there is room for, where many small vocabularies take turns.
+const ROOM: usize = 1200;
+
+/// Buffers for many draws from the same scores.
+struct Bench {
+    scores: Buffer,
+    states: Vec<Buffer>,
+    outs: Vec<Buffer>,
+}
+
+impl Bench {
+    fn new(draws: u32, room: usize) -> Self {
+        let state = |pos| buffer("state", &[RingState { pos, ..RingState::default() }]);
+        Self {
+            scores: output("scores", room),
+            states: (0..draws).map(state).collect(),
+            outs: (0..draws).map(|_| output("out", 1)).collect(),
+        }
+    }
+
+    /// The ids drawn for the positions of this bench.
+    fn draw(&self, scores: &[f32], options: &SamplerOptions) -> Produced {
+        let mut words: Vec<u32> = scores.iter().map(|score| score.to_bits()).collect();
+        words.resize(self.scores.size() as usize / 4, POISON);
+        gpu().upload(&self.scores, 0, bytemuck::cast_slice(&words)).unwrap();
+        let outs: Vec<&Buffer> = self.outs.iter().collect();
+        let vocab = scores.len() as u32;
+        let mut drawn = try_run(&outs, |rec| {
+            let mut pairs = self.states.iter().zip(&self.outs);
+            pairs.try_for_each(|(state, out)| sample::record(rec, &self.scores, state, out, vocab, options))
+        })
+        .unwrap();
+        for one in &drawn {
+            assert!(one.words[1..].iter().all(|word| *word == POISON), "written behind the output");
+        }
+        let ids = drawn.iter().map(|one| one.words[0]).collect();
+        Produced { words: ids, ..drawn.remove(0) }
+    }
+}
+
+/// The same ids as the twin's, those within the margin aside; how many those are.
+fn agreement(got: &Produced, scores: &[f32], options: &SamplerOptions, first: u32) -> Result<f64, String> {
+    let mut doubtful = 0.0;
+    for (position, id) in (first..).zip(&got.words) {
+        let want = reference::sample(scores, options, position);
+        if want.margin <= bound("margin of a draw") {
+            doubtful += 1.0;
+        } else if want.id != *id {
+            return Err(format!("position {position} draws {id} and should draw {want:?} with {options:?}"));
+        }
+    }
+    Ok(doubtful)
+}
+
+/// `vocab` scores: some with ties, some with banned ids.
+fn scores(seed: u64, vocab: usize) -> Vec<f32> {
+    let mut scores: Vec<f32> = numbers(seed, 1, vocab).iter().map(|score| 3.0 * score).collect();
+    if seed.is_multiple_of(2) {
+        scores.iter_mut().for_each(|score| *score = (2.0 * *score).round() / 2.0);
+    }
+    if seed.is_multiple_of(3) && vocab > 8 {
+        [0, 5, vocab / 2, vocab - 1].map(|id| scores[id] = BANNED);
+    }
+    scores
+}
+
+/// Every combination of settings.
+fn settings() -> Vec<SamplerOptions> {
+    let mut settings = Vec::new();
+    for temperature in [0.1, 0.7, 1.0, 1.5] {
+        for top_k in [0, 1, 5, 40, 2000] {
+            for top_p in [1.0, 0.9, 0.5, 0.05] {
+                for min_p in [0.0, 0.05, 0.5, 1.0] {
+                    let seed = settings.len() as u64 * 0x9e37_79b9_7f4a_7c15;
+                    let off = SamplerOptions::default();
+                    settings.push(SamplerOptions { temperature, top_k, top_p, min_p, seed, ..off });
+                }
+            }
+        }
+    }
+    settings
+}
+
+#[test]
+fn draws_what_the_cpu_draws_with_every_combination_of_settings() {
+    let bench = Bench::new(DRAWS, ROOM);
+    let (mut draws, mut doubtful) = (0.0, 0.0);
+    let vocabularies = [321, 2, 64, 255, 1, 256, 257, 1000, 7];
+    for (i, options) in (0..).zip(settings().iter().chain(&settings()[..80])) {
+        let scores = scores(i, vocabularies[i as usize % vocabularies.len()]);
+        let got = bench.draw(&scores, options);
+        let result = agreement(&got, &scores, options, 0);
+        doubtful += result.clone().unwrap_or_default();
+        draws += f64::from(DRAWS);
+        if i % 40 == 0 || result.is_err() {
+            passes("sample", &format!("({}) {options:?}", scores.len()), &got, result);
+        }
+    }
+    println!("{doubtful} of {draws} draws lie within the margin");
+    assert!(draws >= 100_000.0 && doubtful / draws < bound("share of draws within the margin"));
+}
+
+#[test]
+fn draws_what_the_cpu_draws_from_real_vocabularies() {
+    for vocab in [32_002, 49_152, 128_256] {
+        let bench = Bench::new(6, vocab);
+        for options in settings().iter().step_by(53) {
+            let scores = scores(vocab as u64, vocab);
+            let got = bench.draw(&scores, options);
+            let result = agreement(&got, &scores, options, 0);
+            passes("sample", &format!("({vocab}) {options:?}"), &got, result);
+        }
+    }
+}
+
+#[test]
+fn without_a_temperature_the_likeliest_is_taken() {
+    let bench = Bench::new(2, ROOM);
+    let options = SamplerOptions { top_k: 3, ..SamplerOptions::default() };
+    for seed in 0..6 {
+        let scores = scores(seed, 321);
+        let want = reference::sample(&scores, &options, 0).id;
+        assert_eq!(bench.draw(&scores, &options).words, [want, want]);
+    }
+}
+
+#[test]
+fn a_banned_token_is_never_drawn() {
+    let bench = Bench::new(4, ROOM);
+    for options in settings().iter().step_by(7) {
+        for kept in [0, 200, 320] {
+            let mut scores = [BANNED; 321];
+            scores[kept] = -50.0;
+            assert_eq!(bench.draw(&scores, options).words, [kept as u32; 4], "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn scores_that_are_not_finite_have_no_token() {
+    let bench = Bench::new(2, ROOM);
+    for broken in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for (options, id) in settings().iter().step_by(61).zip([0, 1, 255, 256, 320].into_iter().cycle()) {
+            let mut scores = scores(1, 321);
+            scores[id] = broken;
+            assert_eq!(bench.draw(&scores, options).words, [NO_TOKEN; 2], "{broken} with {options:?}");
+        }
+    }
+}
+
+#[test]
+fn shapes_that_make_no_sense_are_refused() {
+    let words = buffer("any", &[0_u32; 64]);
+    let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
+    for (vocab, what) in [(0, "vocab"), ((1 << 24) + 1, "vocab"), (1000, "bytes of scores")] {
+        let mut rec = killick::gpu::Recorder::new(gpu());
+        let error =
+            sample::record(&mut rec, &words, &words, &words, vocab, &options).unwrap_err().to_string();
+        assert!(error.contains(what), "{error} instead of {what}");
+    }
+}
+
+#[test]
+fn the_check_rejects_faults() {
+    let bench = Bench::new(DRAWS, ROOM);
+    let scores: Vec<f32> = scores(1, 321).iter().map(|score| score.clamp(-3.0, 3.0)).collect();
+    let options = SamplerOptions {
+        temperature: 0.8,
+        top_k: 60,
+        top_p: 0.9,
+        min_p: 0.2,
+        seed: 1 << 40,
+        ..SamplerOptions::default()
+    };
+    let got = bench.draw(&scores, &options);
+    passes("sample", "before the faults", &got, agreement(&got, &scores, &options, 0));
+    type Change = fn(&mut SamplerOptions);
+    let faults: [(&str, Change); 8] = [
+        ("the upper half of the seed ignored", |o| o.seed = 0),
+        ("a temperature off by a tenth", |o| o.temperature = 0.88),
+        ("top-k off by one", |o| o.top_k = 61),
+        ("top-k forgotten", |o| o.top_k = 0),
+        ("top-p off by a hundredth", |o| o.top_p = 0.91),
+        ("top-p forgotten", |o| o.top_p = 1.0),
+        ("min-p off by a tenth", |o| o.min_p = 0.3),
+        ("everything kept", |o| (o.top_k, o.top_p, o.min_p) = (0, 1.0, 0.0)),
+    ];
+    for (fault, change) in faults {
+        let mut wrong = options.clone();
+        change(&mut wrong);
+        rejects("sample", fault, &got, agreement(&got, &scores, &wrong, 0));
+    }
+    rejects("sample", "the position before", &got, agreement(&got, &scores, &options, 1));
+    let mut dropped = scores.clone();
+    let largest = (0..321).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
+    dropped[largest] = BANNED;
+    rejects("sample", "the likeliest dropped", &got, agreement(&got, &dropped, &options, 0));
+    // The order of the walk: without it the ids are drawn as often, but for other numbers.
+    let mut walk: Vec<usize> = (0..321).collect();
+    walk.sort_by_key(|id| (id % 256, *id));
+    let unwalked: Vec<f32> = walk.iter().map(|id| scores[*id]).collect();
+    rejects("sample", "walked in the order of ids", &got, agreement(&got, &unwalked, &options, 0));
+}
+
+/// The probabilities that the chain promises, step by step as probabilities.
+fn exact(scores: &[f32], options: &SamplerOptions) -> Vec<f64> {
+    let softmax = |score: &f32| (f64::from(*score) / f64::from(options.temperature)).exp();
+    let mut p: Vec<f64> = scores.iter().map(softmax).collect();
+    let keep = |p: &mut Vec<f64>, least: f64| {
+        p.iter_mut().filter(|p| **p < least).for_each(|p| *p = 0.0);
+        let total: f64 = p.iter().sum();
+        p.iter_mut().for_each(|p| *p /= total);
+    };
+    let ranked = |p: &[f64]| {
+        let mut ranked = p.to_vec();
+        ranked.sort_by(|a, b| b.total_cmp(a));
+        ranked
+    };
+    if options.top_k > 0 {
+        let least = ranked(&p)[options.top_k as usize - 1];
+        keep(&mut p, least);
+    } else {
+        keep(&mut p, 0.0);
+    }
+    let mut mass = 0.0;
+    let reaches = |p: &f64| {
+        mass += p;
+        mass >= f64::from(options.top_p)
+    };
+    let least = ranked(&p)
+        .into_iter()
+        .find({
+            let mut reaches = reaches;
+            move |p| reaches(p)
+        })
+        .unwrap_or(0.0);
+    keep(&mut p, least);
+    let least = f64::from(options.min_p) * ranked(&p)[0];
+    keep(&mut p, least);
+    p
+}
+
+/// The probability that a chi-square variable of `dof` degrees of freedom exceeds `x`: one minus the regularized lower
+/// incomplete gamma function by its series.
+fn chi_square_tail(x: f64, dof: usize) -> f64 {
+    let (a, x) = (dof as f64 / 2.0, x / 2.0);
+    // x^a exp(-x) / gamma(a + 1), with gamma(1) = 1 and gamma(1/2) = sqrt(pi).
+    let mut log_term = a * x.ln() - x;
+    (0..dof.div_ceil(2)).for_each(|i| log_term -= (a - i as f64).ln());
+    if dof % 2 == 1 {
+        log_term -= std::f64::consts::PI.ln() / 2.0;
+    }
+    let (mut term, mut sum, mut n) = (log_term.exp(), 0.0, 0.0);
+    while n < 10.0 * (x + 10.0) {
+        sum += term;
+        n += 1.0;
+        term *= x / (a + n);
+    }
+    1.0 - sum
+}
+
+#[test]
+fn the_tail_of_chi_square_is_that_of_the_tables() {
+    for (dof, x) in [(1, 10.828), (2, 13.816), (5, 20.515), (20, 45.315), (29, 58.301)] {
+        assert!((chi_square_tail(x, dof) - 1e-3).abs() < 1e-6, "{dof}: {}", chi_square_tail(x, dof));
+    }
+}
+
+/// Whether ids drawn so often can come from these probabilities.
+fn fits(counts: &[f64], p: &[f64]) -> Result<f64, String> {
+    let n: f64 = counts.iter().sum();
+    if let Some(id) = (0..p.len()).find(|id| p[*id] == 0.0 && counts[*id] > 0.0) {
+        return Err(format!("id {id} was drawn and cannot be"));
+    }
+    let kept: Vec<usize> = (0..p.len()).filter(|id| p[*id] > 0.0).collect();
+    assert!(kept.iter().all(|id| n * p[*id] >= 5.0), "too few draws for the test to hold");
+    let chi: f64 = kept.iter().map(|id| (counts[*id] - n * p[*id]).powi(2) / (n * p[*id])).sum();
+    let tail = chi_square_tail(chi, kept.len() - 1);
+    let what = format!("chi-square {chi:.1} over {} ids, p = {tail:.1e}", kept.len());
+    println!("{what}");
+    if tail > bound("p of a chi-square test") { Ok(tail) } else { Err(what) }
+}
+
+#[test]
+fn the_draws_have_the_distribution_of_the_chain() {
+    let bench = Bench::new(DRAWS, ROOM);
+    let off = || SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
+    let few: Vec<f32> = (0..21_u8).map(|i| 0.2 * f32::from(i * 8 % 21) - 2.0).collect();
+    let many: Vec<f32> = (0..600_u32).map(|i| (i * 7 % 600) as f32 / 10.0 - 30.0).collect();
+    for (scores, options) in [
+        (&few, off()),
+        (&few, SamplerOptions { temperature: 1.7, ..off() }),
+        (&many, SamplerOptions { temperature: 2.0, top_k: 50, top_p: 0.95, min_p: 0.07, ..off() }),
+    ] {
+        let mut counts = vec![0.0; scores.len()];
+        let mut got = None;
+        for seed in 0..100 {
+            let drawn = bench.draw(scores, &SamplerOptions { seed: seed + 1000, ..options.clone() });
+            drawn.words.iter().for_each(|id| counts[*id as usize] += 1.0);
+            got = Some(drawn);
+        }
+        let got = got.unwrap();
+        passes(
+            "sample",
+            &format!("chi-square of {options:?}"),
+            &got,
+            fits(&counts, &exact(scores, &options)).map(|_| 0.0),
+        );
+        let hotter = SamplerOptions { temperature: 1.05 * options.temperature, ..options.clone() };
+        rejects("sample", "a temperature off by 5 %", &got, fits(&counts, &exact(scores, &hotter)));
+        let mut moved = exact(scores, &options);
+        moved.rotate_left(1);
+        rejects("sample", "the neighbours' probabilities", &got, fits(&counts, &moved));
+    }
+}
