@@ -35,10 +35,10 @@ fn weight(score: f32, largest: f32) -> f32 {
 // Two bits at a time: of three candidates for the next larger key, each reached by fewer, as many hold as the digit says.
 fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, lanes: Lanes) -> u32 {
     var found = 0u;
-    for (var pass = 0u; pass < 16u; pass++) {
-        let step = 1u << (30u - 2u * pass);
+    for (var digit = 0u; digit < 16u; digit++) {
+        let step = 1u << (30u - 2u * digit);
         let candidates = found + step * vec3<u32>(1u, 2u, 3u);
-        var amounts = vec4<f32>();
+        var mine = vec3<f32>();
         for (var id = lanes.index; id < params.vocab; id += WORKGROUP) {
             let key = order_key(scores[id]);
             if key >= max(least, candidates.x) {
@@ -46,11 +46,11 @@ fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, lanes: Lanes
                 if by_weight {
                     amount = weight(scores[id], largest);
                 }
-                amounts += select(vec4<f32>(), vec4<f32>(amount), vec4<bool>(key >= candidates, false));
+                mine += select(vec3<f32>(), vec3<f32>(amount), vec3<u32>(key) >= candidates);
             }
         }
-        amounts = reduce_add4(amounts, lanes);
-        found += step * (u32(amounts.x >= goal) + u32(amounts.y >= goal) + u32(amounts.z >= goal));
+        let all = reduce_add4(vec4<f32>(mine, 0.0), lanes);
+        found += step * (u32(all.x >= goal) + u32(all.y >= goal) + u32(all.z >= goal));
     }
     return found;
 }

@@ -30,6 +30,8 @@ impl Case {
             (7, _) => 0,
             (8, _) => vocab as u32 - 1,
             (9, _) => vocab as u32 + 5,
+            (10, _) => 2,
+            (11, _) => 33,
             (_, 0) => random.below(vocab as u64) as u32,
             _ => random.below(vocab.min(40) as u64) as u32,
         };

@@ -1,7 +1,7 @@
 //! `sample`: the same ids as the CPU wherever rounding cannot decide, in the right distribution, for every combination
 //! of settings.
 
-use killick::gpu::Buffer;
+use killick::gpu::{Buffer, Recorder};
 use killick::kernels::sample;
 use killick::kv::RingState;
 use killick::reference;
@@ -49,7 +49,9 @@ impl Bench {
             assert!(one.words[1..].iter().all(|word| *word == POISON), "written behind the output");
         }
         let ids = drawn.iter().map(|one| one.words[0]).collect();
-        Produced { words: ids, ..drawn.remove(0) }
+        let mut first = drawn.remove(0);
+        first.words = ids;
+        first
     }
 }
 
@@ -74,7 +76,7 @@ fn scores(seed: u64, vocab: usize) -> Vec<f32> {
         scores.iter_mut().for_each(|score| *score = (2.0 * *score).round() / 2.0);
     }
     if seed.is_multiple_of(3) && vocab > 8 {
-        [0, 5, vocab / 2, vocab - 1].map(|id| scores[id] = BANNED);
+        [0, 5, vocab / 2, vocab - 1].into_iter().for_each(|id| scores[id] = BANNED);
     }
     scores
 }
@@ -86,7 +88,7 @@ fn settings() -> Vec<SamplerOptions> {
         for top_k in [0, 1, 5, 40, 2000] {
             for top_p in [1.0, 0.9, 0.5, 0.05] {
                 for min_p in [0.0, 0.05, 0.5, 1.0] {
-                    let seed = settings.len() as u64 * 0x9e37_79b9_7f4a_7c15;
+                    let seed = (settings.len() as u64) << 30;
                     let off = SamplerOptions::default();
                     settings.push(SamplerOptions { temperature, top_k, top_p, min_p, seed, ..off });
                 }
@@ -168,7 +170,7 @@ fn shapes_that_make_no_sense_are_refused() {
     let words = buffer("any", &[0_u32; 64]);
     let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
     for (vocab, what) in [(0, "vocab"), ((1 << 24) + 1, "vocab"), (1000, "bytes of scores")] {
-        let mut rec = killick::gpu::Recorder::new(gpu());
+        let mut rec = Recorder::new(gpu());
         let error =
             sample::record(&mut rec, &words, &words, &words, vocab, &options).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
@@ -238,17 +240,11 @@ fn exact(scores: &[f32], options: &SamplerOptions) -> Vec<f64> {
         keep(&mut p, 0.0);
     }
     let mut mass = 0.0;
-    let reaches = |p: &f64| {
+    let reached = |p: &f64| {
         mass += p;
         mass >= f64::from(options.top_p)
     };
-    let least = ranked(&p)
-        .into_iter()
-        .find({
-            let mut reaches = reaches;
-            move |p| reaches(p)
-        })
-        .unwrap_or(0.0);
+    let least = ranked(&p).into_iter().find(reached).unwrap_or(0.0);
     keep(&mut p, least);
     let least = f64::from(options.min_p) * ranked(&p)[0];
     keep(&mut p, least);
