@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::generate::{GenerateOptions, TextGeneration};
-use crate::kv::Anchor;
+use crate::kv::{Anchor, Insert};
 use crate::session::Session;
 use crate::tokenizer::{StopStrings, Tokenizer, Turns, mark_sentences};
 
@@ -74,23 +74,17 @@ impl Chat {
 
     /// What has to be appended so that `user` is asked next.
     fn prompt(&self, user: &str) -> Result<Vec<u32>, Error> {
-        let insert = self.session.policy().insert;
-        let (user, system) = match insert {
-            Some(insert) => (
-                mark_sentences(user, insert.place),
-                self.system.as_deref().map(|text| mark_sentences(text, insert.place)),
-            ),
-            None => (user.to_owned(), self.system.clone()),
+        let (system, insert) = (self.system.as_deref(), self.session.policy().insert);
+        if self.asked == 0 {
+            return first_prompt(&self.turns, &self.tokenizer, system, user, insert);
+        }
+        let text = match insert {
+            Some(insert) => {
+                self.turns.next(marked(system, insert).as_deref(), &mark_sentences(user, insert.place))?
+            }
+            None => self.turns.next(system, user)?,
         };
-        let text = if self.asked == 0 {
-            self.turns.first(system.as_deref(), &user)?
-        } else {
-            self.turns.next(system.as_deref(), &user)?
-        };
-        Ok(match insert {
-            Some(insert) => self.tokenizer.encode_marked(&text, false, insert.id)?,
-            None => self.tokenizer.encode(&text, false)?,
-        })
+        encode(&self.tokenizer, &text, insert)
     }
 
     fn ended_by_itself(&self) -> bool {
@@ -147,6 +141,11 @@ impl Chat {
         self.session.anchors().map(text).collect()
     }
 
+    /// Questions asked so far.
+    pub fn asked(&self) -> u32 {
+        self.asked
+    }
+
     /// The session, for its statistics.
     pub fn session(&self) -> &Session {
         &self.session
@@ -157,4 +156,36 @@ impl Chat {
         let before = self.before.as_ref().map_or(0, |before| before.session.allocated_bytes());
         self.session.allocated_bytes() + before
     }
+}
+
+/// The ids of a first turn under a chat template, anchors put between the sentences of the messages where `insert` asks for it.
+///
+/// # Errors
+/// A template that does not render, or a tokenizer without the anchor.
+pub fn first_prompt(
+    turns: &Turns,
+    tokenizer: &Tokenizer,
+    system: Option<&str>,
+    user: &str,
+    insert: Option<Insert>,
+) -> Result<Vec<u32>, Error> {
+    let text = match insert {
+        Some(insert) => {
+            turns.first(marked(system, insert).as_deref(), &mark_sentences(user, insert.place))?
+        }
+        None => turns.first(system, user)?,
+    };
+    encode(tokenizer, &text, insert)
+}
+
+fn marked(system: Option<&str>, insert: Insert) -> Option<String> {
+    system.map(|text| mark_sentences(text, insert.place))
+}
+
+/// The template names its special tokens itself, so none are added.
+fn encode(tokenizer: &Tokenizer, text: &str, insert: Option<Insert>) -> Result<Vec<u32>, Error> {
+    Ok(match insert {
+        Some(insert) => tokenizer.encode_marked(text, false, insert.id)?,
+        None => tokenizer.encode(text, false)?,
+    })
 }

@@ -33,6 +33,7 @@
 //!
 //! Features: `cli` (default) builds the `killick` program.
 
+pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod engine;
@@ -49,9 +50,10 @@ pub mod score;
 pub mod session;
 pub mod tokenizer;
 
+pub use chat::Chat;
 pub use engine::{Engine, LoadOptions, Loaded};
 pub use error::Error;
-pub use generate::{GenerateOptions, Generation, Logprobs, Steps, StopReason, Token};
+pub use generate::{GenerateOptions, Generation, Logprobs, Piece, Steps, StopReason, TextGeneration, Token};
 pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;

@@ -8,6 +8,7 @@ use web_time::Instant;
 
 use super::args::GenerateArgs;
 use super::{interrupt, load, print_json, show};
+use crate::chat::first_prompt;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
@@ -135,9 +136,9 @@ fn prompt(
     }
     let turns = load::turns(file, tokenizer)?;
     let system = args.system.as_deref();
-    let pinned = load::pinned(&args.policy, &turns, tokenizer, system)?;
+    let pinned = load::pinned(&args.policy, &turns, tokenizer, system, text)?;
     let policy = load::policy(&args.policy, file, Some(tokenizer), pinned)?;
-    Ok((turns.first_ids(tokenizer, system, text, policy.insert.as_ref())?, policy))
+    Ok((first_prompt(&turns, tokenizer, system, text, policy.insert)?, policy))
 }
 
 fn print_stats(

@@ -15,7 +15,7 @@ use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Preset};
 use crate::model::Model;
 use crate::model_file::{ModelFile, TokenizerSource};
 use crate::session::check_ids;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, Tokenizer, Turns};
 
 /// Most bytes of a text that is read whole: 16 for each of the positions there can be.
 const MAX_TEXT_BYTES: u64 = 16 * MAX_POSITIONS as u64;
@@ -66,6 +66,38 @@ pub(super) fn open_tokenizer(file: &ModelFile) -> Result<Option<Tokenizer>, Erro
 
 pub(super) fn need_tokenizer(file: &ModelFile) -> Result<Tokenizer, Error> {
     Ok(Tokenizer::from_source(file.tokenizer(), file.label())?)
+}
+
+/// The chat template of the model, for turn after turn.
+pub(super) fn turns(file: &ModelFile, tokenizer: &Tokenizer) -> anyhow::Result<Turns> {
+    let source = file.chat_template().with_context(|| format!("{} has no chat template", file.label()))?;
+    let template = ChatTemplate::new(source).map_err(Error::from)?;
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
+    Ok(Turns::new(template, name(tokenizer.bos()), name(tokenizer.eos())))
+}
+
+/// How many tokens `--pin system` keeps: those of a first prompt that are the same whatever the user says.
+pub(super) fn pinned(
+    args: &PolicyArgs,
+    turns: &Turns,
+    tokenizer: &Tokenizer,
+    system: Option<&str>,
+    user: &str,
+) -> anyhow::Result<Option<u32>> {
+    if args.pin.is_none() {
+        return Ok(None);
+    }
+    let first = turns.first(system, user).map_err(Error::from)?;
+    let bytes = turns.system_prefix(system, user).map_err(Error::from)?;
+    let ids = tokenizer.encode(&first, false).map_err(Error::from)?;
+    // Whole tokens of the prefix: a token across its end belongs to the user.
+    let mut end = 0;
+    let length = |id: &u32| tokenizer.token_bytes(*id).map_or(0, |bytes| bytes.len());
+    let within = ids.iter().take_while(|id| {
+        end += length(id);
+        end <= bytes
+    });
+    Ok(Some(u32::try_from(within.count()).unwrap_or(u32::MAX)))
 }
 
 pub(super) fn open_gpu(args: &GpuArgs) -> Result<Gpu, Error> {

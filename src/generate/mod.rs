@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs   the loop on the host: submits ahead, reads behind, stops
 //! step.rs  one decode step as the device sees it
+//! text.rs  tokens as text, stop strings
 //! ```
 //!
 //! A decode step is the same command stream for every token: the token drawn by one step is the input of the next, on the
@@ -11,6 +12,7 @@
 //! A stop that only the host can see leaves the device ahead; the session puts it back before it is used again.
 
 mod step;
+mod text;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -28,6 +30,7 @@ use crate::model::SUBMITS;
 use crate::reference;
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::{Pace, Session, floats};
+pub use text::{Piece, TextGeneration};
 
 /// How many decode steps the device makes on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -57,23 +57,15 @@ fn record_draw(
     if sampler.has_bias() || sampler.has_penalties() {
         // A copy: log-probabilities are those of the model itself.
         adjust::record(rec, &s.logits, &s.bias, &s.scores, vocab)?;
-        let io = Penalize {
-            state: &s.state,
-            recent: &s.recent,
-            anchor_bits: &s.anchor_bits,
-            scores: &s.scores,
-        };
+        let io =
+            Penalize { state: &s.state, recent: &s.recent, anchor_bits: &s.anchor_bits, scores: &s.scores };
         penalize::record(rec, io, recent_cap, vocab, sampler)?;
         scores = &s.scores;
     }
     sample::record(rec, scores, &s.state, &s.top, vocab, sampler)?;
     if sampler.logprobs > 0 {
-        let io = TopLogprobs {
-            logits: &s.logits,
-            chosen: &s.top,
-            loop_state: &s.loop_state,
-            out: &s.logprobs,
-        };
+        let io =
+            TopLogprobs { logits: &s.logits, chosen: &s.top, loop_state: &s.loop_state, out: &s.logprobs };
         top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
     }
     let io = Emit {
@@ -157,8 +149,8 @@ impl<'a> Outbox<'a> {
             let at = entry + 2 * i;
             (word(self.logprobs, at), f32::from_bits(word(self.logprobs, at + 1)))
         };
-        let logprobs = (top > 0)
-            .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
+        let logprobs =
+            (top > 0).then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
         Token { id: word(self.tokens, place), logprobs }
     }
 }

@@ -38,8 +38,8 @@ impl Session {
         options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextGeneration<'_>, Error> {
-        let mut decoder = tokenizer.decode_stream();
-        decoder.hide(self.policy().insert.map(|insert| insert.id));
+        let inserted = self.policy().insert.map(|insert| insert.id);
+        let decoder = tokenizer.decode_stream().hide(inserted.as_slice());
         let generation = self.generate(options)?;
         Ok(TextGeneration { generation, decoder, stops, ended: false })
     }

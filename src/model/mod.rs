@@ -20,7 +20,9 @@ use crate::model_file::{Config, ModelFile};
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
 pub use session_plan::SessionShape;
-pub(crate) use session_plan::{LOGPROB_WORDS, RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap};
+pub(crate) use session_plan::{
+    LOGPROB_WORDS, RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,
+};
 pub use weights::LoadError;
 pub(crate) use weights::Weights;
 

@@ -1,0 +1,131 @@
+//! `killick chat`: several turns on one live ring.
+//!
+//! ```text
+//! mod.rs      the loop: a line in, a command or an answer out
+//! command.rs  lines that begin with a slash
+//! screen.rs   what the terminal shows: prompt, colours, line editing
+//! ```
+
+mod command;
+mod screen;
+
+use std::io::{IsTerminal, Write};
+
+use web_time::Instant;
+
+use super::args::ChatArgs;
+use super::{interrupt, load, show};
+use crate::chat::Chat;
+use crate::error::Error;
+use crate::generate::{GenerateOptions, StopReason};
+use crate::session::{Session, SessionOptions};
+use crate::tokenizer::StopStrings;
+use command::Command;
+use screen::{Line, Screen};
+
+/// How the last answer went, for the prompt.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulse {
+    tokens_per_second: f64,
+}
+
+pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
+    let file = load::open_file(&args.model)?;
+    let tokenizer = load::need_tokenizer(&file)?;
+    let sampler = args.sampler.options(0.7, 0.95);
+    sampler.validate(file.config.vocab_size)?;
+    let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
+    let turns = load::turns(&file, &tokenizer)?;
+    // A template that cannot be continued is refused now, not at the second turn.
+    turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
+    let pinned = load::pinned(&args.policy, &turns, &tokenizer, args.system.as_deref(), "")?;
+    let policy = load::policy(&args.policy, &file, Some(&tokenizer), pinned)?;
+    let gpu = load::open_gpu(&args.gpu)?;
+    let model = load::load_model(&gpu, &file, &args.model)?;
+    let session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
+    let mut chat = Chat::new(session, tokenizer, turns, args.system.clone())?;
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        ignore_eos: args.stop.ignore_eos,
+        sampler,
+        steps: args.stop.steps,
+        ..GenerateOptions::default()
+    };
+
+    let mut screen = Screen::new()?;
+    screen.note(&format!(
+        "{} on {}, policy {}. /help lists the commands.",
+        model.label(),
+        gpu.adapter().name,
+        policy.preset
+    ))?;
+    interrupt::watch();
+    let mut pulse = Pulse::default();
+    loop {
+        let line = match screen.read(&chat, pulse)? {
+            Line::Text(line) => line,
+            Line::Interrupted => continue,
+            Line::End => break,
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        match Command::parse(&line) {
+            Some(Ok(Command::Quit)) => break,
+            Some(Ok(command)) => command::run(command, &mut chat, &mut screen)?,
+            Some(Err(message)) => screen.warn(&message)?,
+            None => {
+                if let Some(new) = answer(&mut chat, &line, &options, &stops, &mut screen)? {
+                    pulse = new;
+                }
+            }
+        }
+    }
+    screen.close()
+}
+
+/// Asks and streams the answer. What cannot be asked is said, and the conversation goes on as it was; only the device's errors end it.
+fn answer(
+    chat: &mut Chat,
+    line: &str,
+    options: &GenerateOptions,
+    stops: &StopStrings,
+    screen: &mut Screen,
+) -> anyhow::Result<Option<Pulse>> {
+    interrupt::forget();
+    let mut generation = match pollster::block_on(chat.say(line, options.clone(), stops.clone())) {
+        Ok(generation) => generation,
+        Err(error) if error.is_device() => return Err(error.into()),
+        Err(error) => {
+            screen.warn(&format!("{error} (/undo, /reset or a policy with bounded memory make room)"))?;
+            return Ok(None);
+        }
+    };
+    let started = Instant::now();
+    let (mut tokens, mut ends_line) = (0_u32, true);
+    while let Some(piece) = pollster::block_on(generation.next_piece())? {
+        tokens += u32::from(piece.token.is_some());
+        if !piece.text.is_empty() {
+            ends_line = piece.text.ends_with('\n');
+        }
+        show(&piece.text)?;
+        if interrupt::asked() {
+            generation.cancel();
+        }
+    }
+    let reason = generation.stop_reason();
+    drop(generation);
+    if !ends_line || !std::io::stdout().is_terminal() {
+        writeln!(std::io::stdout())?;
+    }
+    match reason {
+        Some(StopReason::Cancelled) => screen.note("(interrupted; what was said is remembered)")?,
+        Some(StopReason::MaxTokens) => screen.note("(cut at --max-tokens)")?,
+        Some(StopReason::ContextFull | StopReason::PositionLimit) => {
+            screen.warn("the context is full: /undo, /reset, or a policy with bounded memory")?;
+        }
+        _ => {}
+    }
+    interrupt::forget();
+    Ok(Some(Pulse { tokens_per_second: f64::from(tokens) / started.elapsed().as_secs_f64().max(1e-9) }))
+}

@@ -1,0 +1,167 @@
+//! What the terminal shows: the prompt, colours, line editing with history.
+//!
+//! Only the sixteen colours of the terminal's own palette and its weights are used, so it reads on dark and on light alike; with
+//! `NO_COLOR` set, or when output goes elsewhere, there are none. Without a terminal, lines are read as they come.
+
+use std::borrow::Cow;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Editor, Helper};
+
+use super::Pulse;
+use super::command::Command;
+use crate::chat::Chat;
+use crate::cli::printable;
+
+/// Faint, bold, red, and back.
+const FAINT: &str = "\x1b[2m";
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
+
+/// What a line turned out to be.
+pub(super) enum Line {
+    Text(String),
+    Interrupted,
+    End,
+}
+
+pub(super) struct Screen {
+    editor: Option<Editor<Aid, FileHistory>>,
+    history: Option<PathBuf>,
+    colours: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        if !terminal {
+            return Ok(Self { editor: None, history: None, colours });
+        }
+        let config = Config::builder().auto_add_history(true).max_history_size(1000)?.build();
+        let mut editor = Editor::with_config(config)?;
+        editor.set_helper(Some(Aid { colours }));
+        let history = history_file();
+        if let Some(path) = history.as_ref().filter(|path| path.exists())
+            && let Err(error) = editor.load_history(path)
+        {
+            log::warn!("{}: the history could not be read: {error}", path.display());
+        }
+        Ok(Self { editor: Some(editor), history, colours })
+    }
+
+    /// The next line, under a prompt that says how the conversation stands.
+    pub(super) fn read(&mut self, chat: &Chat, pulse: Pulse) -> anyhow::Result<Line> {
+        let Some(editor) = &mut self.editor else {
+            let mut line = String::new();
+            return Ok(match std::io::stdin().lock().read_line(&mut line)? {
+                0 => Line::End,
+                _ => Line::Text(line),
+            });
+        };
+        match editor.readline(&prompt(chat, pulse)) {
+            Ok(line) => Ok(Line::Text(line)),
+            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A line of the program's own, not of the model.
+    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        self.line("", text)
+    }
+
+    /// A line at the margin of attention.
+    pub(super) fn note(&mut self, text: &str) -> anyhow::Result<()> {
+        self.line(FAINT, text)
+    }
+
+    /// Something did not work.
+    pub(super) fn warn(&mut self, text: &str) -> anyhow::Result<()> {
+        self.line(RED, text)
+    }
+
+    /// Without a terminal the model's words alone go to standard output.
+    fn line(&self, colour: &str, text: &str) -> anyhow::Result<()> {
+        let text = printable(text);
+        let text = if self.colours { format!("{colour}{text}{PLAIN}") } else { text };
+        match self.editor {
+            Some(_) => writeln!(std::io::stdout(), "{text}")?,
+            None => writeln!(std::io::stderr(), "{text}")?,
+        }
+        Ok(())
+    }
+
+    /// Keeps the history for the next time.
+    pub(super) fn close(mut self) -> anyhow::Result<()> {
+        if let (Some(editor), Some(path)) = (&mut self.editor, &self.history) {
+            let saved = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            if let Err(error) = saved.map_err(ReadlineError::from).and_then(|()| editor.save_history(path)) {
+                log::warn!("{}: the history could not be kept: {error}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Speed of the last answer, what is remembered of what was seen, and its memory.
+fn prompt(chat: &Chat, pulse: Pulse) -> String {
+    let kv = chat.session().kv();
+    if kv.seen == 0 {
+        return "> ".to_owned();
+    }
+    let mib = kv.bytes_live as f64 / f64::from(1 << 20);
+    format!("[{:.1} tok/s, {} of {} live, {mib:.1} MiB] > ", pulse.tokens_per_second, kv.live, kv.seen)
+}
+
+/// `$XDG_STATE_HOME/killick/history`, by default under `~/.local/state`.
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+    Some(state.join("killick").join("history"))
+}
+
+/// Completes commands and paints the prompt.
+struct Aid {
+    colours: bool,
+}
+
+impl Helper for Aid {}
+impl Validator for Aid {}
+impl Hinter for Aid {
+    type Hint = String;
+}
+
+impl Completer for Aid {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        _: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = line.get(..pos).unwrap_or(line);
+        let all = Command::names().map(|name| format!("/{name}"));
+        let fitting = all.filter(|name| typed.starts_with('/') && name.starts_with(typed));
+        Ok((0, fitting.collect()))
+    }
+}
+
+impl Highlighter for Aid {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        match prompt.rsplit_once("> ") {
+            Some((status, _)) if self.colours => Cow::Owned(format!("{FAINT}{status}{PLAIN}{BOLD}> {PLAIN}")),
+            _ => Cow::Borrowed(prompt),
+        }
+    }
+}
