@@ -62,7 +62,8 @@ pub fn record(
         seed_low: options.seed as u32,
         seed_high: (options.seed >> 32) as u32,
     };
-    // The order of the walk is part of the result, so the lanes are as many on every device.
-    let variant = Variant { subgroups: rec.gpu().subgroups(), ..Variant::plain(DRAW_LANES) };
+    // The order of the walk is part of the result, so the lanes are as many on every device. Without subgroups: where
+    // they are narrow, the sum over so many of them takes longer than the tree.
+    let variant = Variant::plain(DRAW_LANES);
     rec.dispatch(&KERNEL, variant, &[scores.all(), state.all(), out.all()], &params, [1, 1, 1])
 }

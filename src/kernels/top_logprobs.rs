@@ -66,7 +66,6 @@ pub fn record(
     need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), 16)?;
     need(KERNEL.name, "bytes of out", io.out.all(), u64::from(capacity) * u64::from(ENTRY_WORDS) * 4)?;
     let params = TopLogprobsParams { vocab, n, capacity, pad0: 0 };
-    let variant = Variant { subgroups: rec.gpu().subgroups(), ..Variant::plain(WORKGROUP) };
     let bindings = [io.logits.all(), io.chosen.all(), io.loop_state.all(), io.out.all()];
-    rec.dispatch(&KERNEL, variant, &bindings, &params, [1, 1, 1])
+    rec.dispatch(&KERNEL, Variant::plain(WORKGROUP), &bindings, &params, [1, 1, 1])
 }

@@ -2,10 +2,11 @@
 //! of settings.
 
 use killick::gpu::{Buffer, Recorder};
-use killick::kernels::sample;
-use killick::kv::RingState;
+use killick::kernels::penalize::{self, Penalize};
+use killick::kernels::{adjust, sample};
+use killick::kv::{AnchorSet, RingState};
 use killick::reference;
-use killick::sampling::{BANNED, NO_TOKEN, SamplerOptions};
+use killick::sampling::{BANNED, NO_TOKEN, Sampler, SamplerOptions};
 
 use crate::support::gpu::{POISON, Produced, buffer, gpu, output, try_run};
 use crate::support::inputs::numbers;
@@ -57,10 +58,10 @@ impl Bench {
 
 /// The same ids as the twin's, those within the margin aside; how many those are.
 fn agreement(got: &Produced, scores: &[f32], options: &SamplerOptions, first: u32) -> Result<f64, String> {
-    let mut doubtful = 0.0;
+    let (mut doubtful, margin) = (0.0, bound("margin of a draw"));
     for (position, id) in (first..).zip(&got.words) {
         let want = reference::sample(scores, options, position);
-        if want.margin <= bound("margin of a draw") {
+        if want.margin <= margin {
             doubtful += 1.0;
         } else if want.id != *id {
             return Err(format!("position {position} draws {id} and should draw {want:?} with {options:?}"));
@@ -98,21 +99,32 @@ fn settings() -> Vec<SamplerOptions> {
     settings
 }
 
-#[test]
-fn draws_what_the_cpu_draws_with_every_combination_of_settings() {
-    let bench = Bench::new(DRAWS, ROOM);
+/// Lets the device draw with settings and vocabularies in turn; draws, and those within the margin.
+fn agree(bench: &Bench, settings: &[SamplerOptions], batches: usize) -> (f64, f64) {
     let (mut draws, mut doubtful) = (0.0, 0.0);
-    let vocabularies = [321, 2, 64, 255, 1, 256, 257, 1000, 7];
-    for (i, options) in (0..).zip(settings().iter().chain(&settings()[..80])) {
-        let scores = scores(i, vocabularies[i as usize % vocabularies.len()]);
-        let got = bench.draw(&scores, options);
-        let result = agreement(&got, &scores, options, 0);
+    for (i, options) in settings.iter().cycle().take(batches).enumerate() {
+        let vocab = [321, 2, 64, 255, 1, 256, 257, 1000, 7][i % 9];
+        let scores = scores(i as u64, vocab);
+        let options = SamplerOptions { seed: options.seed + i as u64, ..options.clone() };
+        let got = bench.draw(&scores, &options);
+        let result = agreement(&got, &scores, &options, 0);
         doubtful += result.clone().unwrap_or_default();
-        draws += f64::from(DRAWS);
+        draws += got.words.len() as f64;
         if i % 40 == 0 || result.is_err() {
-            passes("sample", &format!("({}) {options:?}", scores.len()), &got, result);
+            passes("sample", &format!("({vocab}) {options:?}"), &got, result);
         }
     }
+    (draws, doubtful)
+}
+
+#[test]
+fn draws_what_the_cpu_draws_with_every_combination_of_settings() {
+    let settings = settings();
+    let all = agree(&Bench::new(16, ROOM), &settings, settings.len());
+    // A search for a threshold makes sixteen times as many passes, so most draws do without one.
+    let quick: Vec<_> = settings.into_iter().filter(|o| o.top_k == 0 && o.top_p == 1.0).collect();
+    let most = agree(&Bench::new(DRAWS, ROOM), &quick, 380);
+    let (draws, doubtful) = (all.0 + most.0, all.1 + most.1);
     println!("{doubtful} of {draws} draws lie within the margin");
     assert!(draws >= 100_000.0 && doubtful / draws < bound("share of draws within the margin"));
 }
@@ -128,6 +140,49 @@ fn draws_what_the_cpu_draws_from_real_vocabularies() {
             passes("sample", &format!("({vocab}) {options:?}"), &got, result);
         }
     }
+}
+
+#[test]
+fn the_chain_of_kernels_chooses_what_the_sampler_chooses() {
+    let (vocab, capacity) = (321, 64);
+    let anchors: AnchorSet = [3, 40].into_iter().collect();
+    let anchor_bits = buffer("anchor bits", &anchors.bitset_words(vocab));
+    let bench = Bench::new(48, ROOM);
+    let (mut differ, margin) = (0, bound("margin of a draw"));
+    for (i, settings) in settings().iter().step_by(19).enumerate() {
+        let options = SamplerOptions {
+            repetition_penalty: 1.2,
+            frequency_penalty: 0.3,
+            presence_penalty: -2.0, // below zero, so that recent ids are drawn often
+            penalty_last_n: 40,
+            logit_bias: vec![(7, 3.0), (100, -2.0)],
+            banned: vec![0, 320],
+            ..settings.clone()
+        };
+        let sampler = Sampler::new(options.clone(), vocab, &anchors).unwrap();
+        let peaked = scores(2 * i as u64 + 1, vocab as usize);
+        let model: Vec<f32> = peaked.iter().map(|score| score.clamp(-3.0, 3.0)).collect();
+        let text: Vec<u32> = (0..bench.outs.len() as u32).map(|pos| pos * pos % 45).collect();
+        let (logits, bias) = (buffer("logits", &model), buffer("bias", &options.bias_vector(vocab)));
+        let recent = buffer("recent", &text);
+        let outs: Vec<&Buffer> = bench.outs.iter().collect();
+        let drawn = try_run(&outs, |rec| {
+            let scores = &bench.scores;
+            bench.states.iter().zip(&bench.outs).try_for_each(|(state, out)| {
+                adjust::record(rec, &logits, &bias, scores, vocab)?;
+                let io = Penalize { state, recent: &recent, anchor_bits: &anchor_bits, scores };
+                penalize::record(rec, io, capacity, vocab, &options)?;
+                sample::record(rec, scores, state, out, vocab, &options)
+            })
+        });
+        for (pos, got) in drawn.unwrap().iter().enumerate() {
+            let want = sampler.sample(&model, &text[..pos], pos as u32);
+            assert!(want.margin <= margin || got.words[0] == want.id, "{want:?} at {pos} with {options:?}");
+            let unpenalized = sampler.sample(&model, &[], pos as u32);
+            differ += usize::from(unpenalized.id != want.id);
+        }
+    }
+    assert!(differ > 100, "the penalties decide too little to be tested: {differ}");
 }
 
 #[test]
@@ -181,32 +236,31 @@ fn shapes_that_make_no_sense_are_refused() {
 fn the_check_rejects_faults() {
     let bench = Bench::new(DRAWS, ROOM);
     let scores: Vec<f32> = scores(1, 321).iter().map(|score| score.clamp(-3.0, 3.0)).collect();
-    let options = SamplerOptions {
-        temperature: 0.8,
-        top_k: 60,
-        top_p: 0.9,
-        min_p: 0.2,
-        seed: 1 << 40,
-        ..SamplerOptions::default()
-    };
-    let got = bench.draw(&scores, &options);
-    passes("sample", "before the faults", &got, agreement(&got, &scores, &options, 0));
     type Change = fn(&mut SamplerOptions);
-    let faults: [(&str, Change); 8] = [
-        ("the upper half of the seed ignored", |o| o.seed = 0),
-        ("a temperature off by a tenth", |o| o.temperature = 0.88),
-        ("top-k off by one", |o| o.top_k = 61),
-        ("top-k forgotten", |o| o.top_k = 0),
-        ("top-p off by a hundredth", |o| o.top_p = 0.91),
-        ("top-p forgotten", |o| o.top_p = 1.0),
-        ("min-p off by a tenth", |o| o.min_p = 0.3),
-        ("everything kept", |o| (o.top_k, o.top_p, o.min_p) = (0, 1.0, 0.0)),
+    let faults: [(&str, Change, Change); 8] = [
+        ("the upper half of the seed ignored", |o| o.seed = 1 << 40, |o| o.seed = 0),
+        ("a temperature off by a tenth", |o| o.temperature = 0.8, |o| o.temperature = 0.88),
+        ("top-k off by one", |o| o.top_k = 9, |o| o.top_k = 10),
+        ("top-k forgotten", |o| o.top_k = 60, |o| o.top_k = 0),
+        ("top-p off by a tenth", |o| o.top_p = 0.5, |o| o.top_p = 0.55),
+        (
+            "top-p of everything instead of what top-k left",
+            |o| (o.top_k, o.top_p) = (20, 0.5),
+            |o| o.top_p = 0.06,
+        ),
+        ("min-p off by a tenth", |o| o.min_p = 0.5, |o| o.min_p = 0.55),
+        ("min-p forgotten", |o| o.min_p = 0.5, |o| o.min_p = 0.0),
     ];
-    for (fault, change) in faults {
-        let mut wrong = options.clone();
-        change(&mut wrong);
-        rejects("sample", fault, &got, agreement(&got, &scores, &wrong, 0));
+    for (fault, right, wrong) in faults {
+        let mut options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
+        right(&mut options);
+        let got = bench.draw(&scores, &options);
+        passes("sample", &format!("before: {fault}"), &got, agreement(&got, &scores, &options, 0));
+        wrong(&mut options);
+        rejects("sample", fault, &got, agreement(&got, &scores, &options, 0));
     }
+    let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
+    let got = bench.draw(&scores, &options);
     rejects("sample", "the position before", &got, agreement(&got, &scores, &options, 1));
     let mut dropped = scores.clone();
     let largest = (0..321).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
@@ -255,6 +309,9 @@ fn exact(scores: &[f32], options: &SamplerOptions) -> Vec<f64> {
 /// incomplete gamma function by its series.
 fn chi_square_tail(x: f64, dof: usize) -> f64 {
     let (a, x) = (dof as f64 / 2.0, x / 2.0);
+    if x > a + 500.0 {
+        return 0.0; // where the series would begin below the smallest number
+    }
     // x^a exp(-x) / gamma(a + 1), with gamma(1) = 1 and gamma(1/2) = sqrt(pi).
     let mut log_term = a * x.ln() - x;
     (0..dof.div_ceil(2)).for_each(|i| log_term -= (a - i as f64).ln());
@@ -297,30 +354,31 @@ fn the_draws_have_the_distribution_of_the_chain() {
     let bench = Bench::new(DRAWS, ROOM);
     let off = || SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
     let few: Vec<f32> = (0..21_u8).map(|i| 0.2 * f32::from(i * 8 % 21) - 2.0).collect();
-    let many: Vec<f32> = (0..600_u32).map(|i| (i * 7 % 600) as f32 / 10.0 - 30.0).collect();
-    for (scores, options) in [
-        (&few, off()),
-        (&few, SamplerOptions { temperature: 1.7, ..off() }),
-        (&many, SamplerOptions { temperature: 2.0, top_k: 50, top_p: 0.95, min_p: 0.07, ..off() }),
-    ] {
-        let mut counts = vec![0.0; scores.len()];
-        let mut got = None;
-        for seed in 0..100 {
-            let drawn = bench.draw(scores, &SamplerOptions { seed: seed + 1000, ..options.clone() });
-            drawn.words.iter().for_each(|id| counts[*id as usize] += 1.0);
-            got = Some(drawn);
+    let many: Vec<f32> = (0..600_u32).map(|i| (i * 7 % 600) as f32 / 5.0 - 60.0).collect();
+    let hotter = |o: &mut SamplerOptions| o.temperature *= 1.05;
+    type Fault = (&'static str, fn(&mut SamplerOptions));
+    let all = SamplerOptions { temperature: 2.0, top_k: 30, top_p: 0.95, min_p: 0.12, ..off() };
+    let cases: [(_, _, _, Fault); 5] = [
+        (&few, off(), 100, ("a temperature off by 5 %", hotter)),
+        (&few, SamplerOptions { temperature: 1.7, ..off() }, 200, ("a temperature off by 5 %", hotter)),
+        (&many, all.clone(), 10, ("top-k off by ten", |o| o.top_k = 20)),
+        (&many, SamplerOptions { min_p: 0.0, ..all.clone() }, 10, ("top-p forgotten", |o| o.top_p = 1.0)),
+        (&many, all, 10, ("min-p off by a fifth", |o| o.min_p = 0.15)),
+    ];
+    for (scores, options, batches, (fault, change)) in cases {
+        let mut got = bench.draw(scores, &SamplerOptions { seed: 1000, ..options.clone() });
+        for seed in 1001..1000 + batches {
+            got.words.extend(bench.draw(scores, &SamplerOptions { seed, ..options.clone() }).words);
         }
-        let got = got.unwrap();
-        passes(
-            "sample",
-            &format!("chi-square of {options:?}"),
-            &got,
-            fits(&counts, &exact(scores, &options)).map(|_| 0.0),
-        );
-        let hotter = SamplerOptions { temperature: 1.05 * options.temperature, ..options.clone() };
-        rejects("sample", "a temperature off by 5 %", &got, fits(&counts, &exact(scores, &hotter)));
-        let mut moved = exact(scores, &options);
+        let mut counts = vec![0.0; scores.len()];
+        got.words.iter().for_each(|id| counts[*id as usize] += 1.0);
+        let right = exact(scores, &options);
+        passes("sample", &format!("chi-square of {options:?}"), &got, fits(&counts, &right).map(|_| 0.0));
+        let mut moved = right.clone();
         moved.rotate_left(1);
         rejects("sample", "the neighbours' probabilities", &got, fits(&counts, &moved));
+        let mut wrong = options.clone();
+        change(&mut wrong);
+        rejects("sample", fault, &got, fits(&counts, &exact(scores, &wrong)));
     }
 }
