@@ -117,6 +117,7 @@ fn rows_equal_the_golden_visibility() {
             max_segment: number("max_segment"),
             max_distance: number("max_distance"),
             limit: None,
+            insert: None,
         };
         let ids = ids(&case["ids"]);
         let tags = Tags::of(&policy, &ids);

@@ -1,9 +1,10 @@
 //! Policies: the presets and their defaults, what may be overridden, what is refused, and their JSON.
 
-use killick::kv::{KvError, MAX_POSITIONS, Policy, PolicySpec, Preset, Ring, RingLayout};
+use killick::kv::{Insert, KvError, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Ring, RingLayout};
 use serde_json::json;
 
 const ANCHOR: u32 = 0;
+const INSERT: Insert = Insert { id: 5, place: Place::After };
 
 /// A preset for a model trained on 4,096 positions, with `ANCHOR` as the anchor where it takes one.
 fn policy(preset: Preset) -> Policy {
@@ -63,6 +64,7 @@ fn every_field_can_be_set_on_every_preset() {
             max_segment: Some(14),
             max_distance: Some(15),
             ctx: None,
+            insert: Some(INSERT),
         };
         let policy = spec.resolve(4096).unwrap();
         let limit = (preset == Preset::Full).then_some(4096);
@@ -77,6 +79,7 @@ fn every_field_can_be_set_on_every_preset() {
             max_segment: 14,
             max_distance: 15,
             limit,
+            insert: Some(INSERT),
         };
         assert_eq!(policy, want);
     }
@@ -127,6 +130,7 @@ fn refuses_what_cannot_be_planned() {
         (resolve(Preset::Full, |s| s.ctx = Some(0)), range("ctx", 0, 1, u32::MAX)),
         (resolve(any, |s| s.anchors = None), KvError::MissingAnchors { preset: any }),
         (resolve(any, |s| s.ctx = Some(9)), KvError::CtxWithoutFull { ctx: 9, preset: any }),
+        (resolve(any, |s| s.insert = Some(INSERT)), KvError::InsertNotAnchor { id: 5 }),
     ];
     for (got, want) in cases {
         assert_eq!(got, want);
@@ -151,4 +155,38 @@ fn anchor_ids_become_a_bitset() {
     assert_eq!(policy.anchors.bitset_words(64), [1, 1 << 1 | 1 << 31]);
     assert_eq!(policy.check_vocab(70), Ok(()));
     assert_eq!(policy.check_vocab(69), Err(KvError::AnchorOutsideVocab { id: 69, vocab_size: 69 }));
+}
+
+#[test]
+fn an_inserted_anchor_is_recorded_with_the_policy() {
+    let json = json!({ "preset": "anchor", "anchors": [5, 9], "insert": { "id": 5, "place": "between" } });
+    let spec: PolicySpec = serde_json::from_value(json.clone()).unwrap();
+    let policy = spec.resolve(4096).unwrap();
+    assert_eq!(policy.insert, Some(Insert { id: 5, place: Place::Between }));
+    let printed = serde_json::to_value(&policy).unwrap();
+    assert_eq!(printed["insert"], json["insert"]);
+    let again: PolicySpec = serde_json::from_value(printed).unwrap();
+    assert_eq!(again.resolve(4096), Ok(policy.clone()));
+    assert_eq!(self::policy(Preset::Anchor).insert, None);
+    for insert in
+        [json!({ "id": 5 }), json!({ "id": 5, "place": "Between" }), json!({ "id": -1, "place": "after" })]
+    {
+        let json = json!({ "preset": "anchor", "anchors": [5], "insert": insert });
+        assert!(serde_json::from_value::<PolicySpec>(json).is_err(), "{insert}");
+    }
+}
+
+#[test]
+fn an_inserted_anchor_is_an_anchor_of_the_vocabulary() {
+    let inserting =
+        Policy { anchors: [0, 5].into_iter().collect(), insert: Some(INSERT), ..policy(Preset::Anchor) };
+    assert_eq!((inserting.validate(), inserting.check_vocab(6)), (Ok(()), Ok(())));
+    assert_eq!(inserting.check_vocab(5), Err(KvError::AnchorOutsideVocab { id: 5, vocab_size: 5 }));
+    let no_anchor = Policy { insert: Some(INSERT), ..policy(Preset::Anchor) };
+    assert_eq!(Ring::new(&no_anchor, 1).unwrap_err(), KvError::InsertNotAnchor { id: 5 });
+    assert_eq!(no_anchor.check_vocab(5), Err(KvError::AnchorOutsideVocab { id: 5, vocab_size: 5 }));
+    assert_eq!(
+        no_anchor.validate().unwrap_err().to_string(),
+        "inserted token id 5 is not one of the anchors"
+    );
 }

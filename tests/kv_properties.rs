@@ -52,6 +52,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             max_segment: m,
             max_distance: d,
             limit: None,
+            insert: None,
         },
     )
 }

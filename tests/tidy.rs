@@ -125,8 +125,8 @@ fn a_kernel_is_four_files_and_a_row() {
 /// The rooms in the order of ARCHITECTURE.md. `error`, which gathers the errors of all, is none of them.
 const ROOMS: [&str; 13] = [
     "model_file",
-    "tokenizer",
     "kv",
+    "tokenizer",
     "gpu",
     "kernels",
     "reference",

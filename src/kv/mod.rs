@@ -23,7 +23,7 @@ mod ring;
 mod tags;
 
 pub use layout::{Chunk, Key, KvCounts, Region, RingLayout, RingParams, RingState, Row};
-pub use policy::{AnchorSet, Policy, PolicySpec, Preset};
+pub use policy::{AnchorSet, Insert, Place, Policy, PolicySpec, Preset};
 pub use ring::Ring;
 pub use tags::{Tag, Tags};
 
@@ -78,6 +78,12 @@ pub enum KvError {
         id: u32,
         /// Tokens in the vocabulary.
         vocab_size: u32,
+    },
+    /// A token to insert that would not close a segment.
+    #[error("inserted token id {id} is not one of the anchors")]
+    InsertNotAnchor {
+        /// The id given.
+        id: u32,
     },
     /// The next token would lie at or beyond the last position that this ring can hold.
     #[error("{tokens} tokens from position {pos} on exceed the limit of {limit} positions")]

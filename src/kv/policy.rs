@@ -128,6 +128,27 @@ impl FromIterator<u32> for AnchorSet {
     }
 }
 
+/// An anchor that is put into the text although nobody wrote it (AnLLM-AC's `<AC>`): a promise of how the model was
+/// trained, kept by whoever turns text into ids. The rule never reads it, for once inserted it is a token like others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Insert {
+    /// The token inserted; one of the policy's anchors.
+    pub id: u32,
+    /// Where it goes.
+    pub place: Place,
+}
+
+/// Where in a prompt anchors are inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// Between two sentences, and none after the last.
+    Between,
+    /// After each sentence.
+    After,
+}
+
 /// What is asked for: a preset and overrides. A field left out takes the preset's default (see the module's
 /// table).
 ///
@@ -166,6 +187,9 @@ pub struct PolicySpec {
     /// Planned capacity in positions; `full` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ctx: Option<u32>,
+    /// The anchor that is put between or after the sentences of a prompt; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insert: Option<Insert>,
 }
 
 impl PolicySpec {
@@ -182,14 +206,15 @@ impl PolicySpec {
             max_segment: None,
             max_distance: None,
             ctx: None,
+            insert: None,
         }
     }
 
     /// Fills in the defaults for a model trained on `trained_context` positions and checks every bound.
     ///
     /// # Errors
-    /// A field out of its range, `anchor` or `sepllm` without anchor ids, `ctx` without `full`, or fields
-    /// with which every token would see only itself.
+    /// A field out of its range, `anchor` or `sepllm` without anchor ids, `ctx` without `full`, or an inserted
+    /// token that is no anchor.
     pub fn resolve(&self, trained_context: u32) -> Result<Policy, KvError> {
         let preset = self.preset;
         in_range("trained_context", trained_context, 1, u32::MAX)?;
@@ -234,6 +259,7 @@ impl PolicySpec {
                 _ => trained_context,
             }),
             limit: (preset == Preset::Full).then_some(capacity),
+            insert: self.insert,
         };
         policy.validate()?;
         Ok(policy)
@@ -270,6 +296,9 @@ pub struct Policy {
     /// Positions after which `full` ends with `context_full`; `None` is endless text.
     #[serde(rename = "ctx", skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The anchor that is put between or after the sentences of a prompt; recorded, never read by the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insert: Option<Insert>,
 }
 
 impl Policy {
@@ -291,26 +320,33 @@ impl Policy {
         (member || forced, forced)
     }
 
-    /// Checks every bound that memory depends on.
+    /// Checks every bound that memory depends on, and that what is inserted is an anchor.
     ///
     /// # Errors
-    /// [`KvError::OutOfRange`] with the first field that is outside its range.
+    /// [`KvError::OutOfRange`] with the first field that is outside its range, [`KvError::InsertNotAnchor`].
     pub fn validate(&self) -> Result<(), KvError> {
         in_range("window", self.window, 1, MAX_POSITIONS)?;
         in_range("sinks", self.sinks, 0, MAX_POSITIONS)?;
         in_range("max_anchors", self.max_anchors, 0, MAX_POSITIONS)?;
         in_range("max_segment", self.max_segment, 1, MAX_POSITIONS)?;
         in_range("max_distance", self.max_distance, 1, u32::MAX)?;
-        in_range("ctx", self.limit.unwrap_or(MAX_POSITIONS), 1, MAX_POSITIONS)
+        in_range("ctx", self.limit.unwrap_or(MAX_POSITIONS), 1, MAX_POSITIONS)?;
+        match self.insert {
+            Some(insert) if !self.anchors.contains(insert.id) => {
+                Err(KvError::InsertNotAnchor { id: insert.id })
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Checks the anchor ids against a model's vocabulary.
+    /// Checks the anchor ids and the inserted id against a model's vocabulary.
     ///
     /// # Errors
     /// [`KvError::AnchorOutsideVocab`] with the first id outside.
     pub fn check_vocab(&self, vocab_size: u32) -> Result<(), KvError> {
-        match self.anchors.ids().iter().find(|&&id| id >= vocab_size) {
-            Some(&id) => Err(KvError::AnchorOutsideVocab { id, vocab_size }),
+        let mut ids = self.anchors.ids().iter().copied().chain(self.insert.map(|insert| insert.id));
+        match ids.find(|&id| id >= vocab_size) {
+            Some(id) => Err(KvError::AnchorOutsideVocab { id, vocab_size }),
             None => Ok(()),
         }
     }

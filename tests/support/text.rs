@@ -52,6 +52,7 @@ pub fn random_policy(random: &mut Random) -> Policy {
         max_segment: pick(random, &[1, 2, 5, 9, 40]),
         max_distance: pick(random, &[1, 2, 3, 10, 25, u32::MAX]),
         limit: None,
+        insert: None,
     }
 }
 
@@ -123,6 +124,7 @@ pub fn presets() -> [Policy; 5] {
         max_segment: 100,
         max_distance: 1000,
         limit: None,
+        insert: None,
     };
     let none = || [].into_iter().collect();
     [
