@@ -229,6 +229,10 @@ pub(super) fn normalizer(
             Normalizer::Lowercase => NormalizerWrapper::Lowercase(tokenizers::normalizers::Lowercase),
             Normalizer::Prepend { prepend } => {
                 at_most(file, "normalizer.prepend", prepend.len(), MAX_TEXT_BYTES)?;
+                // The crate loses count of bytes when it puts nothing in front, and panics on a later part.
+                if prepend.is_empty() {
+                    return Err(invalid(file, "normalizer.prepend", "\"\"", "a text that is not empty"));
+                }
                 NormalizerWrapper::Prepend(Prepend::new(prepend))
             }
             Normalizer::Replace { pattern, content } => {

@@ -223,6 +223,11 @@ fn malformed_tokenizer_files_are_refused() {
             (TooLarge, "normalizer.prepend: 65"),
         ),
         (
+            "prepend of nothing, which makes the crate panic on \"\u{606}{\"",
+            with("/normalizer", json!({"type": "Prepend", "prepend": ""})),
+            (Invalid, "normalizer.prepend: \"\""),
+        ),
+        (
             "replacement that grows",
             with("/normalizer", json!({"type": "Sequence", "normalizers": vec![replace("aaaaaaaaaa"); 16]})),
             (Invalid, "normalizer.content"),
