@@ -115,6 +115,30 @@ pub enum TokenizerError {
         /// The bound in bytes.
         limit: usize,
     },
+    /// The chat template gives no text that could be appended for the next turn.
+    #[error("chat template cannot be continued turn by turn: {reason}")]
+    TemplateTurns {
+        /// What stands against it.
+        reason: &'static str,
+    },
+    /// More stop strings than can be looked for at once.
+    #[error("{count} stop strings are more than the limit of {limit}")]
+    StopCount {
+        /// Stop strings given.
+        count: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A stop string that is empty or too long.
+    #[error("stop string {index} has {bytes} bytes, allowed are 1 to {limit}")]
+    StopLength {
+        /// Its index in the list given.
+        index: usize,
+        /// Its bytes.
+        bytes: usize,
+        /// The bound in bytes.
+        limit: usize,
+    },
 }
 
 /// Characters of a string from a file that an error repeats.

@@ -1,4 +1,4 @@
-//! Text to tokens and back, chat templates. Knows nothing of the GPU.
+//! Text to tokens and back, sentences and inserted anchors, chat templates. Knows nothing of the GPU.
 //!
 //! The splitting and merging is the `tokenizers` crate's; this room decides what may be handed to it. A file goes
 //! through one of two readers (`validate` for tokenizer.json, `gguf`), which accept only components they know, into
@@ -20,24 +20,33 @@
     allow(
         clippy::arithmetic_side_effects,
         clippy::indexing_slicing,
+        clippy::unwrap_used,
         reason = "a test that panics fails, as it should"
     )
 )]
 
+mod anchors;
 mod chat;
 mod components;
 mod error;
 mod gguf;
 mod pieces;
+mod sentences;
 mod spec;
+mod stops;
 mod stream;
+mod turns;
 mod validate;
 
 use std::sync::Arc;
 
+pub use anchors::{ANCHOR_MARK, mark_sentences};
 pub use chat::{ChatTemplate, MAX_PROMPT_BYTES, MAX_TEMPLATE_BYTES, Message};
 pub use error::TokenizerError;
+pub use sentences::sentences;
+pub use stops::{MAX_STOP_BYTES, MAX_STOPS, StopStrings};
 pub use stream::DecodeStream;
+pub use turns::Turns;
 
 use crate::model_file::TokenizerSource;
 use error::reason;

@@ -12,22 +12,36 @@ use super::Tokenizer;
 #[derive(Debug, Clone)]
 pub struct DecodeStream {
     tokenizer: Tokenizer,
+    /// Ids that give no text, sorted.
+    hidden: Vec<u32>,
     utf8: Utf8Stream,
 }
 
 impl DecodeStream {
     pub(super) fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, utf8: Utf8Stream::default() }
+        Self { tokenizer, hidden: Vec::new(), utf8: Utf8Stream::default() }
+    }
+
+    /// The same stream, in which `ids` give no text either: anchors that were inserted and that nobody wrote.
+    #[must_use]
+    pub fn hide(mut self, ids: &[u32]) -> Self {
+        self.hidden.extend(ids);
+        self.hidden.sort_unstable();
+        self
     }
 
     /// Takes one token and returns the text that it completes, often all of its own, sometimes none.
     ///
-    /// Special tokens and ids without a token (rows of the output matrix past the vocabulary) give nothing.
+    /// Special and hidden tokens, and ids without a token (rows of the output matrix past the vocabulary) give nothing.
     pub fn push(&mut self, id: u32) -> String {
         match self.tokenizer.bytes(id) {
-            Some(bytes) if !self.tokenizer.is_special(id) => self.utf8.push(bytes),
+            Some(bytes) if !self.leaves_out(id) => self.utf8.push(bytes),
             _ => String::new(),
         }
+    }
+
+    fn leaves_out(&self, id: u32) -> bool {
+        self.tokenizer.is_special(id) || self.hidden.binary_search(&id).is_ok()
     }
 
     /// Ends the text: U+FFFD if it stops inside a character, else nothing. The stream is as new afterwards.

@@ -1,0 +1,113 @@
+//! Anchors put into a text although nobody wrote them, as AnLLM-AC was trained: one token after each sentence.
+//!
+//! Where they go is decided in the text and marked by a character, because the sentences of a chat prompt are those of
+//! its messages and not of the template around them. What they become is decided on the level of ids: a mark is
+//! exactly one token, and the text on both sides is encoded as it is. An anchor written into the text would let the
+//! tokenizer swallow or add spaces around it.
+
+use super::{Tokenizer, TokenizerError, sentences};
+use crate::kv::{Insert, Place};
+
+/// Stands for an anchor until the text is encoded: a private-use character, which no text has a reason to hold.
+pub const ANCHOR_MARK: char = '\u{10FFFD}';
+
+/// Texts in front of which a vocabulary may put its space instead, tried in this order.
+const GUARDS: [&str; 3] = [".", "x", "0"];
+/// Most tokens that such a text and the space before it make.
+const GUARD_TOKENS: usize = 2;
+
+/// The text with marks between its sentences, or after each; marks that it already holds are taken out first.
+///
+/// After the last sentence the mark stands before the white space that ends the text.
+pub fn mark_sentences(text: &str, place: Place) -> String {
+    let text = text.replace(ANCHOR_MARK, "");
+    let mut marked = String::new();
+    for (i, sentence) in sentences(&text).into_iter().enumerate() {
+        if place == Place::Between && i > 0 {
+            marked.push(ANCHOR_MARK);
+        }
+        let end = sentence.trim_end();
+        marked.push_str(end);
+        if place == Place::After && !end.is_empty() {
+            marked.push(ANCHOR_MARK);
+        }
+        marked.extend(sentence.strip_prefix(end));
+    }
+    marked
+}
+
+impl Tokenizer {
+    /// The ids of `text` with an anchor between its sentences, or after each, where `insert` asks for it; without it
+    /// those of [`Tokenizer::encode`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_marked`].
+    pub fn encode_with_anchors(
+        &self,
+        text: &str,
+        add_special: bool,
+        insert: Option<&Insert>,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        match insert {
+            Some(insert) => self.encode_marked(&mark_sentences(text, insert.place), add_special, insert.id),
+            None => self.encode(text, add_special),
+        }
+    }
+
+    /// The ids of `text`, each [`ANCHOR_MARK`] as the one token `anchor`; with anchors hidden they decode to the text
+    /// without marks.
+    ///
+    /// A vocabulary that begins every text with a space of its own does so once, as without marks.
+    ///
+    /// # Errors
+    /// [`TokenizerError::UnknownId`] where `anchor` has no token, else as [`Tokenizer::encode`].
+    pub fn encode_marked(
+        &self,
+        text: &str,
+        add_special: bool,
+        anchor: u32,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        if self.bytes(anchor).is_none() {
+            return Err(TokenizerError::UnknownId { id: anchor, vocab_size: self.vocab_size() });
+        }
+        let mut pieces = text.split(ANCHOR_MARK);
+        let mut ids = self.encode(pieces.next().unwrap_or_default(), false)?;
+        for piece in pieces {
+            ids.push(anchor);
+            ids.extend(self.encode_continued(piece)?);
+        }
+        if !add_special {
+            return Ok(ids);
+        }
+        Ok([&self.built.prefix, &*ids, &self.built.suffix].concat())
+    }
+
+    /// The ids of a text that continues another, without the space that the vocabulary may put in front of every text.
+    ///
+    /// That space stands for one that the text begins with. For a text without one it goes in front of a guard, whose
+    /// tokens are then dropped; it stays only where every guard grows into one token with what follows.
+    fn encode_continued(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let spaces = |bytes: &[u8]| bytes.iter().take_while(|&&byte| byte == b' ').count();
+        let ids = self.encode(text, false)?;
+        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.bytes(id)).flatten().copied().collect();
+        if spaces(&bytes) <= spaces(text.as_bytes()) {
+            return Ok(ids);
+        }
+        // Nothing in front of nothing: the space of an empty text does not appear.
+        if let Some(rest) = text.strip_prefix(' ').filter(|rest| !rest.is_empty()) {
+            return self.encode(rest, false);
+        }
+        for guard in GUARDS {
+            let guarded = self.encode(&format!("{guard}{text}"), false)?;
+            let mut head = Vec::new();
+            let last_of_guard = guarded.iter().take(GUARD_TOKENS).position(|&id| {
+                head.extend(self.bytes(id).unwrap_or_default());
+                head.trim_ascii_start() == guard.as_bytes()
+            });
+            if let Some(last) = last_of_guard {
+                return Ok(guarded.into_iter().skip(last).skip(1).collect());
+            }
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,91 @@
+//! A chat that goes on in a session: only the new turn is rendered, never the conversation again.
+//!
+//! A template renders whole conversations. What stands between an answer and the next one is therefore cut out of a
+//! short stand-in conversation, and holds for the real one if the template writes it the same whatever came before.
+//! Whether it does is asked of the template each time, by a second stand-in that is longer.
+
+use super::{ChatTemplate, Message, TokenizerError};
+
+/// The answers of a stand-in conversation are made of this private-use character.
+const ANSWER: char = '\u{10FFFC}';
+
+/// A chat template as the texts that go into a session turn by turn.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    template: ChatTemplate,
+    bos: Option<String>,
+    eos: Option<String>,
+}
+
+impl Turns {
+    /// `bos` and `eos` are the names of the tokens as [`ChatTemplate::render`] takes them.
+    pub fn new(template: ChatTemplate, bos: Option<String>, eos: Option<String>) -> Self {
+        Self { template, bos, eos }
+    }
+
+    /// The first prompt: what comes before the conversation, the user's turn, and the assistant's turn opened.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn first(&self, system: Option<&str>, user: &str) -> Result<String, TokenizerError> {
+        self.render(system, &[user])
+    }
+
+    /// What follows an answer in the session to ask the next question: the end of the assistant's turn, the user's
+    /// turn, and the assistant's turn opened.
+    ///
+    /// The end of the turn is included, so the end-of-turn token that stopped the answer must not be in the session.
+    ///
+    /// # Errors
+    /// [`TokenizerError::TemplateTurns`] for a template that changes or drops an answer, or writes a turn differently
+    /// after other turns; else as [`ChatTemplate::render`].
+    pub fn next(&self, system: Option<&str>, user: &str) -> Result<String, TokenizerError> {
+        let answer = stand_in(&[system.unwrap_or_default(), user]);
+        let after = |contents: &[&str]| {
+            let text = self.render(system, contents)?;
+            match text.split(answer.as_str()).collect::<Vec<_>>().as_slice() {
+                [_, after] => Ok((*after).to_owned()),
+                _ => Err(refused("an answer does not appear in it exactly once")),
+            }
+        };
+        let next = after(&["1", &answer, user])?;
+        if next != after(&["1", "2", "3", &answer, user])? {
+            return Err(refused("what it writes after an answer depends on the turns before"));
+        }
+        Ok(next)
+    }
+
+    /// How many bytes at the start of [`Turns::first`] are the same whatever the user says: the system prompt, and the
+    /// opening of the user's turn.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn system_prefix(&self, system: Option<&str>, user: &str) -> Result<usize, TokenizerError> {
+        let first = self.first(system, user)?;
+        // Two other users, for this one may begin like one of them. Neither is trimmed as white space would be.
+        let common = |other: &str| {
+            let other = self.first(system, other)?;
+            Ok(first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count())
+        };
+        Ok(common("\u{1}")?.min(common("\u{2}")?))
+    }
+
+    /// The prompt for a conversation whose turns, the user's first, have these contents.
+    fn render(&self, system: Option<&str>, contents: &[&str]) -> Result<String, TokenizerError> {
+        let roles = ["user", "assistant"].into_iter().cycle();
+        let turns = roles.zip(contents).map(|(role, content)| Message::new(role, *content));
+        let messages: Vec<Message> =
+            system.map(|text| Message::new("system", text)).into_iter().chain(turns).collect();
+        self.template.render(&messages, true, self.bos.as_deref(), self.eos.as_deref())
+    }
+}
+
+/// A text that occurs in none of `texts`: a longer run of the character than any of theirs.
+fn stand_in(texts: &[&str]) -> String {
+    let runs = texts.iter().flat_map(|text| text.split(|c| c != ANSWER)).map(|run| run.chars().count());
+    String::from(ANSWER).repeat(runs.max().unwrap_or(0).saturating_add(1))
+}
+
+fn refused(reason: &'static str) -> TokenizerError {
+    TokenizerError::TemplateTurns { reason }
+}
