@@ -93,7 +93,8 @@ impl Tokenizer {
         if spaces(&bytes) <= spaces(text.as_bytes()) {
             return Ok(ids);
         }
-        if let Some(rest) = text.strip_prefix(' ') {
+        // Nothing in front of nothing: the space of an empty text does not appear.
+        if let Some(rest) = text.strip_prefix(' ').filter(|rest| !rest.is_empty()) {
             return self.encode(rest, false);
         }
         for guard in GUARDS {

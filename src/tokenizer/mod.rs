@@ -20,6 +20,7 @@
     allow(
         clippy::arithmetic_side_effects,
         clippy::indexing_slicing,
+        clippy::unwrap_used,
         reason = "a test that panics fails, as it should"
     )
 )]
