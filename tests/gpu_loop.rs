@@ -79,6 +79,11 @@ fn modes() -> [Steps; 5] {
     [Steps::OnHost, Steps::Fixed(1), Steps::Fixed(4), Steps::Fixed(16), Steps::Auto]
 }
 
+/// How the prompt reaches the session and how long the answer is does not matter here: one is a chunk, one a turn.
+fn turns() -> Vec<Vec<u32>> {
+    (0..10_u32).map(|turn| (0..5 + turn % 4).map(|i| (turn * 31 + i * 17 + 2) % 321).collect()).collect()
+}
+
 #[test]
 fn every_batch_size_gives_the_tokens_of_single_steps() {
     let model = model();
@@ -179,7 +184,7 @@ fn the_sampler_on_the_device_draws_what_the_host_draws() {
 fn a_text_stopped_in_a_batch_goes_on_as_if_nothing_had_run_ahead() {
     let model = model();
     for spec in specs() {
-        for cut in [1, 2, 7, 17, 30] {
+        for cut in [2, 17] {
             let run = |steps| {
                 let mut session = session(&model, &spec);
                 block_on(session.append(&prompt())).unwrap();
@@ -197,7 +202,7 @@ fn a_text_stopped_in_a_batch_goes_on_as_if_nothing_had_run_ahead() {
                 (text, seen, session.kv())
             };
             let want = run(Steps::OnHost);
-            for steps in [Steps::Fixed(16), Steps::Fixed(5), Steps::Auto] {
+            for steps in [Steps::Fixed(16), Steps::Fixed(5)] {
                 assert_eq!(run(steps), want, "{} cut after {cut} with {steps:?}", spec.preset);
             }
         }
@@ -312,4 +317,54 @@ fn nothing_to_continue_is_an_error() {
     block_on(session.append(&[1])).unwrap();
     let outside = GenerateOptions { stop_tokens: vec![321], ..options(Steps::Auto, 5) };
     assert!(session.generate(outside).unwrap_err().to_string().contains("321"));
+}
+
+/// Ten turns on one ring equal, each of them, a session that reads everything again; and the ring read every token once.
+#[test]
+fn turns_on_a_live_ring_equal_one_prompt_with_the_same_text() {
+    let model = model();
+    for spec in [&specs()[0], &specs()[1], &specs()[2]] {
+        let mut live = session(&model, spec);
+        let mut text: Vec<u32> = Vec::new();
+        for turn in turns() {
+            block_on(live.append(&turn)).unwrap();
+            text.extend(&turn);
+            let answer = ids(&mut live, options(Steps::Auto, 9));
+            let mut afresh = session(&model, spec);
+            block_on(afresh.append(&text)).unwrap();
+            assert_eq!(
+                answer,
+                ids(&mut afresh, options(Steps::Fixed(4), 9)),
+                "{} after {} tokens",
+                spec.preset,
+                text.len()
+            );
+            text.extend(answer);
+            assert_eq!(live.kv().seen as usize, text.len() - 1, "nothing was read twice");
+        }
+        assert!(text.len() > 130);
+    }
+}
+
+/// One decode step as it is recorded, to be read; of the layers, the first.
+#[test]
+fn a_decode_step_is_recorded_as_written_down() {
+    if std::env::var("KILLICK_MAX_BINDING").is_ok() || !gpu().is_software() {
+        return; // weights in parts, or other workgroups
+    }
+    let model = model();
+    let mut session = session(&model, &specs()[1]);
+    block_on(session.append(&prompt())).unwrap();
+    let generation = session.generate(options(Steps::Auto, 1)).unwrap();
+    let lines: Vec<String> = generation
+        .step_dispatches()
+        .iter()
+        .filter(|step| {
+            let layer =
+                |label: &str| label.strip_prefix("layer ").is_some_and(|rest| !rest.starts_with("0 "));
+            !step.bindings.iter().any(|label| layer(label))
+        })
+        .map(|step| format!("{:<10} {:?}  {}", step.kernel, step.groups, step.bindings.join(", ")))
+        .collect();
+    insta::assert_snapshot!("decode_step", lines.join("\n"));
 }

@@ -6,6 +6,7 @@ use std::mem::offset_of;
 
 use killick::gpu::pipeline::{Access, Kernel, Variant, WeightFormat};
 use killick::kernels::KERNELS;
+use killick::kernels::emit::LoopState;
 use killick::kv::{RingParams, RingState, Row, Tag};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
@@ -53,7 +54,7 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
                 pad0,
                 pad1,
             }),
-            vec!["kv_step", "penalize", "sample"],
+            vec!["emit", "kv_step", "penalize", "sample"],
         ),
         (
             layout!(RingParams {
@@ -72,6 +73,7 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
             }),
             vec!["kv_step"],
         ),
+        (layout!(LoopState { emitted, budget, stopped, pad0 }), vec!["emit", "kv_step", "top_logprobs"]),
         (layout!(Tag { is_anchor, forced, seg_start, anchors_upto }), vec!["masked_attention"]),
     ]
 }
@@ -203,7 +205,7 @@ fn the_entry_point_is_the_stem_and_the_workgroup_that_of_the_variant() {
         let [entry] = &module.entry_points[..] else { panic!("{} has several entry points", kernel.name) };
         assert_eq!((entry.name.as_str(), entry.stage), (kernel.name, ShaderStage::Compute));
         // The ring step is one invocation by nature; all others take the workgroup of the variant.
-        let lanes = if kernel.name == "kv_step" { 1 } else { variant.workgroup };
+        let lanes = if ["kv_step", "emit"].contains(&kernel.name) { 1 } else { variant.workgroup };
         assert_eq!(entry.workgroup_size, [lanes, 1, 1], "{} {variant:?}", kernel.name);
     });
 }
