@@ -88,6 +88,11 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["score", "--ids", "1", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
         (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
         (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
+        (vec!["generate", "x", "--top-p", "0", "--model", &tiny], vec!["top_p is 0", "above 0"]),
+        (vec!["generate", "x", "--ban", "400", "--model", &tiny], vec!["banned is 400", "below 321"]),
+        (vec!["generate", "x", "--stop", "", "--model", &tiny], vec!["stop"]),
+        (vec!["chat", "--model", &tiny], vec!["gqa", "no tokenizer"]),
+        (vec!["chat", "--min-p", "2", "--model", &tiny], vec!["min_p is 2"]),
         (vec!["inspect", "--model", &config], vec!["config.json", "model file"]),
         (vec!["inspect", "--model", &golden], vec!["golden.json", "GGUF"]),
         (vec!["inspect", "--model", "/dev/zero"], vec!["zero", "not a regular file"]),
@@ -190,10 +195,16 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let logits = buffer(32 * vocab * 4);
     let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(vocab.div_ceil(32) * 4);
     let readback = buffer((vocab * 4).max(chunk * 8));
+    // The decode loop, 32 steps of which may be under way: its state, tokens out and their 42 words of log-probabilities, all
+    // three again for each of two submits to read, the 1,024 tokens that penalties see and 32 more, ids that end a text, scores
+    // and bias.
+    let (state, outbox, logprobs) = (16, 32 * 4, 32 * 42 * 4);
+    let decode = state + outbox + logprobs + 2 * buffer(state + outbox + logprobs) + (1024 + 32) * 4;
+    let decode = decode + buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4);
     [
         weights,
         (pinned + anchors + live) * kv * 4 * 2 * layers,
-        chunk * words * 4 + tags + logits + ring + readback,
+        chunk * words * 4 + tags + logits + ring + readback + decode,
     ]
 }
 
@@ -303,7 +314,7 @@ fn anchors_on_a_model_not_trained_for_them_are_one_warning() {
 fn every_flag_is_documented() {
     let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let mut flags = 0;
-    for command in ["generate", "score", "inspect", "devices"] {
+    for command in ["generate", "chat", "score", "inspect", "devices"] {
         let help = String::from_utf8(killick(&[command, "--help"]).stdout).unwrap();
         let long = help
             .split_whitespace()

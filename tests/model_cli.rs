@@ -127,3 +127,83 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().expect("the program ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_stop_string_ends_the_text_and_is_not_shown() {
+    // "answer" and " is" are two tokens.
+    let flags = ["The capital of France is", "--stop", "answer is", "--stop", "Berlin", "--dtype", "f32"];
+    let result = document(&flags, "");
+    assert_eq!(result["text"], " Paris.\n\nThe ");
+    assert_eq!(result["stop_reason"], "stop");
+    assert_eq!(result["ids"], serde_json::json!(CAPITAL[..7]), "up to the token that completes it");
+}
+
+#[test]
+fn log_probabilities_are_reported_when_asked_for() {
+    let result = document(&["The capital of France is", "--max-tokens", "2", "--logprobs", "3"], "");
+    let tokens = result["logprobs"].as_array().unwrap();
+    assert_eq!(tokens.len(), 2);
+    for (token, id) in tokens.iter().zip(CAPITAL) {
+        let top = token["top"].as_array().unwrap();
+        assert_eq!((top.len(), &top[0][0]), (3, &serde_json::json!(id)), "greedy takes the likeliest");
+        assert_eq!(token["chosen"], top[0][1]);
+        assert!(top[0][1].as_f64() > top[1][1].as_f64() && top[0][1].as_f64() < Some(0.0), "{top:?}");
+    }
+}
+
+/// What is under way is still written; then the program ends as shells expect.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_was_written() {
+    use std::io::Read;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["generate", "Once upon a time", "--model", &model(), "--max-tokens", "400", "--ignore-eos"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut out = child.stdout.take().expect("a pipe");
+    let mut first = [0_u8; 3];
+    out.read_exact(&mut first).expect("some text");
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("the end");
+    assert!(rest.ends_with('\n') && rest.split_whitespace().count() < 200, "{rest:?}");
+    assert_eq!(child.wait().expect("the program ends").code(), Some(130));
+}
+
+/// Lines in, answers out; what the program itself says goes to standard error when there is no terminal.
+#[test]
+fn a_chat_answers_line_by_line() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["chat", "--model", &model(), "--policy", "sepllm", "--temperature", "0", "--max-tokens", "6"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let lines = "Name a colour.\n/anchors\n/nonsense\n\nAnother one.\n/stats\n/undo\n/undo\n/reset\n/help\n/quit\nnot read\n";
+    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("the lines are read");
+    let output = child.wait_with_output().expect("the program ends");
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    let flags = ["--chat", "--policy", "sepllm", "--max-tokens", "6"];
+    let first = document(&flags, "Name a colour.")["text"].as_str().unwrap().to_owned();
+    assert!(said.starts_with(&format!("{first}\n")), "{said:?} does not begin with {first:?}");
+    assert!(said.len() > first.len() + 5, "a second answer: {said:?}");
+    for words in [
+        "sepllm",
+        "Name a colour.",
+        "no command /nonsense",
+        "2 turns",
+        "endless",
+        "was taken back",
+        "no turn to take back",
+        "is forgotten",
+        "/anchors",
+        "cut at --max-tokens",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
+}

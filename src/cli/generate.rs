@@ -42,11 +42,11 @@ struct Timing {
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let file = load::open_file(&args.model)?;
-    let tokenizer = load::need_tokenizer(&file)?;
     // What is wrong with a setting is said before a model is loaded.
     let sampler = args.sampler.options(0.0, 1.0);
     sampler.validate(file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
+    let tokenizer = load::need_tokenizer(&file)?;
     let text = match args.prompt.as_deref() {
         None | Some("-") => load::read_text(None)?,
         Some(text) => text.to_owned(),

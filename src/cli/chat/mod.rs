@@ -31,10 +31,10 @@ struct Pulse {
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let file = load::open_file(&args.model)?;
-    let tokenizer = load::need_tokenizer(&file)?;
     let sampler = args.sampler.options(0.7, 0.95);
     sampler.validate(file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
+    let tokenizer = load::need_tokenizer(&file)?;
     let turns = load::turns(&file, &tokenizer)?;
     // A template that cannot be continued is refused now, not at the second turn.
     turns.next(args.system.as_deref(), "?").map_err(Error::from)?;

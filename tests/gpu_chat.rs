@@ -1,0 +1,272 @@
+//! Conversations and streamed text on a tiny random model with a real tokenizer and a chat template.
+
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
+#[path = "support/gpu.rs"]
+mod device;
+#[path = "support/golden.rs"]
+mod golden;
+mod support;
+
+use std::sync::Arc;
+
+use device::gpu;
+use golden::data;
+use killick::chat::Chat;
+use killick::gpu::pipeline::WeightFormat;
+use killick::kv::{Insert, Place, PolicySpec, Preset};
+use killick::model::Model;
+use killick::model_file::{FileSet, ModelFile};
+use killick::session::{Session, SessionOptions};
+use killick::tokenizer::{ChatTemplate, Message, StopStrings, Turns};
+use killick::{GenerateOptions, SamplerOptions, Steps, StopReason, Tokenizer};
+use pollster::block_on;
+use serde_json::json;
+use support::tiny_model::TinyModel;
+
+const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+/// Ends a turn.
+const IM_END: u32 = 3;
+/// An added token that can stand for `<AC>`.
+const AC: u32 = 510;
+
+struct Opened {
+    model: Arc<Model>,
+    tokenizer: Tokenizer,
+}
+
+fn open() -> Opened {
+    let mut tiny = TinyModel {
+        hidden: 32,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 8,
+        ffn: 64,
+        vocab: 514,
+        context: 2048,
+        ..TinyModel::new()
+    };
+    tiny.randomize(11);
+    let mut files = tiny.files();
+    let mut config = tiny.config();
+    config["eos_token_id"] = json!(IM_END);
+    config["bos_token_id"] = json!(0);
+    files.insert("config.json".to_owned(), config.to_string().into_bytes());
+    files.insert("tokenizer.json".to_owned(), std::fs::read(data("tokenizer/tiny.json")).unwrap());
+    let settings = json!({"chat_template": CHATML, "bos_token": "<bos>", "eos_token": "<|im_end|>"});
+    files.insert("tokenizer_config.json".to_owned(), settings.to_string().into_bytes());
+    let file = block_on(ModelFile::open(FileSet::from_bytes(files))).unwrap();
+    let model = block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap();
+    Opened { model: Arc::new(model), tokenizer: Tokenizer::from_source(file.tokenizer(), "tiny").unwrap() }
+}
+
+impl Opened {
+    fn session(&self, spec: &PolicySpec) -> Session {
+        let policy = spec.resolve(self.model.config().context_len).unwrap();
+        block_on(Session::new(&self.model, &policy, SessionOptions::default())).unwrap()
+    }
+
+    fn turns(&self) -> Turns {
+        Turns::new(ChatTemplate::new(CHATML).unwrap(), None, None)
+    }
+
+    fn chat(&self, spec: &PolicySpec, system: Option<&str>) -> Chat {
+        let system = system.map(str::to_owned);
+        Chat::new(self.session(spec), self.tokenizer.clone(), self.turns(), system).unwrap()
+    }
+
+    fn stops(&self) -> Vec<u32> {
+        self.tokenizer.ids_of_bytes(b".")
+    }
+
+    fn specs(&self) -> [PolicySpec; 4] {
+        let anchors = Some(self.stops());
+        [
+            PolicySpec::new(Preset::Full),
+            PolicySpec { anchors: anchors.clone(), max_segment: Some(30), ..PolicySpec::new(Preset::Anchor) },
+            PolicySpec { anchors, window: Some(20), ..PolicySpec::new(Preset::SepLlm) },
+            PolicySpec {
+                anchors: Some(vec![AC]),
+                insert: Some(Insert { id: AC, place: Place::Between }),
+                max_segment: Some(40),
+                ..PolicySpec::new(Preset::Anchor)
+            },
+        ]
+    }
+}
+
+fn none() -> StopStrings {
+    StopStrings::new(Vec::new()).unwrap()
+}
+
+fn options(max_tokens: u32) -> GenerateOptions {
+    GenerateOptions { max_tokens, ..GenerateOptions::default() }
+}
+
+/// Every third answer ends by itself at once; the others are cut. None holds a special token, which would not be shown.
+fn turn_options(tokenizer: &Tokenizer, turn: usize) -> GenerateOptions {
+    let logit_bias = if turn % 3 == 2 { vec![(IM_END, 100.0)] } else { vec![(IM_END, -100.0)] };
+    let banned = tokenizer.special_ids().iter().copied().filter(|id| *id != IM_END).collect();
+    GenerateOptions {
+        sampler: SamplerOptions { logit_bias, banned, ..SamplerOptions::default() },
+        ..options(8)
+    }
+}
+
+fn question(turn: usize) -> String {
+    format!("Turn {turn}. Dr. Who has {}.5 apples. And you?", turn * 3)
+}
+
+/// Asks and returns the answer: its ids and its text.
+fn ask(chat: &mut Chat, user: &str, options: GenerateOptions) -> (Vec<u32>, String) {
+    let mut generation = block_on(chat.say(user, options, none())).unwrap();
+    let (mut ids, mut text) = (Vec::new(), String::new());
+    for piece in generation.by_ref() {
+        let piece = piece.unwrap();
+        ids.extend(piece.token.map(|token| token.id));
+        text.push_str(&piece.text);
+    }
+    (ids, text)
+}
+
+fn whole_text(session: &Session) -> Vec<u32> {
+    session.tokens(0..session.length()).collect()
+}
+
+#[test]
+fn ten_turns_equal_one_prompt_with_the_same_text_and_nothing_is_read_twice() {
+    let opened = open();
+    let systems = [None, Some("Be brief. Be kind.")];
+    for (spec, system) in opened.specs().into_iter().zip(systems.into_iter().cycle()) {
+        let mut afresh = opened.session(&spec);
+        let mut chat = opened.chat(&spec, system);
+        let template = ChatTemplate::new(CHATML).unwrap();
+        let mut messages: Vec<Message> =
+            system.map(|text| Message::new("system", text)).into_iter().collect();
+        for turn in 0..10 {
+            let (ids, text) = ask(&mut chat, &question(turn), turn_options(&opened.tokenizer, turn));
+            let everything = whole_text(chat.session());
+            let prompt = &everything[..everything.len() - ids.len()];
+            afresh.reset().unwrap();
+            block_on(afresh.append(prompt)).unwrap();
+            let again = afresh
+                .generate(turn_options(&opened.tokenizer, turn))
+                .unwrap()
+                .map(|token| token.unwrap().id);
+            assert_eq!(again.collect::<Vec<_>>(), ids, "{} turn {turn}", spec.preset);
+
+            // What the session holds is what the template writes for the whole conversation.
+            messages.push(Message::new("user", question(turn)));
+            let rendered = template.render(&messages, true, None, None).unwrap();
+            let shown: Vec<u32> = prompt.iter().copied().filter(|id| *id != AC).collect();
+            assert_eq!(opened.tokenizer.decode(&shown, false).unwrap(), rendered);
+            messages.push(Message::new("assistant", text));
+
+            // Every token of the text was consumed once, but the last, which is pending.
+            assert_eq!(chat.session().kv().seen as usize, everything.len() - 1);
+        }
+        let anchors = chat.session().kv().anchors - chat.session().kv().forced_anchors;
+        let inserted = whole_text(chat.session()).iter().filter(|id| **id == AC).count();
+        match spec.insert {
+            // Three sentences a question, so two anchors between them, and one in the system prompt.
+            Some(_) => {
+                assert!(inserted >= 20 + usize::from(system.is_some()) && anchors as usize >= inserted - 1)
+            }
+            None => assert!(inserted == 0 && (spec.preset == Preset::Full || anchors >= 20), "{anchors}"),
+        }
+    }
+}
+
+#[test]
+fn a_turn_can_be_taken_back_once_and_a_conversation_forgotten() {
+    let opened = open();
+    for spec in opened.specs() {
+        let mut chat = opened.chat(&spec, None);
+        assert!(!chat.undo().unwrap(), "nothing was said");
+        ask(&mut chat, "One. Two.", options(5));
+        let before = (whole_text(chat.session()), chat.session().kv(), chat.remembered().unwrap());
+        let answer = ask(&mut chat, "Three. Four.", options(9));
+        assert!(chat.undo().unwrap());
+        assert_eq!((whole_text(chat.session()), chat.session().kv(), chat.remembered().unwrap()), before);
+        assert!(!chat.undo().unwrap(), "only the last turn");
+        assert_eq!(ask(&mut chat, "Three. Four.", options(9)), answer, "{}", spec.preset);
+        assert_eq!(chat.asked(), 2);
+
+        chat.reset().unwrap();
+        assert_eq!((chat.asked(), chat.session().kv().seen), (0, 0));
+        let afresh = ask(&mut opened.chat(&spec, None), "Five.", options(6));
+        assert_eq!(ask(&mut chat, "Five.", options(6)), afresh, "{}", spec.preset);
+    }
+}
+
+#[test]
+fn anchors_are_remembered_with_their_sentences() {
+    let opened = open();
+    let mut chat = opened.chat(&opened.specs()[1], None);
+    ask(&mut chat, "Ada has a boat. Bob has a kite. And", options(1));
+    let texts: Vec<String> = chat.remembered().unwrap().into_iter().map(|known| known.text).collect();
+    assert!(texts[0].ends_with("Ada has a boat.") && texts[1] == " Bob has a kite.", "{texts:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_is_lost() {
+    let opened = open();
+    let spec = PolicySpec { ctx: Some(120), ..PolicySpec::new(Preset::Full) };
+    let mut chat = opened.chat(&spec, None);
+    ask(&mut chat, "Short.", options(4));
+    let before = whole_text(chat.session());
+    let error = block_on(chat.say(&"Long. ".repeat(50), options(4), none())).unwrap_err().to_string();
+    assert!(error.contains("limit of 120"), "{error}");
+    assert_eq!(whole_text(chat.session()), before);
+    assert_eq!(ask(&mut chat, "Short again.", options(4)).0.len(), 4);
+}
+
+#[test]
+fn a_stop_string_in_a_batch_leaves_no_trace_of_what_followed() {
+    let opened = open();
+    let free = |sampler: &SamplerOptions| GenerateOptions {
+        max_tokens: 60,
+        ignore_eos: true,
+        sampler: sampler.clone(),
+        ..GenerateOptions::default()
+    };
+    // A random model repeats itself when greedy; drawn text has something to look for.
+    let sampler = SamplerOptions { temperature: 1.0, seed: 3, ..SamplerOptions::default() };
+    for spec in opened.specs() {
+        let prompt = opened.tokenizer.encode("The boat is red. The kite", true).unwrap();
+        let start = || {
+            let mut session = opened.session(&spec);
+            block_on(session.append(&prompt)).unwrap();
+            session
+        };
+        let mut session = start();
+        let whole: String = session
+            .generate_text(&opened.tokenizer, free(&sampler), none())
+            .unwrap()
+            .map(|piece| piece.unwrap().text)
+            .collect();
+        // Three characters from the middle: they seldom are one token.
+        let at = whole.char_indices().map(|(at, _)| at).nth(whole.chars().count() / 2).unwrap();
+        let stop: String = whole[at..].chars().take(3).collect();
+        let first = whole.find(&stop).unwrap();
+        let run = |steps| {
+            let mut session = start();
+            let options = GenerateOptions { steps, ..free(&sampler) };
+            let stops = StopStrings::new(vec![stop.clone()]).unwrap();
+            let mut generation = session.generate_text(&opened.tokenizer, options.clone(), stops).unwrap();
+            let mut text: String = generation.by_ref().map(|piece| piece.unwrap().text).collect();
+            assert_eq!(generation.stop_reason(), Some(StopReason::Stop), "{:?}", spec.preset);
+            assert_eq!(text, whole[..first], "{} with {steps:?}", spec.preset);
+            drop(generation);
+            text.push('|');
+            let more = session.generate_text(&opened.tokenizer, options, none()).unwrap();
+            text.extend(more.map(|piece| piece.unwrap().text));
+            (text, session.kv(), whole_text(&session))
+        };
+        let want = run(Steps::Fixed(1));
+        for steps in [Steps::Fixed(16), Steps::Auto] {
+            assert_eq!(run(steps), want, "{} with {steps:?}", spec.preset);
+        }
+    }
+}
