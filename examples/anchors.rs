@@ -1,11 +1,10 @@
-//! The same text under two policies, side by side: what each remembers, and what forgetting costs.
+//! What an anchor stands for: reads a text and lists the entries that are left of it.
 //!
 //! `cargo run --release --example anchors -- model.gguf "First sentence. Second sentence. Third."`
 
 #![allow(clippy::print_stdout, reason = "an example shows its result")]
 
-use killick::score::{Path, score};
-use killick::{Engine, GpuOptions, LoadOptions, PolicySpec, Preset};
+use killick::{Engine, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -15,25 +14,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(&GpuOptions::default())?;
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
-    let ids = tokenizer.encode(&text, true)?;
+    let spec = PolicySpec { anchors: Some(tokenizer.ids_of_bytes(b".")), ..PolicySpec::new(Preset::Anchor) };
+    let policy = spec.resolve(loaded.model.config().context_len)?;
+    let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
+    killick::block_on(session.append(&tokenizer.encode(&text, true)?))?;
 
-    let stops = tokenizer.ids_of_bytes(b".");
-    let remember_all = PolicySpec::new(Preset::Full);
-    // Four pinned tokens help a model that was not trained with anchors.
-    let remember_sentences =
-        PolicySpec { anchors: Some(stops), sinks: Some(4), ..PolicySpec::new(Preset::Anchor) };
-
-    println!("{:<10} {:>12} {:>14} {:>14}", "policy", "nats/token", "entries live", "at most");
-    for spec in [remember_all, remember_sentences] {
-        let policy = spec.resolve(loaded.model.config().context_len)?;
-        let result = killick::block_on(score(&loaded.model, &policy, &ids, Path::Chunk(64)))?;
+    for anchor in session.anchors() {
+        let ids: Vec<u32> = session.tokens(anchor.start..anchor.pos + 1).collect();
         println!(
-            "{:<10} {:>12.4} {:>14} {:>14}",
-            policy.preset.name(),
-            result.mean_nll(),
-            result.kv.live,
-            result.kv.peak_live
+            "one entry, at {:>3}, for the {:>2} tokens of {:?}",
+            anchor.pos,
+            ids.len(),
+            tokenizer.decode(&ids, true)?
         );
     }
+    let kv = session.kv();
+    println!("{} entries are live of {} tokens seen", kv.live, kv.seen);
     Ok(())
 }

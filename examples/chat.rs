@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let turns = Turns::new(ChatTemplate::new(template)?, None, None);
 
     // Separators and a window: a policy that stock models bear.
-    let separators = [".", ",", "?", "!", "\n"].iter().flat_map(|text| tokenizer.ids_of_bytes(text.as_bytes()));
+    let separators =
+        [".", ",", "?", "!", "\n"].iter().flat_map(|text| tokenizer.ids_of_bytes(text.as_bytes()));
     let spec = PolicySpec { anchors: Some(separators.collect()), ..PolicySpec::new(Preset::SepLlm) };
     let policy = spec.resolve(loaded.model.config().context_len)?;
     let session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
@@ -30,7 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sampler = SamplerOptions { temperature: 0.7, top_p: 0.95, ..SamplerOptions::default() };
     let options = GenerateOptions { sampler, ..GenerateOptions::default() };
     for line in std::io::stdin().lock().lines() {
-        let answer = chat.say(&line?, options.clone(), StopStrings::new(Vec::new())?);
+        let line = line?;
+        let answer = chat.say(&line, options.clone(), StopStrings::new(Vec::new())?);
         for piece in killick::block_on(answer)? {
             print!("{}", piece?.text);
             std::io::stdout().flush()?;

@@ -171,7 +171,7 @@ fn ten_turns_equal_one_prompt_with_the_same_text_and_nothing_is_read_twice() {
         match spec.insert {
             // Three sentences a question, so two anchors between them, and one in the system prompt.
             Some(_) => {
-                assert!(inserted >= 20 + usize::from(system.is_some()) && anchors as usize >= inserted - 1)
+                assert!(inserted >= 20 + usize::from(system.is_some()) && anchors as usize >= inserted - 1);
             }
             None => assert!(inserted == 0 && (spec.preset == Preset::Full || anchors >= 20), "{anchors}"),
         }
