@@ -55,8 +55,9 @@ step_unit() {
     cargo_test "${no_driver[@]}" -- --lib --bins --examples "${targets[@]}"
     cargo_test "${no_driver[@]}" -- --doc
 }
-step_kernels() { cargo_test "${lavapipe[@]}" -- --test gpu_kernels; }
-step_lavapipe() { cargo_test "${lavapipe[@]}" -- --test 'gpu_*'; }
+step_kernels() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
+# Here all repetitions run; the other drivers are asked the same with fewer (`share` in tests/support/gpu.rs).
+step_lavapipe() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
 step_baseline() { cargo_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
 # lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
@@ -67,7 +68,7 @@ step_widths() {
 step_model() { cargo_test "${lavapipe[@]}" -- --test 'model_*'; }
 step_swiftshader() {
     cargo_test "${swiftshader[@]}" -- --test 'gpu_*'
-    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny
+    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop
 }
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
 step_wasm() {

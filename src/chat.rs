@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::generate::{GenerateOptions, TextGeneration};
+use crate::gpu::GpuError;
 use crate::kv::{Anchor, Insert};
 use crate::session::Session;
 use crate::tokenizer::{StopStrings, Tokenizer, Turns, mark_sentences};
@@ -99,7 +100,12 @@ impl Chat {
                 before.session.copy_from(&self.session)?;
                 before.asked = asked;
             }
-            None => self.before = Some(Before { session: self.session.fork().await?, asked }),
+            None => match self.session.fork().await {
+                Ok(session) => self.before = Some(Before { session, asked }),
+                // A conversation without undo is better than none.
+                Err(Error::Gpu(GpuError::Allocation { .. })) => log::warn!("no memory is left for undo"),
+                Err(error) => return Err(error),
+            },
         }
         Ok(())
     }

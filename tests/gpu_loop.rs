@@ -18,7 +18,7 @@ use killick::session::{Session, SessionOptions};
 use killick::{GenerateOptions, Sampler, SamplerOptions, Steps, StopReason};
 use pollster::block_on;
 use support::golden::data;
-use support::gpu::gpu;
+use support::gpu::{gpu, share};
 
 const X: u32 = 32;
 
@@ -87,19 +87,20 @@ fn turns() -> Vec<Vec<u32>> {
 #[test]
 fn every_batch_size_gives_the_tokens_of_single_steps() {
     let model = model();
+    let tokens = share(70, 36);
     for spec in specs() {
         let mut want = Vec::new();
-        for steps in modes() {
+        for steps in modes().into_iter().take(share(5, 4)) {
             let mut session = session(&model, &spec);
             block_on(session.append(&prompt())).unwrap();
-            let got = ids(&mut session, options(steps, 70));
+            let got = ids(&mut session, options(steps, tokens as u32));
             if want.is_empty() {
                 want = got;
                 assert!(want.iter().collect::<std::collections::BTreeSet<_>>().len() > 10, "{want:?}");
             } else {
                 assert_eq!(got, want, "{} with {steps:?}", spec.preset);
             }
-            assert_eq!(session.kv().seen, 37 + 69, "the last token is pending");
+            assert_eq!(session.kv().seen as usize, 37 + tokens - 1, "the last token is pending");
             assert_eq!(session.pending(), want.last().copied());
         }
     }
@@ -152,7 +153,7 @@ fn the_sampler_on_the_device_draws_what_the_host_draws() {
         SamplerOptions { temperature: 1.0, seed: 77, ..SamplerOptions::default() },
     ];
     let mut texts = std::collections::BTreeSet::new();
-    for sampler in chains {
+    for sampler in chains.into_iter().skip(share(0, 3)) {
         let run = |steps| {
             let mut session = session(&model, spec);
             block_on(session.append(&prompt())).unwrap();
@@ -177,14 +178,14 @@ fn the_sampler_on_the_device_draws_what_the_host_draws() {
         assert!(!sampler.banned.iter().any(|id| ids.contains(id)), "a banned token was drawn");
         texts.insert(ids);
     }
-    assert_eq!(texts.len(), 6, "every setting must act");
+    assert_eq!(texts.len(), share(6, 3), "every setting must act");
 }
 
 #[test]
 fn a_text_stopped_in_a_batch_goes_on_as_if_nothing_had_run_ahead() {
     let model = model();
     for spec in specs() {
-        for cut in [2, 17] {
+        for cut in [17, 2].into_iter().take(share(2, 1)) {
             let run = |steps| {
                 let mut session = session(&model, &spec);
                 block_on(session.append(&prompt())).unwrap();
@@ -275,7 +276,7 @@ fn a_cancelled_text_keeps_what_is_under_way() {
 #[test]
 fn a_fork_goes_its_own_way() {
     let model = model();
-    for spec in specs() {
+    for spec in specs().into_iter().skip(share(0, 4)) {
         let mut trunk = session(&model, &spec);
         block_on(trunk.append(&prompt())).unwrap();
         // From a prompt, and from the middle of a text with a token pending.
@@ -367,4 +368,25 @@ fn a_decode_step_is_recorded_as_written_down() {
         .map(|step| format!("{:<10} {:?}  {}", step.kernel, step.groups, step.bindings.join(", ")))
         .collect();
     insta::assert_snapshot!("decode_step", lines.join("\n"));
+}
+
+#[test]
+fn the_stream_gives_the_tokens_of_the_iterator() {
+    use futures_core::Stream;
+    let model = model();
+    let tokens = |stream: bool| {
+        let mut session = session(&model, &specs()[2]);
+        block_on(session.append(&prompt())).unwrap();
+        let mut generation = session.generate(options(Steps::Auto, 20)).unwrap();
+        if !stream {
+            return generation.map(|token| token.unwrap().id).collect::<Vec<_>>();
+        }
+        let mut ids = Vec::new();
+        let mut pinned = std::pin::pin!(&mut generation);
+        while let Some(token) = block_on(std::future::poll_fn(|cx| pinned.as_mut().poll_next(cx))) {
+            ids.push(token.unwrap().id);
+        }
+        ids
+    };
+    assert_eq!(tokens(true), tokens(false));
 }

@@ -15,6 +15,7 @@ use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};
 use pollster::block_on;
 use support::golden::data;
+use support::gpu::share;
 
 /// One test at a time: they count the objects of their own device, and devices share the driver's memory.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -71,7 +72,7 @@ fn allocated_bytes_equal_the_plan() {
 #[test]
 fn nothing_is_allocated_between_token_200_and_2000() {
     let _alone = ALONE.lock();
-    for spec in specs().into_iter().skip(1) {
+    for spec in specs().into_iter().skip(1).take(share(4, 1)) {
         let (gpu, model) = open();
         let policy = spec.resolve(model.config().context_len).unwrap();
         let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();

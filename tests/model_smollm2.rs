@@ -257,6 +257,48 @@ fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
     assert!(plain < 1.2 * delayed && delayed < 1.2 * plain, "{plain} s and {delayed} s");
 }
 
+/// A token at 20,000 costs what one at 2,000 does, the ring being full at both: alternating stretches of two sessions.
+#[test]
+fn a_token_costs_the_same_at_20000_as_at_2000() {
+    if !full_matrix() {
+        println!("measured by `make test-full`, and on a tiny model by tests/gpu_cost.rs");
+        return;
+    }
+    let tokenizer = Tokenizer::from_source(file().tokenizer(), "SmolLM2").unwrap();
+    let spec = PolicySpec {
+        anchors: Some(tokenizer.ids_of_bytes(b".")),
+        max_anchors: Some(32),
+        max_segment: Some(32),
+        max_distance: Some(1 << 20),
+        ..PolicySpec::new(Preset::Anchor)
+    };
+    let policy = spec.resolve(model().config().context_len).unwrap();
+    let sentence =
+        tokenizer.encode(" The boat lay at anchor in the bay and waited for the wind.", false).unwrap();
+    let reached = |length: usize| {
+        let text: Vec<u32> = sentence.iter().copied().cycle().take(length).collect();
+        let mut session = block_on(Session::new(model(), &policy, SessionOptions::default())).unwrap();
+        block_on(session.append(&text)).unwrap();
+        session
+    };
+    let (mut early, mut late) = (reached(2_000), reached(20_000));
+    let stretch = |session: &mut Session| {
+        let options = GenerateOptions { max_tokens: 8, ignore_eos: true, ..GenerateOptions::default() };
+        let begun = support::gpu::cpu_seconds();
+        assert_eq!(session.generate(options).unwrap().map(Result::unwrap).count(), 8);
+        support::gpu::cpu_seconds() - begun
+    };
+    stretch(&mut early);
+    stretch(&mut late);
+    let mut ratios: Vec<f64> = (0..9).map(|_| stretch(&mut late) / stretch(&mut early)).collect();
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "a token at 20,000 costs {:.3} of one at 2,000 ({:.3} to {:.3})",
+        ratios[4], ratios[0], ratios[8]
+    );
+    assert!((ratios[4] - 1.0).abs() < 0.05, "{ratios:?}");
+}
+
 /// The same weights from the folder that `tools/golden/make.sh smollm2` makes: only in `make test-full`.
 #[test]
 fn gguf_and_safetensors_score_the_same() {

@@ -310,6 +310,10 @@ pub(crate) struct PolicyArgs {
     /// Whether an anchor is hidden from later anchors.
     #[arg(long, value_name = "BOOL")]
     pub(crate) isolated: Option<bool>,
+    /// Put the anchor between the sentences of a prompt, or after each, for a model that was trained so (AnLLM-AC). The policy must
+    /// have exactly one anchor id. Default: as recorded with the model, else none.
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub(crate) insert: Option<InsertArg>,
     /// Planned capacity of `full`, in tokens. Default: the context the model was trained for.
     #[arg(long, value_name = "N")]
     pub(crate) ctx: Option<u32>,
@@ -321,6 +325,16 @@ impl PolicyArgs {
         let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();
         named || self.window.is_some() || self.max_anchors.is_some() || self.max_distance.is_some()
     }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InsertArg {
+    /// Between two sentences.
+    Between,
+    /// After every sentence.
+    After,
+    /// Nowhere.
+    Off,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::{GpuArgs, ModelArgs, PolicyArgs};
+use super::args::{GpuArgs, InsertArg, ModelArgs, PolicyArgs};
 use super::printable;
 use crate::error::Error;
 use crate::gpu::Gpu;
-use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Preset};
+use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset};
 use crate::model::Model;
 use crate::model_file::{ModelFile, TokenizerSource};
 use crate::session::check_ids;
@@ -173,6 +173,7 @@ pub(super) fn policy(
     spec.max_distance = args.max_distance.or(spec.max_distance);
     spec.isolated = args.isolated.or(spec.isolated);
     spec.ctx = args.ctx.or(spec.ctx);
+    spec.insert = inserted(args.insert, &spec)?;
     if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }
@@ -196,6 +197,23 @@ pub(super) fn policy(
         );
     }
     Ok(policy)
+}
+
+/// Where anchors are put into a prompt: as `--insert` says, else as recorded with the model.
+fn inserted(flag: Option<InsertArg>, spec: &PolicySpec) -> anyhow::Result<Option<Insert>> {
+    let place = match flag {
+        None => return Ok(spec.insert),
+        Some(InsertArg::Off) => return Ok(None),
+        Some(InsertArg::Between) => Place::Between,
+        Some(InsertArg::After) => Place::After,
+    };
+    match spec.anchors.as_deref() {
+        Some(&[id]) => Ok(Some(Insert { id, place })),
+        anchors => bail!(
+            "--insert needs a policy with exactly one anchor id, this one has {}; name it with --anchors or --anchor-ids",
+            anchors.map_or(0, <[u32]>::len)
+        ),
+    }
 }
 
 /// Ids of `--anchors` and `--anchor-ids`; `None` if neither was given.

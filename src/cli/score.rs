@@ -14,11 +14,13 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         (None, Some(path)) => Some(load::read_text(Some(path))?),
         (None, None) => None,
     };
+    let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
     let ids = match (text, &args.input.ids) {
-        (Some(text), _) => load::need_tokenizer(&file)?.encode(&text, true)?,
+        (Some(text), _) => {
+            load::need_tokenizer(&file)?.encode_with_anchors(&text, true, policy.insert.as_ref())?
+        }
         (None, ids) => ids.clone().unwrap_or_default(),
     };
-    let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
     load::check_text(&file, &policy, &ids)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;

@@ -54,6 +54,13 @@ pub fn gpu() -> &'static Gpu {
     })
 }
 
+/// How often a test repeats what is dear: `all` where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`) and in the
+/// long matrix, `some` where the same question is only put to another driver.
+pub fn share(all: usize, some: usize) -> usize {
+    let asked = |name: &str| std::env::var(name).is_ok_and(|value| value == "1");
+    if asked("KILLICK_THOROUGH") || asked("KILLICK_FULL") { all } else { some }
+}
+
 /// Who computed a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -139,4 +146,14 @@ pub fn try_run(
 /// [`try_run`] with one output, and nothing to go wrong.
 pub fn run(output: &Buffer, record: impl FnOnce(&mut Recorder<'_>) -> Result<(), GpuError>) -> Produced {
     try_run(&[output], record).unwrap().remove(0)
+}
+
+/// CPU time of this process, all threads.
+pub fn cpu_seconds() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let nanoseconds = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }
