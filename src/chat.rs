@@ -62,14 +62,18 @@ impl Chat {
         stops: StopStrings,
     ) -> Result<TextGeneration<'_>, Error> {
         let ids = self.prompt(user)?;
-        self.session.check(&ids)?;
-        self.remember_before().await?;
+        self.session.sampler(&options)?;
         // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
-        if self.ended_by_itself() {
+        let ended = self.ended_by_itself();
+        let pending = self.session.pending().filter(|_| !ended);
+        self.session.check(&pending.into_iter().chain(ids.iter().copied()).collect::<Vec<_>>())?;
+        self.remember_before().await?;
+        // From here on there is something to undo, whatever happens to this future.
+        self.asked += 1;
+        if ended {
             self.session.drop_pending();
         }
         self.session.append(&ids).await?;
-        self.asked += 1;
         self.session.generate_text(&self.tokenizer, options, stops)
     }
 
@@ -85,7 +89,7 @@ impl Chat {
             }
             None => self.turns.next(system, user)?,
         };
-        encode(&self.tokenizer, &text, insert)
+        Ok(self.tokenizer.encode_continuation(&text, insert.map(|insert| insert.id))?)
     }
 
     fn ended_by_itself(&self) -> bool {
@@ -136,13 +140,13 @@ impl Chat {
     }
 
     /// What is remembered by anchors, oldest first.
-    ///
-    /// # Errors
-    /// Ids that the tokenizer cannot decode.
-    pub fn remembered(&self) -> Result<Vec<Remembered>, Error> {
-        let text = |anchor: Anchor| -> Result<Remembered, Error> {
-            let ids: Vec<u32> = self.session.tokens(anchor.start..anchor.pos + 1).collect();
-            Ok(Remembered { anchor, text: self.tokenizer.decode(&ids, true)? })
+    pub fn remembered(&self) -> Vec<Remembered> {
+        let text = |anchor: Anchor| {
+            let mut stream = self.tokenizer.decode_stream();
+            let mut text: String =
+                self.session.tokens(anchor.start..anchor.pos + 1).map(|id| stream.push(id)).collect();
+            text.push_str(&stream.finish());
+            Remembered { anchor, text }
         };
         self.session.anchors().map(text).collect()
     }
@@ -181,17 +185,30 @@ pub fn first_prompt(
         }
         None => turns.first(system, user)?,
     };
-    encode(tokenizer, &text, insert)
+    // The template names its special tokens itself, so none are added.
+    Ok(match insert {
+        Some(insert) => tokenizer.encode_marked(&text, false, insert.id)?,
+        None => tokenizer.encode(&text, false)?,
+    })
+}
+
+/// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of the
+/// user's turn.
+///
+/// # Errors
+/// As [`first_prompt`].
+pub fn system_tokens(
+    turns: &Turns,
+    tokenizer: &Tokenizer,
+    system: Option<&str>,
+    insert: Option<Insert>,
+) -> Result<u32, Error> {
+    // Neither user is trimmed, as white space would be.
+    let one = first_prompt(turns, tokenizer, system, "\u{1}", insert)?;
+    let other = first_prompt(turns, tokenizer, system, "\u{2}", insert)?;
+    Ok(one.iter().zip(&other).take_while(|(a, b)| a == b).count() as u32)
 }
 
 fn marked(system: Option<&str>, insert: Insert) -> Option<String> {
     system.map(|text| mark_sentences(text, insert.place))
-}
-
-/// The template names its special tokens itself, so none are added.
-fn encode(tokenizer: &Tokenizer, text: &str, insert: Option<Insert>) -> Result<Vec<u32>, Error> {
-    Ok(match insert {
-        Some(insert) => tokenizer.encode_marked(text, false, insert.id)?,
-        None => tokenizer.encode(text, false)?,
-    })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use killick::chat::{first_prompt, system_tokens};
 use killick::kv::{Insert, Place};
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{
@@ -365,18 +366,50 @@ fn the_next_turn_depends_on_nothing_but_the_question() {
     assert!(trimmed.starts_with("<|eot_id|>") && trimmed.contains("\n\nAnd?<|eot_id|>"));
 }
 
+/// The system part of a prompt, in tokens: all that is the same for every user, marks included.
 #[test]
 fn the_system_part_ends_where_the_user_begins() {
+    let (tokenizer, anchor) = &TOKENIZERS[0];
     for (source, system, want) in [
         (CHATML, Some("Be brief."), "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"),
         (LLAMA3, None, "<s><|start_header_id|>user<|end_header_id|>\n\n"),
         (MISTRAL, Some("Be brief."), "<s>[INST] Be brief.\n\n"),
     ] {
-        for user in ["Hello", "\u{1}Hello", "\u{2}\u{1}", " é", ""] {
-            let turns = turns(source);
-            let end = turns.system_prefix(system, user).unwrap();
-            assert_eq!(&turns.first(system, user).unwrap()[..end], want, "{user:?}");
+        let count = system_tokens(&turns(source), tokenizer, system, None).unwrap() as usize;
+        let ids = first_prompt(&turns(source), tokenizer, system, "Hello", None).unwrap();
+        assert_eq!(tokenizer.decode(&ids[..count], false).unwrap(), want);
+    }
+    let insert = Some(Insert { id: *anchor, place: Place::After });
+    let plain = system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), None).unwrap();
+    let marked = system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), insert).unwrap();
+    assert_eq!(marked, plain + 2, "an anchor after each sentence is part of it");
+}
+
+/// What goes on after another text gets no space of the vocabulary's own, so a chat turn by turn has the ids of the whole.
+#[test]
+fn a_continuation_adds_nothing_between_the_texts() {
+    for (tokenizer, anchor) in TOKENIZERS.iter() {
+        let anchor = *anchor;
+        let bytes = |ids: &[u32]| -> Vec<u8> {
+            ids.iter()
+                .filter(|id| **id != anchor)
+                .flat_map(|id| tokenizer.token_bytes(*id).unwrap())
+                .collect()
+        };
+        for (before, after) in
+            [("I am.", " You are."), ("I am", "</s> You"), ("no", "body"), ("a", ""), ("", " b")]
+        {
+            let first = tokenizer.encode(before, false).unwrap();
+            let next = tokenizer.encode_continuation(after, None).unwrap();
+            // A space after a special token inside the text is the tokenizer's own, and the same in the whole.
+            let whole = tokenizer.encode(&format!("{before}{after}"), false).unwrap();
+            let joined = [bytes(&first), bytes(&next)].concat();
+            assert_eq!(joined.trim_ascii_start(), bytes(&whole).trim_ascii_start(), "{before:?} {after:?}");
         }
+        let marked = mark_sentences(" One. Two.", Place::Between);
+        let ids = tokenizer.encode_continuation(&marked, Some(anchor)).unwrap();
+        assert_eq!(ids.iter().filter(|id| **id == anchor).count(), 1);
+        assert_eq!(bytes(&ids), b" One. Two.");
     }
 }
 

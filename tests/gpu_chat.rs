@@ -16,7 +16,7 @@ use killick::chat::Chat;
 use killick::gpu::pipeline::WeightFormat;
 use killick::kv::{Insert, Place, PolicySpec, Preset};
 use killick::model::Model;
-use killick::model_file::{FileSet, ModelFile};
+use killick::model_file::{FileSet, ModelFile, WeightName};
 use killick::session::{Session, SessionOptions};
 use killick::tokenizer::{ChatTemplate, Message, StopStrings, Turns};
 use killick::{GenerateOptions, SamplerOptions, Steps, StopReason, Tokenizer};
@@ -185,10 +185,10 @@ fn a_turn_can_be_taken_back_once_and_a_conversation_forgotten() {
         let mut chat = opened.chat(&spec, None);
         assert!(!chat.undo().unwrap(), "nothing was said");
         ask(&mut chat, "One. Two.", options(5));
-        let before = (whole_text(chat.session()), chat.session().kv(), chat.remembered().unwrap());
+        let before = (whole_text(chat.session()), chat.session().kv(), chat.remembered());
         let answer = ask(&mut chat, "Three. Four.", options(9));
         assert!(chat.undo().unwrap());
-        assert_eq!((whole_text(chat.session()), chat.session().kv(), chat.remembered().unwrap()), before);
+        assert_eq!((whole_text(chat.session()), chat.session().kv(), chat.remembered()), before);
         assert!(!chat.undo().unwrap(), "only the last turn");
         assert_eq!(ask(&mut chat, "Three. Four.", options(9)), answer, "{}", spec.preset);
         assert_eq!(chat.asked(), 2);
@@ -205,7 +205,7 @@ fn anchors_are_remembered_with_their_sentences() {
     let opened = open();
     let mut chat = opened.chat(&opened.specs()[1], None);
     ask(&mut chat, "Ada has a boat. Bob has a kite. And", options(1));
-    let texts: Vec<String> = chat.remembered().unwrap().into_iter().map(|known| known.text).collect();
+    let texts: Vec<String> = chat.remembered().into_iter().map(|known| known.text).collect();
     assert!(texts[0].ends_with("Ada has a boat.") && texts[1] == " Bob has a kite.", "{texts:?}");
 }
 
@@ -269,4 +269,71 @@ fn a_stop_string_in_a_batch_leaves_no_trace_of_what_followed() {
             assert_eq!(run(steps), want, "{} with {steps:?}", spec.preset);
         }
     }
+}
+
+/// A model that breaks when it reads one certain token: what was drawn before comes out, then the error, then nothing.
+#[test]
+fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
+    let mut tiny =
+        TinyModel { hidden: 32, heads: 4, kv_heads: 2, head_dim: 8, tied: false, ..TinyModel::new() };
+    tiny.randomize(5);
+    let (_, cols, values) = tiny.weights.get_mut(&WeightName::TokenEmbedding).unwrap();
+    let cols = *cols as usize;
+    values[7 * cols..8 * cols].fill(f32::NAN);
+    let file = block_on(ModelFile::open(FileSet::from_bytes(tiny.files()))).unwrap();
+    let model = Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    let policy = PolicySpec::new(Preset::Full).resolve(64).unwrap();
+    // Token 7 is drawn once nothing else is left: each token drawn is penalized beyond all others.
+    let sampler = SamplerOptions {
+        presence_penalty: 1000.0,
+        logit_bias: vec![(7, -500.0)],
+        ..SamplerOptions::default()
+    };
+    let run = |steps| {
+        let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+        block_on(session.append(&[3])).unwrap();
+        let options = GenerateOptions {
+            sampler: sampler.clone(),
+            ignore_eos: true,
+            steps,
+            max_tokens: 40,
+            ..GenerateOptions::default()
+        };
+        let mut generation = session.generate(options).unwrap();
+        let mut ids = Vec::new();
+        let error = loop {
+            match generation.next().expect("an error before the end") {
+                Ok(token) => ids.push(token.id),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(generation.next().is_none(), "nothing follows an error");
+        (ids, error)
+    };
+    let (ids, error) = run(Steps::OnHost);
+    assert_eq!((ids.len(), ids.last()), (11, Some(&7)), "all other tokens, then token 7");
+    assert!(error.contains("position 11 are not finite"), "{error}");
+    for steps in [Steps::Fixed(1), Steps::Fixed(16)] {
+        assert_eq!(run(steps), (ids.clone(), error.clone()), "{steps:?}");
+    }
+}
+
+/// What can be taken back is there before anything changes, whatever becomes of the question.
+#[test]
+fn a_question_that_is_refused_changes_nothing() {
+    let opened = open();
+    let mut chat = opened.chat(&opened.specs()[0], None);
+    ask(&mut chat, "One.", options(4));
+    let before = (whole_text(chat.session()), chat.asked());
+    let wrong = GenerateOptions {
+        sampler: SamplerOptions { top_p: 2.0, ..SamplerOptions::default() },
+        ..GenerateOptions::default()
+    };
+    assert!(block_on(chat.say("Two.", wrong, none())).unwrap_err().to_string().contains("top_p is 2"));
+    assert_eq!((whole_text(chat.session()), chat.asked()), before);
+    // An answer that nobody listens to was still asked for, and can be taken back.
+    drop(block_on(chat.say("Three.", options(4), none())).unwrap());
+    assert_eq!(chat.asked(), 2);
+    assert!(chat.undo().unwrap());
+    assert_eq!((whole_text(chat.session()), chat.asked()), before);
 }

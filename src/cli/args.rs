@@ -53,6 +53,9 @@ pub(crate) struct GenerateArgs {
     pub(crate) sampler: SamplerArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
+    /// Report the log-probability of each token and of the N likeliest.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
+    pub(crate) logprobs: u32,
     /// Most tokens to generate.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_tokens: u32,
@@ -120,9 +123,6 @@ pub(crate) struct SamplerArgs {
     /// Seed of the draws: the same seed, the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Report the log-probability of each token and of the N likeliest (with --json).
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) logprobs: u32,
 }
 
 impl SamplerArgs {
@@ -140,7 +140,7 @@ impl SamplerArgs {
             logit_bias: self.logit_bias.clone(),
             banned: self.ban.clone(),
             seed: self.seed,
-            logprobs: self.logprobs,
+            ..SamplerOptions::default()
         }
     }
 }
@@ -295,7 +295,7 @@ pub(crate) struct PolicyArgs {
     /// S: tokens at the beginning of the text that stay visible.
     #[arg(long, value_name = "N")]
     pub(crate) sinks: Option<u32>,
-    /// Keep a part of the prompt visible for ever: `system`, the system prompt (with `--chat`).
+    /// Keep a part of the prompt visible for ever: `system`, the system prompt (with `chat` and `generate --chat`).
     #[arg(long, value_enum, value_name = "PART", conflicts_with = "sinks")]
     pub(crate) pin: Option<Pin>,
     /// A: anchors kept at most, the newest.

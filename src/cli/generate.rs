@@ -8,12 +8,13 @@ use web_time::Instant;
 
 use super::args::GenerateArgs;
 use super::{interrupt, load, print_json, show};
-use crate::chat::first_prompt;
+use crate::chat::{first_prompt, system_tokens};
 use crate::error::Error;
 use crate::generate::{GenerateOptions, Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
 use crate::model_file::ModelFile;
+use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session, SessionOptions};
 use crate::tokenizer::{StopStrings, Tokenizer};
 
@@ -43,7 +44,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let file = load::open_file(&args.model)?;
     // What is wrong with a setting is said before a model is loaded.
-    let sampler = args.sampler.options(0.0, 1.0);
+    let sampler = SamplerOptions { logprobs: args.logprobs, ..args.sampler.options(0.0, 1.0) };
     sampler.validate(file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = load::need_tokenizer(&file)?;
@@ -53,7 +54,6 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     };
     let (prompt_ids, policy) = prompt(args, &file, &tokenizer, &text)?;
     load::check_text(&file, &policy, &prompt_ids)?;
-    interrupt::watch();
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
     let mut session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
@@ -69,6 +69,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         ..GenerateOptions::default()
     };
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
+    let _busy = interrupt::busy();
     let (mut ids, mut logprobs, mut written) = (Vec::new(), Vec::new(), String::new());
     let (mut prefill_ms, mut decode_started) = (0.0, Instant::now());
     while let Some(piece) = pollster::block_on(generation.next_piece())? {
@@ -105,7 +106,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             prompt_ids: &prompt_ids,
             ids: &ids,
             text: &written,
-            logprobs: (args.sampler.logprobs > 0).then_some(&logprobs),
+            logprobs: (args.logprobs > 0).then_some(&logprobs),
             stop_reason,
             kv: session.kv(),
             timing,
@@ -136,8 +137,8 @@ fn prompt(
     }
     let turns = load::turns(file, tokenizer)?;
     let system = args.system.as_deref();
-    let pinned = load::pinned(&args.policy, &turns, tokenizer, system, text)?;
-    let policy = load::policy(&args.policy, file, Some(tokenizer), pinned)?;
+    let system_tokens = |insert| system_tokens(&turns, tokenizer, system, insert);
+    let policy = load::policy(&args.policy, file, Some(tokenizer), Some(&system_tokens))?;
     Ok((first_prompt(&turns, tokenizer, system, text, policy.insert)?, policy))
 }
 

@@ -76,30 +76,6 @@ pub(super) fn turns(file: &ModelFile, tokenizer: &Tokenizer) -> anyhow::Result<T
     Ok(Turns::new(template, name(tokenizer.bos()), name(tokenizer.eos())))
 }
 
-/// How many tokens `--pin system` keeps: those of a first prompt that are the same whatever the user says.
-pub(super) fn pinned(
-    args: &PolicyArgs,
-    turns: &Turns,
-    tokenizer: &Tokenizer,
-    system: Option<&str>,
-    user: &str,
-) -> anyhow::Result<Option<u32>> {
-    if args.pin.is_none() {
-        return Ok(None);
-    }
-    let first = turns.first(system, user).map_err(Error::from)?;
-    let bytes = turns.system_prefix(system, user).map_err(Error::from)?;
-    let ids = tokenizer.encode(&first, false).map_err(Error::from)?;
-    // Whole tokens of the prefix: a token across its end belongs to the user.
-    let mut end = 0;
-    let length = |id: &u32| tokenizer.token_bytes(*id).map_or(0, |bytes| bytes.len());
-    let within = ids.iter().take_while(|id| {
-        end += length(id);
-        end <= bytes
-    });
-    Ok(Some(u32::try_from(within.count()).unwrap_or(u32::MAX)))
-}
-
 pub(super) fn open_gpu(args: &GpuArgs) -> Result<Gpu, Error> {
     let gpu = pollster::block_on(Gpu::open(&args.options()))?;
     let adapter = gpu.adapter();
@@ -133,15 +109,18 @@ pub(super) fn load_model(gpu: &Gpu, file: &ModelFile, args: &ModelArgs) -> Resul
 }
 
 /// The policy the flags ask for: the preset of `--policy`, else the one recorded with the model, else `sepllm` if a flag
-/// bounds the memory and `full` otherwise; every flag given overrides its field. `pinned` is the length of the pinned part of the prompt.
+/// bounds the memory and `full` otherwise; every flag given overrides its field. `system_tokens` counts the system prompt, given what
+/// is inserted into it; there is none without a chat template.
 pub(super) fn policy(
     args: &PolicyArgs,
     file: &ModelFile,
     tokenizer: Option<&Tokenizer>,
-    pinned: Option<u32>,
+    system_tokens: Option<&dyn Fn(Option<Insert>) -> Result<u32, Error>>,
 ) -> anyhow::Result<Policy> {
-    if args.pin.is_some() && pinned.is_none() {
-        bail!("--pin system needs generate --chat: without a chat template there is no system prompt");
+    if args.pin.is_some() && system_tokens.is_none() {
+        bail!(
+            "--pin system needs chat, or generate --chat: without a chat template there is no system prompt"
+        );
     }
     let recorded: Option<PolicySpec> = match file.policy() {
         Some(value) => Some(
@@ -167,13 +146,17 @@ pub(super) fn policy(
     };
     spec.anchors = anchors.or(spec.anchors).or(defaults);
     spec.window = args.window.or(spec.window);
-    spec.sinks = args.sinks.or(pinned).or(spec.sinks);
     spec.max_anchors = args.max_anchors.or(spec.max_anchors);
     spec.max_segment = args.max_segment.or(spec.max_segment);
     spec.max_distance = args.max_distance.or(spec.max_distance);
     spec.isolated = args.isolated.or(spec.isolated);
     spec.ctx = args.ctx.or(spec.ctx);
     spec.insert = inserted(args.insert, &spec)?;
+    let pinned = match system_tokens.filter(|_| args.pin.is_some()) {
+        Some(count) => Some(count(spec.insert)?),
+        None => None,
+    };
+    spec.sinks = args.sinks.or(pinned).or(spec.sinks);
     if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }

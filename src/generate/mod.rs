@@ -28,7 +28,7 @@ use crate::kernels::emit::LoopState;
 use crate::kv::AnchorSet;
 use crate::model::SUBMITS;
 use crate::reference;
-use crate::sampling::{Sampler, SamplerOptions};
+use crate::sampling::{NO_TOKEN, Sampler, SamplerOptions};
 use crate::session::{Pace, Session, floats};
 pub use text::{Piece, TextGeneration};
 
@@ -132,6 +132,10 @@ pub struct Generation<'s> {
     /// What the last batch said: none follows.
     ended: Option<u32>,
     cancelled: bool,
+    /// What went wrong after the tokens that are ready; they are given out first.
+    failed: Option<Error>,
+    /// An error was given out, so nothing follows.
+    dead: bool,
     stopped: Option<StopReason>,
 }
 
@@ -153,11 +157,7 @@ impl Session {
         if self.last_row.is_none() && self.pending.is_none() {
             return Err(Error::EmptyPrompt);
         }
-        let vocab_size = self.model().config().vocab_size;
-        if let Some(id) = options.stop_tokens.iter().find(|id| **id >= vocab_size) {
-            return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
-        }
-        let sampler = Sampler::new(options.sampler.clone(), vocab_size, &self.policy().anchors)?;
+        let sampler = self.sampler(&options)?;
         self.rewind()?;
         step::prepare(self, &options)?;
         let step = step::record(self, &options.sampler)?;
@@ -182,8 +182,19 @@ impl Session {
             idle_since: Instant::now(),
             ended: None,
             cancelled: false,
+            failed: None,
+            dead: false,
             stopped: None,
         })
+    }
+
+    /// The sampler that `options` ask for; an error for a setting out of range.
+    pub(crate) fn sampler(&self, options: &GenerateOptions) -> Result<Sampler, Error> {
+        let vocab_size = self.model().config().vocab_size;
+        if let Some(id) = options.stop_tokens.iter().find(|id| **id >= vocab_size) {
+            return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
+        }
+        Sampler::new(options.sampler.clone(), vocab_size, &self.policy().anchors)
     }
 
     /// Ids after which a text ends.
@@ -202,7 +213,7 @@ impl Generation<'_> {
         poll_fn(|cx| self.poll_token(cx)).await
     }
 
-    /// Why it ended; `None` while it goes on.
+    /// Why it ended; `None` while it goes on, and after an error.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.stopped
     }
@@ -231,8 +242,18 @@ impl Generation<'_> {
     }
 
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, Error>> {
+        let token = ready!(self.poll_unguarded(cx));
+        if token.is_err() {
+            self.dead = true;
+            self.in_flight.clear();
+            self.ready.clear();
+        }
+        Poll::Ready(token)
+    }
+
+    fn poll_unguarded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, Error>> {
         loop {
-            if self.stopped.is_some() {
+            if self.stopped.is_some() || self.dead {
                 return Poll::Ready(Ok(None));
             }
             if let Some(token) = self.ready.pop_front() {
@@ -240,10 +261,17 @@ impl Generation<'_> {
                 self.given += 1;
                 if self.session.ends(&self.options).contains(token.id) {
                     let eos = self.session.model().config().eos_tokens.contains(&token.id);
-                    self.stopped = Some(if eos { StopReason::Eos } else { StopReason::Stop });
+                    self.stopped = Some(if eos && !self.options.ignore_eos {
+                        StopReason::Eos
+                    } else {
+                        StopReason::Stop
+                    });
                 }
                 self.fill()?;
                 return Poll::Ready(Ok(Some(token)));
+            }
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Err(error));
             }
             if let Some(reason) = self.end() {
                 self.stopped = Some(reason);
@@ -346,8 +374,9 @@ impl Generation<'_> {
         match outbox.state.stopped {
             0 => {}
             LoopState::STOP_NOT_FINITE => {
-                let pos = self.session.ring.state().pos + self.ready.len() as u32;
-                return Err(Error::NonFiniteLogits { pos: pos.saturating_sub(1) });
+                let text = self.session.length() + self.ready.len() as u32;
+                self.failed = Some(Error::NonFiniteLogits { pos: text.saturating_sub(1) });
+                self.ended = Some(LoopState::STOP_NOT_FINITE);
             }
             stop => self.ended = Some(stop),
         }
@@ -356,12 +385,14 @@ impl Generation<'_> {
 
     /// The host's own draw, by the twins of the kernels.
     fn draw(&mut self, logits: &[f32]) -> Result<Token, Error> {
-        let session = &mut *self.session;
-        let pos = session.ring.state().pos + u32::from(session.pending.is_some());
-        if logits.iter().any(|logit| !logit.is_finite()) {
+        let pos = self.session.length();
+        let id = match logits.iter().all(|logit| logit.is_finite()) {
+            true => self.sampler.sample(logits, &self.session.recent(), pos).id,
+            false => NO_TOKEN,
+        };
+        if id == NO_TOKEN {
             return Err(Error::NonFiniteLogits { pos: pos.saturating_sub(1) });
         }
-        let id = self.sampler.sample(logits, &session.recent(), pos).id;
         let top = self.options.sampler.logprobs;
         let logprobs = (top > 0).then(|| {
             let listed = reference::top_logprobs(logits, id, top as usize);
@@ -382,6 +413,7 @@ impl Iterator for Generation<'_> {
     }
 }
 
+/// Natively a poll blocks until a batch has arrived, as [`Generation::next_token`] does; in the browser it does not.
 impl futures_core::Stream for Generation<'_> {
     type Item = Result<Token, Error>;
 

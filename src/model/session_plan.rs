@@ -74,6 +74,11 @@ impl SessionPlan {
                 ("number of slots (window, max-segment or ctx, and max-anchors)", limit / slot_bytes);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
+        if logprobs_bytes(shape.in_flight) > limit {
+            let (what, bytes) = ("log-probabilities".to_owned(), logprobs_bytes(shape.in_flight));
+            let (setting, most) = ("number of steps in flight", limit / logprobs_bytes(1));
+            return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most });
+        }
         let per_row = |label: &str, bytes: u64| (label.to_owned(), bytes);
         let floats = |n: u32| u64::from(n) * 4;
         let by_row = [

@@ -153,7 +153,8 @@ impl Session {
         self.pending
     }
 
-    /// Takes the pending token out of the text.
+    /// Takes the pending token out of the text. Its hidden state went with it, so something has to be appended before the text can
+    /// go on.
     pub fn drop_pending(&mut self) -> Option<u32> {
         self.pending.inspect(|_| {
             self.text.pop_back();
@@ -304,7 +305,8 @@ impl Session {
         self.ring.state().pos + u32::from(self.pending.is_some())
     }
 
-    /// The ids at `positions`, as far as they are still known: the newest 1,024, and those that remembered anchors stand for.
+    /// The ids at `positions`, as far as they are still known: the newest 1,024, and those that remembered anchors stand for, a
+    /// million at most.
     pub fn tokens(&self, positions: std::ops::Range<u32>) -> impl Iterator<Item = u32> + '_ {
         let first = self.length() - self.text.len() as u32;
         let skipped = positions.start.saturating_sub(first);

@@ -82,6 +82,22 @@ impl Tokenizer {
         Ok([&self.built.prefix, &*ids, &self.built.suffix].concat())
     }
 
+    /// The ids of a text that goes on after another, each [`ANCHOR_MARK`] as the one token `anchor` if there is one: no special tokens,
+    /// and no space that the vocabulary would put in front of a text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_marked`].
+    pub fn encode_continuation(&self, text: &str, anchor: Option<u32>) -> Result<Vec<u32>, TokenizerError> {
+        let Some(anchor) = anchor else { return self.encode_continued(text) };
+        let mut pieces = text.split(ANCHOR_MARK);
+        let mut ids = self.encode_continued(pieces.next().unwrap_or_default())?;
+        for piece in pieces {
+            ids.push(anchor);
+            ids.extend(self.encode_continued(piece)?);
+        }
+        Ok(ids)
+    }
+
     /// The ids of a text that continues another, without the space that the vocabulary may put in front of every text.
     ///
     /// That space stands for one that the text begins with. For a text without one it goes in front of a guard, whose

@@ -55,21 +55,6 @@ impl Turns {
         Ok(next)
     }
 
-    /// How many bytes at the start of [`Turns::first`] are the same whatever the user says: the system prompt, and the
-    /// opening of the user's turn.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::render`].
-    pub fn system_prefix(&self, system: Option<&str>, user: &str) -> Result<usize, TokenizerError> {
-        let first = self.first(system, user)?;
-        // Two other users, for this one may begin like one of them. Neither is trimmed as white space would be.
-        let common = |other: &str| {
-            let other = self.first(system, other)?;
-            Ok(first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count())
-        };
-        Ok(common("\u{1}")?.min(common("\u{2}")?))
-    }
-
     /// The prompt for a conversation whose turns, the user's first, have these contents.
     fn render(&self, system: Option<&str>, contents: &[&str]) -> Result<String, TokenizerError> {
         let roles = ["user", "assistant"].into_iter().cycle();

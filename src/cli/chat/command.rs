@@ -35,6 +35,12 @@ impl Command {
         }))
     }
 
+    /// The text of a line that is no command: without the first of two slashes.
+    pub(super) fn text(line: &str) -> &str {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with("//") { trimmed.get(1..).unwrap_or(line) } else { line }
+    }
+
     /// The names, for completion.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         COMMANDS.iter().map(|(name, ..)| *name)
@@ -85,7 +91,7 @@ fn stats(chat: &Chat, screen: &mut Screen) -> anyhow::Result<()> {
 }
 
 fn anchors(chat: &Chat, screen: &mut Screen) -> anyhow::Result<()> {
-    let remembered = chat.remembered()?;
+    let remembered = chat.remembered();
     if remembered.is_empty() {
         let why = if chat.session().policy().has_anchors() { "yet" } else { "under this policy" };
         return screen.note(&format!("(no anchor is remembered {why})"));
@@ -116,7 +122,8 @@ mod tests {
     #[test]
     fn a_slash_begins_a_command_and_two_begin_a_text() {
         assert_eq!(Command::parse("/stats "), Some(Ok(Command::Stats)));
-        assert_eq!(Command::parse("//stats"), None);
+        assert_eq!((Command::parse("//stats"), Command::text(" //stats")), (None, "/stats"));
+        assert_eq!(Command::text("a // b"), "a // b");
         assert_eq!(Command::parse("and/or"), None);
         let message = Command::parse("/stat").and_then(Result::err).unwrap_or_default();
         assert!(message.contains("/stat") && message.contains("/help"), "{message}");

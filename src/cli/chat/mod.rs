@@ -15,9 +15,10 @@ use web_time::Instant;
 
 use super::args::ChatArgs;
 use super::{interrupt, load, show};
-use crate::chat::Chat;
+use crate::chat::{Chat, system_tokens};
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
+use crate::kv::KvError;
 use crate::session::{Session, SessionOptions};
 use crate::tokenizer::StopStrings;
 use command::Command;
@@ -38,8 +39,8 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let turns = load::turns(&file, &tokenizer)?;
     // A template that cannot be continued is refused now, not at the second turn.
     turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
-    let pinned = load::pinned(&args.policy, &turns, &tokenizer, args.system.as_deref(), "")?;
-    let policy = load::policy(&args.policy, &file, Some(&tokenizer), pinned)?;
+    let system_tokens = |insert| system_tokens(&turns, &tokenizer, args.system.as_deref(), insert);
+    let policy = load::policy(&args.policy, &file, Some(&tokenizer), Some(&system_tokens))?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
     let session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
@@ -59,29 +60,39 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         gpu.adapter().name,
         policy.preset
     ))?;
-    interrupt::watch();
+    let result = converse(&mut chat, &options, &stops, &mut screen);
+    screen.close();
+    result
+}
+
+/// Line by line, until the user ends it.
+fn converse(
+    chat: &mut Chat,
+    options: &GenerateOptions,
+    stops: &StopStrings,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
     let mut pulse = Pulse::default();
     loop {
-        let line = match screen.read(&chat, pulse)? {
+        let line = match screen.read(chat, pulse)? {
             Line::Text(line) => line,
             Line::Interrupted => continue,
-            Line::End => break,
+            Line::End => return Ok(()),
         };
         if line.trim().is_empty() {
             continue;
         }
         match Command::parse(&line) {
-            Some(Ok(Command::Quit)) => break,
-            Some(Ok(command)) => command::run(command, &mut chat, &mut screen)?,
+            Some(Ok(Command::Quit)) => return Ok(()),
+            Some(Ok(command)) => command::run(command, chat, screen)?,
             Some(Err(message)) => screen.warn(&message)?,
             None => {
-                if let Some(new) = answer(&mut chat, &line, &options, &stops, &mut screen)? {
+                if let Some(new) = answer(chat, Command::text(&line), options, stops, screen)? {
                     pulse = new;
                 }
             }
         }
     }
-    screen.close()
 }
 
 /// Asks and streams the answer. What cannot be asked is said, and the conversation goes on as it was; only the device's errors end it.
@@ -92,18 +103,31 @@ fn answer(
     stops: &StopStrings,
     screen: &mut Screen,
 ) -> anyhow::Result<Option<Pulse>> {
-    interrupt::forget();
+    let _busy = interrupt::busy();
     let mut generation = match pollster::block_on(chat.say(line, options.clone(), stops.clone())) {
         Ok(generation) => generation,
         Err(error) if error.is_device() => return Err(error.into()),
+        Err(error @ Error::Kv(KvError::PositionLimit { .. })) => {
+            screen.warn(&format!("{error}; /undo, /reset or a policy with bounded memory make room"))?;
+            return Ok(None);
+        }
         Err(error) => {
-            screen.warn(&format!("{error} (/undo, /reset or a policy with bounded memory make room)"))?;
+            screen.warn(&error.to_string())?;
             return Ok(None);
         }
     };
     let started = Instant::now();
     let (mut tokens, mut ends_line) = (0_u32, true);
-    while let Some(piece) = pollster::block_on(generation.next_piece())? {
+    loop {
+        let piece = match pollster::block_on(generation.next_piece()) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            Err(error) if error.is_device() => return Err(error.into()),
+            Err(error) => {
+                screen.warn(&error.to_string())?;
+                break;
+            }
+        };
         tokens += u32::from(piece.token.is_some());
         if !piece.text.is_empty() {
             ends_line = piece.text.ends_with('\n');
@@ -126,6 +150,5 @@ fn answer(
         }
         _ => {}
     }
-    interrupt::forget();
     Ok(Some(Pulse { tokens_per_second: f64::from(tokens) / started.elapsed().as_secs_f64().max(1e-9) }))
 }

@@ -64,7 +64,7 @@ impl Screen {
             let mut line = String::new();
             return Ok(match std::io::stdin().lock().read_line(&mut line)? {
                 0 => Line::End,
-                _ => Line::Text(line),
+                _ => Line::Text(line.trim_end_matches(['\n', '\r']).to_owned()),
             });
         };
         match editor.readline(&prompt(chat, pulse)) {
@@ -102,14 +102,13 @@ impl Screen {
     }
 
     /// Keeps the history for the next time.
-    pub(super) fn close(mut self) -> anyhow::Result<()> {
+    pub(super) fn close(mut self) {
         if let (Some(editor), Some(path)) = (&mut self.editor, &self.history) {
             let saved = path.parent().map_or(Ok(()), std::fs::create_dir_all);
             if let Err(error) = saved.map_err(ReadlineError::from).and_then(|()| editor.save_history(path)) {
                 log::warn!("{}: the history could not be kept: {error}", path.display());
             }
         }
-        Ok(())
     }
 }
 
