@@ -204,6 +204,7 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
     let (model, s) = (&session.model, &session.buffers);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
     model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
+    s.readback.settle().await?;
     let mut last = None;
     let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
     for some in firsts.chunks(BLOCKS_PER_SUBMIT) {

@@ -277,6 +277,13 @@ impl Generation<'_> {
                 self.stopped = Some(reason);
                 continue;
             }
+            if self.submits == 0 {
+                // A generation before this one may have been left with reads under way.
+                let s = &self.session.buffers;
+                for readback in s.submit_reads.iter().chain([&s.readback]) {
+                    ready!(readback.poll_settled(cx))?;
+                }
+            }
             self.fill()?;
             match self.in_flight.front_mut() {
                 Some(batch) => {

@@ -16,12 +16,35 @@ use super::{Buffer, Gpu, GpuError, Submission, lock};
 #[derive(Clone, Debug)]
 pub struct Readback {
     staging: Buffer,
+    given_up: GivenUp,
 }
+
+/// A read that was dropped before it arrived. Its buffer must stay as it is until then: the GPU library would otherwise map a later
+/// read of the same buffer as soon as the earlier submit has run, with what that one left there.
+type GivenUp = Arc<Mutex<Option<PendingWork>>>;
 
 impl Readback {
     /// Wraps a buffer made with [`BufferUse::Readback`](super::BufferUse::Readback).
     pub fn new(staging: Buffer) -> Self {
-        Self { staging }
+        Self { staging, given_up: GivenUp::default() }
+    }
+
+    /// Waits until no earlier read is under way. Must be awaited before a submit that copies into this buffer.
+    ///
+    /// # Errors
+    /// The device is gone or reported an error.
+    pub async fn settle(&self) -> Result<(), GpuError> {
+        std::future::poll_fn(|cx| self.poll_settled(cx)).await
+    }
+
+    /// [`Readback::settle`], for a future written by hand.
+    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), GpuError>> {
+        let mut given_up = lock(&self.given_up);
+        let Some(work) = given_up.as_mut() else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(result) = Pin::new(work).poll(cx) else { return Poll::Pending };
+        *given_up = None;
+        self.staging.raw.unmap();
+        Poll::Ready(result.map(drop))
     }
 
     /// The staging buffer, as target of [`Recorder::read`](super::Recorder::read).
@@ -30,7 +53,7 @@ impl Readback {
     }
 
     /// Asks for the first `bytes` bytes (whole words) as soon as `submission`, which copies into this buffer, has run. Until the
-    /// read is taken or dropped, nothing else may be copied here.
+    /// read is taken, or was dropped and the buffer is [settled](Readback::settle), nothing else may be copied here.
     ///
     /// # Errors
     /// `bytes` is zero, no whole number of words, or more than the staging buffer holds.
@@ -49,7 +72,7 @@ impl Readback {
         self.staging.raw.slice(0..bytes).map_async(wgpu::MapMode::Read, signal);
         gpu.poll()?;
         let work = PendingWork { gpu: gpu.clone(), arrival, submission };
-        Ok(PendingRead { work, staging: self.staging.clone(), bytes })
+        Ok(PendingRead { work, staging: self.staging.clone(), bytes, given_up: self.given_up.clone() })
     }
 
     /// Waits for `submission` and returns the first `bytes` bytes (whole words).
@@ -86,6 +109,7 @@ impl Arrival {
 }
 
 /// A submit under way: a future of the moment when the device was done with it. Natively it is waited for by standing still.
+#[derive(Clone)]
 pub struct PendingWork {
     gpu: Gpu,
     arrival: Arc<Mutex<Arrival>>,
@@ -99,6 +123,12 @@ impl Gpu {
         let signal = Arrival::signal::<String>(&arrival);
         self.shared.queue.on_submitted_work_done(move || signal(Ok(())));
         PendingWork { gpu: self.clone(), arrival, submission }
+    }
+}
+
+impl std::fmt::Debug for PendingWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PendingWork of {:?}", self.submission)
     }
 }
 
@@ -132,6 +162,7 @@ pub struct PendingRead {
     work: PendingWork,
     staging: Buffer,
     bytes: u64,
+    given_up: GivenUp,
 }
 
 impl std::fmt::Debug for PendingRead {
@@ -157,9 +188,13 @@ impl Future for PendingRead {
     }
 }
 
-/// Unmapped, whether it was taken or given up: the next copy may come.
+/// A read that has arrived is unmapped, so that the next copy may come; one that has not is left to [`Readback::settle`].
 impl Drop for PendingRead {
     fn drop(&mut self) {
-        self.staging.raw.unmap();
+        if lock(&self.work.arrival).result.is_some() {
+            self.staging.raw.unmap();
+        } else {
+            *lock(&self.given_up) = Some(self.work.clone());
+        }
     }
 }

@@ -390,6 +390,7 @@ impl Session {
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         argmax::record(&mut rec, &s.logits, &s.top, 1, vocab, 0)?;
         rec.read(&s.top, 0, s.readback.buffer(), 0, 4)?;
+        s.readback.settle().await?;
         let submission = rec.submit()?;
         let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
         let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
@@ -404,6 +405,7 @@ impl Session {
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
         rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
+        s.readback.settle().await?;
         let submission = rec.submit()?;
         let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
