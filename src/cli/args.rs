@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::generate::Steps;
+use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
 use crate::kv::Preset;
@@ -157,6 +157,19 @@ pub(crate) struct StopArgs {
     /// Decode steps that the device makes per submit: `auto`, a number, or `host` for one at a time with the draw on the host.
     #[arg(long, value_name = "STEPS", default_value = "auto", value_parser = parse_steps)]
     pub(crate) steps: Steps,
+}
+
+impl StopArgs {
+    /// How to generate at most `max_tokens`; the stop strings go their own way.
+    pub(crate) fn options(&self, max_tokens: u32, sampler: SamplerOptions) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens,
+            ignore_eos: self.ignore_eos,
+            sampler,
+            steps: self.steps,
+            ..GenerateOptions::default()
+        }
+    }
 }
 
 fn parse_bias(text: &str) -> Result<(u32, f32), String> {

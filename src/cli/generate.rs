@@ -10,7 +10,7 @@ use super::args::GenerateArgs;
 use super::{interrupt, load, print_json, show};
 use crate::chat::{first_prompt, system_tokens};
 use crate::error::Error;
-use crate::generate::{GenerateOptions, Logprobs, StopReason};
+use crate::generate::{Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
 use crate::model_file::ModelFile;
@@ -61,13 +61,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
 
     let prefill_started = Instant::now();
     pollster::block_on(session.append(&prompt_ids))?;
-    let options = GenerateOptions {
-        max_tokens: args.max_tokens,
-        ignore_eos: args.stop.ignore_eos,
-        sampler,
-        steps: args.stop.steps,
-        ..GenerateOptions::default()
-    };
+    let options = args.stop.options(args.max_tokens, sampler);
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
     let _busy = interrupt::busy();
     let (mut ids, mut logprobs, mut written) = (Vec::new(), Vec::new(), String::new());

@@ -45,13 +45,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let model = load::load_model(&gpu, &file, &args.model)?;
     let session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
     let mut chat = Chat::new(session, tokenizer, turns, args.system.clone())?;
-    let options = GenerateOptions {
-        max_tokens: args.max_tokens,
-        ignore_eos: args.stop.ignore_eos,
-        sampler,
-        steps: args.stop.steps,
-        ..GenerateOptions::default()
-    };
+    let options = args.stop.options(args.max_tokens, sampler);
 
     let mut screen = Screen::new()?;
     screen.note(&format!(
