@@ -1,28 +1,35 @@
 // Hands out the token that was drawn: notes it, tests whether the text ends with it, makes it the input of the next step.
 //
-// Once the text has ended nothing is handed out any more, however many steps are still under way.
-// drawn (1), stop_bits ((vocabulary + 31) / 32): the ids that end a text as a bit set, ring (1), loop_state (1), token (1),
-// outbox (outbox_cap): token number n at n mod outbox_cap, recent (recent_cap): the token at position p at p mod recent_cap.
+// A token that would be the last a segment may have (M) and is no anchor is replaced by the inserted anchor, or ends the text, as
+// the policy says. Once the text has ended nothing is handed out any more, however many steps are still under way.
+// drawn (1), stop_bits ((vocabulary + 31) / 32): the ids that end a text as a bit set, anchor_bits (2 * (vocabulary + 31) / 32): the
+// anchor ids in the even words, ring (1), loop_state (1), token (1), outbox (outbox_cap): token number n at n mod outbox_cap, recent (recent_cap): the token at position p at p mod recent_cap.
 // One invocation.
 struct EmitParams {
     vocab: u32,
     outbox_cap: u32,
     recent_cap: u32,
     limit: u32, // positions that the ring can hold
+    at_max_segment: u32,
+    max_segment: u32,
+    insert: u32, // the anchor put in at the bound
+    pad0: u32,
 }
 @group(0) @binding(0) var<uniform> params: EmitParams;
 @group(0) @binding(1) var<storage, read> drawn: array<u32>;
 @group(0) @binding(2) var<storage, read> stop_bits: array<u32>;
-@group(0) @binding(3) var<storage, read> ring: array<RingState>;
-@group(0) @binding(4) var<storage, read_write> loop_state: array<LoopState>;
-@group(0) @binding(5) var<storage, read_write> token: array<u32>;
-@group(0) @binding(6) var<storage, read_write> outbox: array<u32>;
-@group(0) @binding(7) var<storage, read_write> recent: array<u32>;
+@group(0) @binding(3) var<storage, read> anchor_bits: array<u32>;
+@group(0) @binding(4) var<storage, read> ring: array<RingState>;
+@group(0) @binding(5) var<storage, read_write> loop_state: array<LoopState>;
+@group(0) @binding(6) var<storage, read_write> token: array<u32>;
+@group(0) @binding(7) var<storage, read_write> outbox: array<u32>;
+@group(0) @binding(8) var<storage, read_write> recent: array<u32>;
 
 const STOP_TOKEN: u32 = 1u;
 const STOP_BUDGET: u32 = 2u;
 const STOP_LIMIT: u32 = 3u;
 const STOP_NOT_FINITE: u32 = 4u;
+const STOP_SEGMENT: u32 = 5u;
 
 @compute @workgroup_size(1)
 fn emit() {
@@ -30,22 +37,31 @@ fn emit() {
     if state.stopped != RUNNING {
         return;
     }
-    let id = drawn[0];
+    var id = drawn[0];
     if id >= params.vocab {
         loop_state[0].stopped = STOP_NOT_FINITE; // the sampler found no number to compare
         return;
     }
     let pos = ring[0].pos;
+    let ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
+    let listed = ((anchor_bits[2u * (id / 32u)] >> (id % 32u)) & 1u) == 1u;
+    let closes = listed && ring[0].barred == 0u;
+    let overflows = !closes && !ends && pos - ring[0].seg_start + 1u == params.max_segment;
+    if overflows && params.at_max_segment == AT_MAX_INSERT {
+        id = params.insert;
+    }
     token[0] = id;
     outbox[state.emitted % params.outbox_cap] = id;
     recent[pos % params.recent_cap] = id;
     state.emitted += 1u;
-    if ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u {
+    if ends {
         state.stopped = STOP_TOKEN;
     } else if state.emitted == state.budget {
         state.stopped = STOP_BUDGET;
     } else if pos >= params.limit {
         state.stopped = STOP_LIMIT;
+    } else if overflows && params.at_max_segment == AT_MAX_ERROR {
+        state.stopped = STOP_SEGMENT;
     }
     loop_state[0] = state;
 }

@@ -1,7 +1,8 @@
 // One token enters the ring: is it an anchor, where do its K and V go, what may it read, what is the state after it.
 //
 // The twin of `kv::Ring::step`, whose documentation holds this text as well; a test holds their integers equal step by step.
-// token (1), anchor_bits ((vocabulary + 31) / 32): the anchor ids as a bit set, state (1), anchor_pos (anchor_cap):
+// token (1), anchor_bits (2 * (vocabulary + 31) / 32): two bit sets word by word in turn, the anchor ids in the even words and
+// the ids that bar the next token from being one in the odd ones, state (1), anchor_pos (anchor_cap):
 // position of unpinned anchor k at k mod anchor_cap, rows (1), loop_state (1). One invocation.
 struct RingParams {
     sinks: u32,
@@ -15,7 +16,7 @@ struct RingParams {
     max_segment: u32,
     max_distance: u32,
     limit: u32,
-    slots: u32,
+    at_max_segment: u32,
 }
 @group(0) @binding(0) var<uniform> params: RingParams;
 @group(0) @binding(1) var<storage, read> token: array<u32>;
@@ -47,10 +48,17 @@ fn kv_step() {
     }
 
     // Tags, before anything is written.
-    let word = id / 32u;
-    let member = word < arrayLength(&anchor_bits) && ((anchor_bits[word] >> (id % 32u)) & 1u) == 1u;
-    let forced = !member && params.seg_rule == 1u && i - s.seg_start + 1u == params.max_segment;
-    let is_anchor = member || forced;
+    let word = 2u * (id / 32u);
+    var listed = 0u;
+    var bars = 0u;
+    if word + 1u < arrayLength(&anchor_bits) {
+        listed = (anchor_bits[word] >> (id % 32u)) & 1u;
+        bars = (anchor_bits[word + 1u] >> (id % 32u)) & 1u;
+    }
+    let member = listed == 1u && s.barred == 0u;
+    let bound = params.seg_rule == 1u && i - s.seg_start + 1u == params.max_segment;
+    let forced = bound && (!member || params.at_max_segment == AT_MAX_INSERT);
+    let is_anchor = member || bound;
 
     // Slots.
     var row: Row;
@@ -87,6 +95,7 @@ fn kv_step() {
 
     // The state before the next token; both ranges only ever move forward.
     s.pos = i + 1u;
+    s.barred = bars;
     if is_anchor {
         s.seg_start = s.pos;
         s.total_anchors += 1u;

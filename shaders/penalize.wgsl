@@ -1,8 +1,8 @@
 // scores[id] = scores[id] * (1 / repetition where positive, else repetition) - frequency * count - presence
 //
 // for every id among the last_n tokens of the text, where it occurs count times. Anchors and banned tokens are left alone.
-// state (1), recent (capacity): the token at position p at p mod capacity, anchor_bits ((vocabulary + 31) / 32): the anchor
-// ids as a bit set, scores (vocab). One lane per token of the window; the first that has an id acts for all.
+// state (1), recent (capacity): the token at position p at p mod capacity, anchor_bits (2 * (vocabulary + 31) / 32): the anchor
+// ids as a bit set in the even words, scores (vocab). One lane per token of the window; the first that has an id acts for all.
 struct PenalizeParams {
     vocab: u32,
     capacity: u32,
@@ -32,7 +32,7 @@ fn penalize(
         return;
     }
     let id = recent[mine % params.capacity];
-    let word = id / 32u;
+    let word = 2u * (id / 32u);
     let is_anchor = word < arrayLength(&anchor_bits) && ((anchor_bits[word] >> (id % 32u)) & 1u) == 1u;
     if id >= params.vocab || is_anchor || scores[id] == BANNED {
         return;

@@ -61,11 +61,12 @@ impl Chat {
         options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextGeneration<'_>, Error> {
-        let ids = self.prompt(user)?;
         self.session.sampler(&options)?;
         // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
         let ended = self.ended_by_itself();
         let pending = self.session.pending().filter(|_| !ended);
+        let tagger = self.session.tagger(pending);
+        let ids = tagger.close_segments(self.session.policy(), &self.prompt(user)?);
         self.session.check(&pending.into_iter().chain(ids.iter().copied()).collect::<Vec<_>>())?;
         self.remember_before().await?;
         // From here on there is something to undo, whatever happens to this future.

@@ -65,6 +65,14 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
             vec!["inspect", "--policy", "anchor", "--anchors", ".", "--model", &tiny],
             vec!["no tokenizer", "--anchor-ids"],
         ),
+        (
+            vec!["inspect", "--anchor-ids", "7", "--anchor-not-after-digit", "--model", &tiny],
+            vec!["no tokenizer", "--anchor-not-after-digit"],
+        ),
+        (
+            vec!["inspect", "--anchor-ids", "7", "--at-max-segment", "insert", "--model", &tiny],
+            vec!["at_max_segment is insert", "no anchor"],
+        ),
         (vec!["inspect", "--policy", "sepllm", "--anchor-ids", "321", "--model", &tiny], vec!["321"]),
         (vec!["inspect", "--policy", "window", "--window", "0", "--model", &tiny], vec!["window is 0"]),
         (vec!["inspect", "--policy", "window", "--ctx", "9", "--model", &tiny], vec!["ctx is 9"]),
@@ -121,6 +129,17 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         }
         assert_eq!(message.trim_end().lines().count(), 1, "{args:?}: {message}");
     }
+}
+
+/// It is known before a device is asked for, and so before anything is consumed.
+#[test]
+fn a_segment_too_long_is_refused_if_the_policy_says_so() {
+    let tiny = tiny();
+    let flags =
+        "score --ids 1,2,3,4 --policy anchor --anchor-ids 7 --max-segment 3 --at-max-segment error --model";
+    let (code, message) = fails(&flags.split(' ').chain([tiny.as_str()]).collect::<Vec<_>>());
+    assert_eq!(code, 1, "{message}");
+    assert!(message.contains("position 2") && message.contains("(3)"), "{message}");
 }
 
 #[test]
@@ -208,7 +227,8 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let tags = buffer(0);
     let logits = buffer(32 * vocab * 4);
-    let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(vocab.div_ceil(32) * 4);
+    // The anchor ids are two bit sets: those, and the ids that bar one.
+    let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(2 * vocab.div_ceil(32) * 4);
     let readback = buffer((vocab * 4).max(chunk * 8));
     // The decode loop, 32 steps of which may be under way: its state, tokens out and their 42 words of log-probabilities, all
     // three again for each of two submits to read, the 1,024 tokens that penalties see and 32 more, ids that end a text, scores
@@ -257,12 +277,12 @@ fn inspect_prints_the_policy_in_full() {
         inspected(&["--policy", "anchor", "--anchor-ids", "30,7", "--sinks", "4", "--max-anchors", "20"]);
     let policy = json!({
         "name": "anchor", "seg_rule": true, "window": 1, "sinks": 4, "anchors": [7, 30], "isolated": true,
-        "max_anchors": 20, "max_segment": 256, "max_distance": 256,
+        "max_anchors": 20, "max_segment": 256, "at_max_segment": "close", "max_distance": 256,
     });
     assert_eq!(report["policy"], policy);
     let full = json!({
         "name": "full", "seg_rule": false, "window": 256, "sinks": 0, "anchors": [], "isolated": false,
-        "max_anchors": 256, "max_segment": 256, "max_distance": 256, "ctx": 256,
+        "max_anchors": 256, "max_segment": 256, "at_max_segment": "close", "max_distance": 256, "ctx": 256,
     });
     assert_eq!(inspected(&[])["policy"], full, "the default of a stock model");
     let separators = inspected(&["--anchor-ids", "7"]);

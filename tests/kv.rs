@@ -5,8 +5,8 @@
 mod slots;
 
 use killick::kv::{
-    KvCounts, KvError, MAX_POSITIONS, NONE, Policy, PolicySpec, Preset, Ring, RingLayout, RingParams,
-    RingState, Row, Tags, mask,
+    AtMaxSegment, Insert, KvCounts, KvError, MAX_POSITIONS, NONE, Place, Policy, PolicySpec, Preset, Ring,
+    RingLayout, RingParams, RingState, Row, Tagger, Tags, mask,
 };
 use serde_json::Value;
 use slots::Slots;
@@ -112,9 +112,11 @@ fn rows_equal_the_golden_visibility() {
             window: number("window"),
             sinks: number("sinks"),
             anchors: ids(&spec["anchors"]).into_iter().collect(),
+            not_after: ids(&spec["not_after"]).into_iter().collect(),
             isolated: spec["isolated"].as_bool().unwrap(),
             max_anchors: number("max_anchors"),
             max_segment: number("max_segment"),
+            at_max_segment: AtMaxSegment::Close,
             max_distance: number("max_distance"),
             limit: None,
             insert: None,
@@ -396,4 +398,63 @@ fn structs_shared_with_the_gpu_are_whole_vectors() {
     assert_eq!([size_of::<RingParams>(), size_of::<RingState>(), size_of::<Row>()], [48; 3]);
     let rows = [Row { pos: 7, ..Row::default() }; 2];
     assert_eq!(bytemuck::cast_slice::<Row, u32>(&rows)[12], 7);
+}
+
+/// "pi is 3.14. So": the full stop after a digit is a decimal point, the other one an anchor.
+#[test]
+fn a_full_stop_after_a_digit_is_no_anchor() {
+    let (word, stop, digit) = (1, 0, 7);
+    let text = [word, word, digit, stop, digit, digit, stop, word, stop, word];
+    let plain = policy(Preset::Anchor);
+    let careful = Policy { not_after: [digit].into_iter().collect(), ..plain.clone() };
+    let anchors = |policy: &Policy| -> Vec<u32> {
+        let tags = Tags::of(policy, &text);
+        (0..10).filter(|&pos| tags.get(pos).unwrap().is_anchor == 1).collect()
+    };
+    assert_eq!(anchors(&plain), [3, 6, 8]);
+    // The sentence that ends in a number is the price.
+    assert_eq!(anchors(&careful), [8]);
+    assert_eq!(stepped(&careful, &text), masked(&careful, &text));
+    assert_eq!(stepped(&careful, &text)[9], [8, 9]);
+    // The last token of a chunk bars the first of the next.
+    let mut slots = Slots::new(&careful, 1);
+    slots.chunk(&text[..3]);
+    slots.chunk(&text[3..]);
+    assert_eq!(slots.ring.stats().anchors, 1);
+}
+
+#[test]
+fn a_segment_that_grows_too_long_is_closed_refused_or_given_an_anchor() {
+    let short = Policy { max_segment: 4, ..policy(Preset::Anchor) };
+    let text = [WORD, WORD, WORD, WORD, WORD, ANCHOR, WORD, WORD, WORD, ANCHOR, WORD];
+    let mut closed = Slots::new(&short, 1);
+    closed.chunk(&text);
+    assert_eq!((closed.ring.stats().anchors, closed.ring.stats().forced_anchors), (3, 1));
+
+    let strict = Policy { at_max_segment: AtMaxSegment::Error, ..short.clone() };
+    let mut ring = Ring::new(&strict, 1).unwrap();
+    let error = KvError::SegmentTooLong { pos: 3, max_segment: 4 };
+    assert_eq!(ring.check(&text), Err(error.clone()));
+    let (mut rows, mut anchors) = ([Row::default(); 16], [0; 16]);
+    assert_eq!(ring.chunk(&text, &mut rows, &mut anchors), Err(error.clone()));
+    assert_eq!(ring.stats(), KvCounts::default(), "nothing of the text was consumed");
+    ring.chunk(&text[..3], &mut rows, &mut anchors).unwrap();
+    assert_eq!(ring.step(WORD), Err(error));
+    assert!(ring.step(ANCHOR).is_ok(), "an anchor may be the M-th token");
+
+    let insert = Some(Insert { id: ANCHOR, place: Place::After });
+    let inserting = Policy { insert, at_max_segment: AtMaxSegment::Insert, ..short };
+    let with_anchors = Tagger::default().close_segments(&inserting, &text);
+    let (w, a) = (WORD, ANCHOR);
+    assert_eq!(with_anchors, [w, w, w, a, w, w, a, w, w, w, a, w]);
+    let mut slots = Slots::new(&inserting, 1);
+    slots.chunk(&with_anchors);
+    // The last one was written, and stands at the bound all the same.
+    assert_eq!((slots.ring.stats().anchors, slots.ring.stats().forced_anchors), (3, 2));
+    // A text goes on where it stopped: one word more, and the next segment is full.
+    assert_eq!(slots.ring.tagger().close_segments(&inserting, &[w, w, w]), [w, w, a, w]);
+    // Whoever gives ids gets the bound by force.
+    let mut raw = Slots::new(&inserting, 1);
+    assert_eq!(raw.chunk(&text).len(), 11);
+    assert_eq!(raw.ring.stats().forced_anchors, 2);
 }

@@ -1,6 +1,8 @@
 //! Policies: the presets and their defaults, what may be overridden, what is refused, and their JSON.
 
-use killick::kv::{Insert, KvError, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Ring, RingLayout};
+use killick::kv::{
+    AtMaxSegment, Insert, KvError, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Ring, RingLayout,
+};
 use serde_json::json;
 
 const ANCHOR: u32 = 0;
@@ -59,9 +61,11 @@ fn every_field_can_be_set_on_every_preset() {
             window: Some(11),
             sinks: Some(12),
             anchors: Some(vec![5, 3, 5]),
+            not_after: Some(vec![9, 8]),
             isolated: Some(true),
             max_anchors: Some(13),
             max_segment: Some(14),
+            at_max_segment: Some(AtMaxSegment::Error),
             max_distance: Some(15),
             ctx: None,
             insert: Some(INSERT),
@@ -74,9 +78,11 @@ fn every_field_can_be_set_on_every_preset() {
             window: 11,
             sinks: 12,
             anchors: [3, 5].into_iter().collect(),
+            not_after: [8, 9].into_iter().collect(),
             isolated: true,
             max_anchors: 13,
             max_segment: 14,
+            at_max_segment: AtMaxSegment::Error,
             max_distance: 15,
             limit,
             insert: Some(INSERT),
@@ -96,7 +102,7 @@ fn a_policy_prints_json_that_resolves_to_itself() {
     let policy = spec.resolve(2048).unwrap();
     let want = json!({
         "name": "anchor", "seg_rule": true, "window": 1, "sinks": 4, "anchors": [17, 30], "isolated": true,
-        "max_anchors": 1024, "max_segment": 1024, "max_distance": 2048,
+        "max_anchors": 1024, "max_segment": 1024, "at_max_segment": "close", "max_distance": 2048,
     });
     assert_eq!(serde_json::to_value(&policy).unwrap(), want);
     for preset in Preset::ALL {
@@ -189,4 +195,42 @@ fn an_inserted_anchor_is_an_anchor_of_the_vocabulary() {
         no_anchor.validate().unwrap_err().to_string(),
         "inserted token id 5 is not one of the anchors"
     );
+}
+
+#[test]
+fn what_happens_to_a_long_segment_follows_what_prompts_get() {
+    assert_eq!(policy(Preset::Anchor).at_max_segment, AtMaxSegment::Close);
+    let spec = PolicySpec { anchors: Some(vec![5]), insert: Some(INSERT), ..PolicySpec::new(Preset::Anchor) };
+    let inserting = spec.resolve(4096).unwrap();
+    assert_eq!(inserting.at_max_segment, AtMaxSegment::Insert);
+    let closing = PolicySpec { at_max_segment: Some(AtMaxSegment::Close), ..spec.clone() };
+    assert_eq!(closing.resolve(4096).unwrap().at_max_segment, AtMaxSegment::Close);
+    let printed = serde_json::to_value(&inserting).unwrap();
+    assert_eq!(printed["at_max_segment"], "insert");
+    assert_eq!(serde_json::from_value::<PolicySpec>(printed).unwrap().resolve(4096), Ok(inserting));
+
+    let nothing = PolicySpec { insert: None, at_max_segment: Some(AtMaxSegment::Insert), ..spec.clone() };
+    assert_eq!(nothing.resolve(4096), Err(KvError::NothingToInsert));
+    let endless = PolicySpec { max_segment: Some(1), ..spec };
+    assert_eq!(
+        endless.resolve(4096),
+        Err(KvError::OutOfRange { field: "max_segment", value: 1, min: 2, max: MAX_POSITIONS })
+    );
+}
+
+#[test]
+fn ids_that_bar_an_anchor_are_recorded_and_checked() {
+    let spec = PolicySpec {
+        anchors: Some(vec![0, 33]),
+        not_after: Some(vec![40, 7, 7]),
+        ..PolicySpec::new(Preset::Anchor)
+    };
+    let policy = spec.resolve(4096).unwrap();
+    assert_eq!(policy.not_after.ids(), [7, 40]);
+    assert_eq!(policy.anchor_bits(64), [1, 1 << 7, 1 << 1, 1 << 8]);
+    let printed = serde_json::to_value(&policy).unwrap();
+    assert_eq!(printed["not_after"], json!([7, 40]));
+    assert_eq!(serde_json::from_value::<PolicySpec>(printed).unwrap().resolve(4096), Ok(policy.clone()));
+    assert_eq!(policy.check_vocab(40), Err(KvError::AnchorOutsideVocab { id: 40, vocab_size: 40 }));
+    assert!(serde_json::to_value(self::policy(Preset::Anchor)).unwrap().get("not_after").is_none());
 }

@@ -11,7 +11,7 @@ mod slots;
 
 use std::cell::Cell;
 
-use killick::kv::{KvCounts, Policy, Preset, RingState, Tags, mask};
+use killick::kv::{AtMaxSegment, Insert, KvCounts, Place, Policy, Preset, RingState, Tags, mask};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -40,19 +40,26 @@ fn policies() -> impl Strategy<Value = Policy> {
         prop::sample::select(vec![1_u32, 2, 5, 9, 40]),
         prop::sample::select(vec![1_u32, 2, 3, 10, 25, u32::MAX]),
     );
-    (anchors, fields, any::<bool>(), any::<bool>()).prop_map(
-        |(anchors, (window, sinks, a, m, d), seg_rule, isolated)| Policy {
-            preset: Preset::Anchor,
-            seg_rule,
-            window,
-            sinks,
-            anchors: anchors.into_iter().collect(),
-            isolated,
-            max_anchors: a,
-            max_segment: m,
-            max_distance: d,
-            limit: None,
-            insert: None,
+    let not_after = prop::sample::select(vec![vec![], vec![], vec![1], vec![0, 2]]);
+    let inserts = prop::bool::weighted(0.25);
+    (anchors, not_after, fields, any::<bool>(), any::<bool>(), inserts).prop_map(
+        |(anchors, not_after, (window, sinks, a, m, d), seg_rule, isolated, inserts)| {
+            let inserts = inserts && anchors.contains(&0) && m > 1;
+            Policy {
+                preset: Preset::Anchor,
+                seg_rule,
+                window,
+                sinks,
+                anchors: anchors.into_iter().collect(),
+                not_after: not_after.into_iter().collect(),
+                isolated,
+                max_anchors: a,
+                max_segment: m,
+                at_max_segment: if inserts { AtMaxSegment::Insert } else { AtMaxSegment::Close },
+                max_distance: d,
+                limit: None,
+                insert: inserts.then_some(Insert { id: 0, place: Place::After }),
+            }
         },
     )
 }
@@ -86,9 +93,12 @@ impl<'a> Oracle<'a> {
         let (mut anchors, mut starts, mut start) = (vec![], vec![], 0);
         for (t, &id) in (0..).zip(&ids) {
             starts.push(start);
-            let member = policy.anchors.ids().contains(&id);
-            if member || (policy.seg_rule && t - start + 1 == policy.max_segment) {
-                anchors.push((t, !member));
+            let barred = t > 0 && policy.not_after.ids().contains(&ids[t as usize - 1]);
+            let member = policy.anchors.ids().contains(&id) && !barred;
+            let bound = policy.seg_rule && t - start + 1 == policy.max_segment;
+            if member || bound {
+                let inserted = policy.at_max_segment == AtMaxSegment::Insert;
+                anchors.push((t, bound && (!member || inserted)));
                 start = t + 1;
             }
         }
@@ -256,6 +266,7 @@ proptest! {
         policy.anchors = [0].into_iter().collect();
         policy.seg_rule = true;
         policy.max_segment = N as u32 + 1;
+        policy.not_after = [].into_iter().collect();
         let mut slots = Slots::new(&policy, 1);
         for (i, &id) in (0_u32..).zip(&ids) {
             prop_assert_eq!(slots.step(id), (0..=i).collect::<Vec<_>>());

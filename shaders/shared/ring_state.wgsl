@@ -11,6 +11,10 @@ struct RingState {
     segments: u32,
     live: u32,
     peak_live: u32,
+    barred: u32, // 1: the next token is no anchor by its id
     pad0: u32,
-    pad1: u32,
 }
+// What happens where a segment grows too long: `kv::AtMaxSegment`.
+const AT_MAX_CLOSE: u32 = 0u;
+const AT_MAX_ERROR: u32 = 1u;
+const AT_MAX_INSERT: u32 = 2u;

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
-use crate::kv::Preset;
+use crate::kv::{AtMaxSegment, Preset};
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
@@ -320,6 +320,13 @@ pub(crate) struct PolicyArgs {
     /// D: anchors this far back are no longer visible.
     #[arg(long, value_name = "N")]
     pub(crate) max_distance: Option<u32>,
+    /// What happens to a segment at M: `close` it by force, end the text with an `error`, or `insert` the anchor that prompts get.
+    /// Default: `insert` where prompts get one, else `close`.
+    #[arg(long, value_enum, value_name = "ACTION")]
+    pub(crate) at_max_segment: Option<AtMaxSegmentArg>,
+    /// A token right after a digit is no anchor, so that "3.14" stays in one segment.
+    #[arg(long)]
+    pub(crate) anchor_not_after_digit: bool,
     /// Whether an anchor is hidden from later anchors.
     #[arg(long, value_name = "BOOL")]
     pub(crate) isolated: Option<bool>,
@@ -337,6 +344,26 @@ impl PolicyArgs {
     pub(crate) fn is_bounded(&self) -> bool {
         let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();
         named || self.window.is_some() || self.max_anchors.is_some() || self.max_distance.is_some()
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtMaxSegmentArg {
+    /// Close the segment with the token that stands there.
+    Close,
+    /// Refuse a prompt, end a text.
+    Error,
+    /// Put the inserted anchor there.
+    Insert,
+}
+
+impl From<AtMaxSegmentArg> for AtMaxSegment {
+    fn from(action: AtMaxSegmentArg) -> Self {
+        match action {
+            AtMaxSegmentArg::Close => Self::Close,
+            AtMaxSegmentArg::Error => Self::Error,
+            AtMaxSegmentArg::Insert => Self::Insert,
+        }
     }
 }
 

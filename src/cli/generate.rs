@@ -12,7 +12,7 @@ use crate::chat::{first_prompt, system_tokens};
 use crate::error::Error;
 use crate::generate::{Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
-use crate::kv::Policy;
+use crate::kv::{Policy, Tagger};
 use crate::model_file::ModelFile;
 use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session, SessionOptions};
@@ -24,7 +24,7 @@ struct Report<'a> {
     ids: &'a [u32],
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<&'a Vec<Logprobs>>,
+    logprobs: Option<&'a Vec<Option<Logprobs>>>,
     stop_reason: StopReason,
     kv: KvReport,
     timing: Timing,
@@ -74,7 +74,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         }
         if let Some(token) = piece.token {
             ids.push(token.id);
-            logprobs.extend(token.logprobs);
+            logprobs.push(token.logprobs);
         }
         if interrupt::asked() {
             generation.cancel();
@@ -126,14 +126,15 @@ fn prompt(
 ) -> anyhow::Result<(Vec<u32>, Policy)> {
     if !args.chat {
         let policy = load::policy(&args.policy, file, Some(tokenizer), None)?;
-        let ids = tokenizer.encode_with_anchors(text, true, policy.insert.as_ref())?;
+        let ids = tokenizer.encode_for(text, true, &policy)?;
         return Ok((ids, policy));
     }
     let turns = load::turns(file, tokenizer)?;
     let system = args.system.as_deref();
     let system_tokens = |insert| system_tokens(&turns, tokenizer, system, insert);
     let policy = load::policy(&args.policy, file, Some(tokenizer), Some(&system_tokens))?;
-    Ok((first_prompt(&turns, tokenizer, system, text, policy.insert)?, policy))
+    let ids = first_prompt(&turns, tokenizer, system, text, policy.insert)?;
+    Ok((Tagger::default().close_segments(&policy, &ids), policy))
 }
 
 fn print_stats(

@@ -11,7 +11,7 @@ use super::args::{GpuArgs, InsertArg, ModelArgs, PolicyArgs};
 use super::printable;
 use crate::error::Error;
 use crate::gpu::Gpu;
-use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset};
+use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Tagger};
 use crate::model::Model;
 use crate::model_file::{ModelFile, TokenizerSource};
 use crate::session::check_ids;
@@ -46,7 +46,8 @@ pub(super) fn check_text(file: &ModelFile, policy: &Policy, ids: &[u32]) -> Resu
     if ids.is_empty() {
         return Err(Error::EmptyPrompt);
     }
-    check_ids(ids, file.config.vocab_size, 0, policy.limit.unwrap_or(MAX_POSITIONS))
+    check_ids(ids, file.config.vocab_size, 0, policy.limit.unwrap_or(MAX_POSITIONS))?;
+    Ok(Tagger::default().check_segments(policy, 0, ids)?)
 }
 
 pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
@@ -152,6 +153,13 @@ pub(super) fn policy(
     spec.isolated = args.isolated.or(spec.isolated);
     spec.ctx = args.ctx.or(spec.ctx);
     spec.insert = inserted(args.insert, &spec)?;
+    spec.at_max_segment = args.at_max_segment.map(Into::into).or(spec.at_max_segment);
+    if args.anchor_not_after_digit {
+        let Some(tokenizer) = tokenizer else {
+            bail!("{} has no tokenizer, so --anchor-not-after-digit means nothing", file.label());
+        };
+        spec.not_after = Some(tokenizer.ids_ending_in_digit());
+    }
     let pinned = match system_tokens.filter(|_| args.pin.is_some()) {
         Some(count) => Some(count(spec.insert)?),
         None => None,

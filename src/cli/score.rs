@@ -16,9 +16,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     };
     let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
     let ids = match (text, &args.input.ids) {
-        (Some(text), _) => {
-            load::need_tokenizer(&file)?.encode_with_anchors(&text, true, policy.insert.as_ref())?
-        }
+        (Some(text), _) => load::need_tokenizer(&file)?.encode_for(&text, true, &policy)?,
         (None, ids) => ids.clone().unwrap_or_default(),
     };
     load::check_text(&file, &policy, &ids)?;

@@ -25,7 +25,7 @@ use web_time::Instant;
 use crate::error::Error;
 use crate::gpu::{Dispatch, PendingRead, Recording};
 use crate::kernels::emit::LoopState;
-use crate::kv::AnchorSet;
+use crate::kv::{AnchorSet, AtMaxSegment};
 use crate::model::SUBMITS;
 use crate::reference;
 use crate::sampling::{NO_TOKEN, Sampler, SamplerOptions};
@@ -85,6 +85,8 @@ pub enum StopReason {
     ContextFull,
     /// The last position the engine can count.
     PositionLimit,
+    /// The segment would grow too long, and the policy asks for an error then. The token that was to go into it is the pending one.
+    SegmentLimit,
     /// It was called off.
     Cancelled,
 }
@@ -94,7 +96,8 @@ pub enum StopReason {
 pub struct Token {
     /// Its id.
     pub id: u32,
-    /// How likely it was and what else might have come, if that was asked for.
+    /// How likely it was and what else might have come, if that was asked for; `None` for an anchor that was not drawn but put in at
+    /// the bound of a segment.
     pub logprobs: Option<Logprobs>,
 }
 
@@ -301,6 +304,9 @@ impl Generation<'_> {
         if self.given >= self.options.max_tokens {
             return Some(StopReason::MaxTokens);
         }
+        if self.ended == Some(LoopState::STOP_SEGMENT) {
+            return Some(StopReason::SegmentLimit);
+        }
         if self.ended.is_some() {
             let full = self.session.policy().limit.is_some();
             return Some(if full { StopReason::ContextFull } else { StopReason::PositionLimit });
@@ -365,11 +371,13 @@ impl Generation<'_> {
         self.pace.observe(batch.steps, at.saturating_duration_since(from));
         self.idle_since = at;
         if batch.on_host {
-            let token = self.draw(&floats(bytes))?;
+            let (token, overflows) = self.bounded(self.draw(&floats(bytes))?);
             self.ready.push_back(token);
             self.read += 1;
             if self.session.remaining() <= u32::from(self.session.pending.is_some()) {
                 self.ended = Some(LoopState::STOP_LIMIT);
+            } else if self.session.policy.at_max_segment == AtMaxSegment::Error && overflows {
+                self.ended = Some(LoopState::STOP_SEGMENT);
             }
             return Ok(());
         }
@@ -390,8 +398,21 @@ impl Generation<'_> {
         Ok(())
     }
 
+    /// The token that is handed out for one drawn on the host, and whether it would make a segment too long: what `emit` does.
+    fn bounded(&self, token: Token) -> (Token, bool) {
+        let session = &*self.session;
+        let (policy, ends) = (&session.policy, session.ends(&self.options).contains(token.id));
+        let overflows = !ends && session.tagger(session.pending).overflows(policy, token.id);
+        match policy.insert {
+            Some(insert) if overflows && policy.at_max_segment == AtMaxSegment::Insert => {
+                (Token { id: insert.id, logprobs: None }, true)
+            }
+            _ => (token, overflows),
+        }
+    }
+
     /// The host's own draw, by the twins of the kernels.
-    fn draw(&mut self, logits: &[f32]) -> Result<Token, Error> {
+    fn draw(&self, logits: &[f32]) -> Result<Token, Error> {
         let pos = self.session.length();
         let id = match logits.iter().all(|logit| logit.is_finite()) {
             true => self.sampler.sample(logits, &self.session.recent(), pos).id,

@@ -3,7 +3,7 @@
 use super::{GenerateOptions, Logprobs, Token};
 use crate::error::Error;
 use crate::gpu::{CopyOut, PendingRead, Recorder, Recording};
-use crate::kernels::emit::{self, Emit, EmitShape, LoopState};
+use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
 use crate::kernels::{adjust, sample};
@@ -71,13 +71,15 @@ fn record_draw(
     let io = Emit {
         drawn: &s.top,
         stop_bits: &s.stop_bits,
+        anchor_bits: &s.anchor_bits,
         ring: &s.state,
         loop_state: &s.loop_state,
         token: &s.tokens,
         outbox: &s.outbox,
         recent: &s.recent,
     };
-    emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit })?;
+    let bound = SegmentBound::of(&session.policy);
+    emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit, bound })?;
     Ok(())
 }
 
@@ -149,8 +151,10 @@ impl<'a> Outbox<'a> {
             let at = entry + 2 * i;
             (word(self.logprobs, at), f32::from_bits(word(self.logprobs, at + 1)))
         };
-        let logprobs =
-            (top > 0).then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
-        Token { id: word(self.tokens, place), logprobs }
+        let id = word(self.tokens, place);
+        // The draw was noted before `emit` could put an anchor in its place.
+        let logprobs = (top > 0 && pair(0).0 == id)
+            .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
+        Token { id, logprobs }
     }
 }

@@ -3,9 +3,12 @@
 use super::{need, params};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
-use crate::kv::RingState;
+use crate::kv::{AtMaxSegment, Policy, RingState};
 
-params! { EmitParams { vocab: u32, outbox_cap: u32, recent_cap: u32, limit: u32 } }
+params! { EmitParams {
+    vocab: u32, outbox_cap: u32, recent_cap: u32, limit: u32,
+    at_max_segment: u32, max_segment: u32, insert: u32, pad0: u32,
+} }
 
 /// Where the decode loop stands; the same struct on the GPU.
 #[repr(C)]
@@ -30,6 +33,8 @@ impl LoopState {
     pub const STOP_LIMIT: u32 = 3;
     /// The logits were not finite; no token was handed out.
     pub const STOP_NOT_FINITE: u32 = 4;
+    /// The next step would make a segment too long, and the policy asks for an error then.
+    pub const STOP_SEGMENT: u32 = 5;
 }
 
 /// Hands out one token, unless the loop has stopped.
@@ -42,6 +47,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: EmitParams::LAYOUT,
     bindings: &[
+        Access::Read,
         Access::Read,
         Access::Read,
         Access::Read,
@@ -61,6 +67,8 @@ pub struct Emit<'a> {
     pub drawn: &'a Buffer,
     /// The ids that end a text, as a bit set over the vocabulary.
     pub stop_bits: &'a Buffer,
+    /// [`Policy::anchor_bits`].
+    pub anchor_bits: &'a Buffer,
     /// [`RingState`] (1), after the step.
     pub ring: &'a Buffer,
     /// [`LoopState`] (1).
@@ -71,6 +79,26 @@ pub struct Emit<'a> {
     pub outbox: &'a Buffer,
     /// The newest tokens of the text (recent_cap), that of position p at p mod recent_cap.
     pub recent: &'a Buffer,
+}
+
+/// What the policy says about a segment that reaches M.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentBound {
+    /// What happens; [`AtMaxSegment::Close`] is the ring's matter, not this kernel's.
+    pub at_max_segment: AtMaxSegment,
+    /// M.
+    pub max_segment: u32,
+    /// The anchor put in.
+    pub insert: u32,
+}
+
+impl SegmentBound {
+    /// The bound of `policy`.
+    pub fn of(policy: &Policy) -> Self {
+        let at_max_segment = if policy.seg_rule { policy.at_max_segment } else { AtMaxSegment::Close };
+        let insert = policy.insert.map_or(0, |insert| insert.id);
+        Self { at_max_segment, max_segment: policy.max_segment, insert }
+    }
 }
 
 /// How many of each there are.
@@ -84,6 +112,8 @@ pub struct EmitShape {
     pub recent_cap: u32,
     /// Positions the ring can hold.
     pub limit: u32,
+    /// Where segments end.
+    pub bound: SegmentBound,
 }
 
 /// Hands out the token in `io.drawn`.
@@ -91,17 +121,29 @@ pub struct EmitShape {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
 pub fn record(rec: &mut Recorder<'_>, io: Emit<'_>, shape: EmitShape) -> Result<(), GpuError> {
-    let EmitShape { vocab, outbox_cap, recent_cap, limit } = shape;
+    let EmitShape { vocab, outbox_cap, recent_cap, limit, bound } = shape;
+    let bit_words = u64::from(vocab.div_ceil(32));
     need(KERNEL.name, "bytes of drawn", io.drawn.all(), 4)?;
-    need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), u64::from(vocab.div_ceil(32)) * 4)?;
+    need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), bit_words * 4)?;
+    need(KERNEL.name, "bytes of anchor_bits", io.anchor_bits.all(), 2 * bit_words * 4)?;
     need(KERNEL.name, "bytes of ring", io.ring.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), size_of::<LoopState>() as u64)?;
     need(KERNEL.name, "bytes of outbox", io.outbox.all(), u64::from(outbox_cap.max(1)) * 4)?;
     need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(recent_cap.max(1)) * 4)?;
-    let params = EmitParams { vocab, outbox_cap: outbox_cap.max(1), recent_cap: recent_cap.max(1), limit };
+    let params = EmitParams {
+        vocab,
+        outbox_cap: outbox_cap.max(1),
+        recent_cap: recent_cap.max(1),
+        limit,
+        at_max_segment: bound.at_max_segment as u32,
+        max_segment: bound.max_segment,
+        insert: bound.insert,
+        pad0: 0,
+    };
     let bindings = [
         io.drawn.all(),
         io.stop_bits.all(),
+        io.anchor_bits.all(),
         io.ring.all(),
         io.loop_state.all(),
         io.token.all(),

@@ -32,7 +32,7 @@ pub const KERNEL: Kernel = Kernel {
             ("max_segment", offset_of!(RingParams, max_segment)),
             ("max_distance", offset_of!(RingParams, max_distance)),
             ("limit", offset_of!(RingParams, limit)),
-            ("slots", offset_of!(RingParams, slots)),
+            ("at_max_segment", offset_of!(RingParams, at_max_segment)),
         ],
     },
     bindings: &[
@@ -52,7 +52,7 @@ pub const KERNEL: Kernel = Kernel {
 pub struct KvStep<'a> {
     /// The token consumed (1).
     pub token: &'a Buffer,
-    /// [`AnchorSet::bitset_words`](crate::kv::AnchorSet::bitset_words).
+    /// [`Policy::anchor_bits`](crate::kv::Policy::anchor_bits).
     pub anchor_bits: &'a Buffer,
     /// [`RingState`] (1).
     pub state: &'a Buffer,

@@ -33,7 +33,7 @@ pub struct Penalize<'a> {
     pub state: &'a Buffer,
     /// The token at position p at `p % capacity` (capacity).
     pub recent: &'a Buffer,
-    /// [`AnchorSet::bitset_words`](crate::kv::AnchorSet::bitset_words).
+    /// [`Policy::anchor_bits`](crate::kv::Policy::anchor_bits).
     pub anchor_bits: &'a Buffer,
     /// Changed in place (vocab).
     pub scores: &'a Buffer,

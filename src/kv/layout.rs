@@ -149,8 +149,8 @@ pub struct RingParams {
     pub max_distance: u32,
     /// Positions this ring can hold: the end of `full`, else [`MAX_POSITIONS`].
     pub limit: u32,
-    /// S + `anchor_cap` + `live_cap`: slots of one layer.
-    pub slots: u32,
+    /// What happens at M: an [`AtMaxSegment`](super::AtMaxSegment) as its number.
+    pub at_max_segment: u32,
 }
 
 /// What a step changes; all there is to undo it. Zero at the start, and the same struct on the GPU.
@@ -178,10 +178,10 @@ pub struct RingState {
     pub live: u32,
     /// The largest `live` after any token so far.
     pub peak_live: u32,
+    /// 1 if the last token is one of [`Policy::not_after`], so that the next is no anchor by its id.
+    pub barred: u32,
     /// Padding to a multiple of 16 bytes; 0.
     pub pad0: u32,
-    /// Padding; 0.
-    pub pad1: u32,
 }
 
 /// What one query row needs: the extents it reads and the slots it writes. The same struct on the GPU.

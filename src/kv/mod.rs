@@ -23,9 +23,9 @@ mod ring;
 mod tags;
 
 pub use layout::{Anchor, Chunk, Key, KvCounts, Region, RingLayout, RingParams, RingState, Row};
-pub use policy::{AnchorSet, Insert, Place, Policy, PolicySpec, Preset};
+pub use policy::{AnchorSet, AtMaxSegment, Insert, Place, Policy, PolicySpec, Preset};
 pub use ring::Ring;
-pub use tags::{Tag, Tags};
+pub use tags::{Tag, Tagger, Tags};
 
 /// Positions are smaller than this: the reach of the two RoPE tables. It also bounds every policy field that
 /// sizes memory, so that no sum of positions and capacities can leave `u32`.
@@ -84,6 +84,19 @@ pub enum KvError {
     InsertNotAnchor {
         /// The id given.
         id: u32,
+    },
+    /// An anchor is to be inserted at the bound of a segment, and the policy does not say which.
+    #[error("at_max_segment is insert, but the policy names no anchor to insert")]
+    NothingToInsert,
+    /// A segment would have more than M tokens, and the policy asks for an error then.
+    #[error(
+        "the token at position {pos} would be the last that a segment may have ({max_segment}), and it is no anchor"
+    )]
+    SegmentTooLong {
+        /// Position of that token; neither it nor anything that came with it was consumed.
+        pos: u32,
+        /// M.
+        max_segment: u32,
     },
     /// The next token would lie at or beyond the last position that this ring can hold.
     #[error("{tokens} tokens from position {pos} on exceed the limit of {limit} positions")]

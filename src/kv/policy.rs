@@ -149,6 +149,30 @@ pub enum Place {
     After,
 }
 
+/// What happens where a segment would grow beyond M tokens. The numbers are those that the kernels read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtMaxSegment {
+    /// Its M-th token closes it, whatever that token is: an anchor by force.
+    Close = 0,
+    /// Nothing is consumed any more: an error before the token, and the end of a text that is being generated.
+    Error = 1,
+    /// The inserted anchor ([`Insert`]) becomes its M-th token, in prompts and in what is generated. A text that is given
+    /// as ids may still hold a longer segment; its M-th token then closes it.
+    Insert = 2,
+}
+
+impl AtMaxSegment {
+    /// Its name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Error => "error",
+            Self::Insert => "insert",
+        }
+    }
+}
+
 /// What is asked for: a preset and overrides. A field left out takes the preset's default (see the module's
 /// table).
 ///
@@ -171,6 +195,10 @@ pub struct PolicySpec {
     /// Token ids that are anchors (separators, for `sepllm`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchors: Option<Vec<u32>>,
+    /// Token ids right after which no token is an anchor by its id: those that end in a digit keep "3.14" together. None
+    /// by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Vec<u32>>,
     /// Whether an anchor sees no earlier anchor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolated: Option<bool>,
@@ -180,6 +208,9 @@ pub struct PolicySpec {
     /// M: tokens after which a segment is closed by force; 1 to [`MAX_POSITIONS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_segment: Option<u32>,
+    /// What happens at M; by default an anchor is inserted where prompts get one too, else the segment is closed by force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_max_segment: Option<AtMaxSegment>,
     /// D: anchors this far back are no longer read, and pinned tokens are read as if at most this far back;
     /// from 1 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,9 +232,11 @@ impl PolicySpec {
             window: None,
             sinks: None,
             anchors: None,
+            not_after: None,
             isolated: None,
             max_anchors: None,
             max_segment: None,
+            at_max_segment: None,
             max_distance: None,
             ctx: None,
             insert: None,
@@ -251,9 +284,14 @@ impl PolicySpec {
             window: if preset == Preset::Full { window.min(capacity) } else { window },
             sinks,
             anchors: self.anchors.iter().flatten().copied().collect(),
+            not_after: self.not_after.iter().flatten().copied().collect(),
             isolated: self.isolated.unwrap_or(preset == Preset::Anchor),
             max_anchors: self.max_anchors.unwrap_or(DEFAULT_MAX_ANCHORS.min(trained)),
             max_segment: self.max_segment.unwrap_or(DEFAULT_MAX_SEGMENT.min(trained)),
+            at_max_segment: self.at_max_segment.unwrap_or(match self.insert {
+                Some(_) => AtMaxSegment::Insert,
+                None => AtMaxSegment::Close,
+            }),
             max_distance: self.max_distance.unwrap_or(match preset {
                 Preset::Streaming => sinks.saturating_add(window),
                 _ => trained_context,
@@ -284,12 +322,17 @@ pub struct Policy {
     pub sinks: u32,
     /// Ids of the tokens that close a segment.
     pub anchors: AnchorSet,
+    /// Ids right after which none of [`Self::anchors`] is an anchor.
+    #[serde(skip_serializing_if = "AnchorSet::is_empty")]
+    pub not_after: AnchorSet,
     /// Whether an anchor sees no earlier anchor.
     pub isolated: bool,
     /// A: newest anchors that stay readable.
     pub max_anchors: u32,
     /// M: tokens after which `seg_rule` closes a segment by force.
     pub max_segment: u32,
+    /// What happens at M.
+    pub at_max_segment: AtMaxSegment,
     /// D: distance at which an anchor is no longer read, and to which the distance of pinned tokens is
     /// clamped.
     pub max_distance: u32,
@@ -313,11 +356,25 @@ impl Policy {
     }
 
     /// The anchor test, online: `(is_anchor, forced)` of token `id`, which is the `open_len`-th of its
-    /// segment (from 1).
-    pub fn anchor_test(&self, id: u32, open_len: u32) -> (bool, bool) {
-        let member = self.anchors.contains(id);
-        let forced = !member && self.seg_rule && open_len == self.max_segment;
-        (member || forced, forced)
+    /// segment (from 1). `barred`: the token before it is one of [`Self::not_after`].
+    pub fn anchor_test(&self, id: u32, open_len: u32, barred: bool) -> (bool, bool) {
+        let member = self.is_member(id, barred);
+        let at_bound = self.seg_rule && open_len == self.max_segment;
+        // One that was inserted at the bound is the bound's doing, though it is an anchor by its id.
+        let forced = at_bound && (!member || self.at_max_segment == AtMaxSegment::Insert);
+        (member || at_bound, forced)
+    }
+
+    /// Whether a token is an anchor by its id.
+    pub(super) fn is_member(&self, id: u32, barred: bool) -> bool {
+        !barred && self.anchors.contains(id)
+    }
+
+    /// The two bit sets that the kernels read, word by word in turn: [`Self::anchors`] in the even words,
+    /// [`Self::not_after`] in the odd ones.
+    pub fn anchor_bits(&self, vocab_size: u32) -> Vec<u32> {
+        let [anchors, not_after] = [&self.anchors, &self.not_after].map(|set| set.bitset_words(vocab_size));
+        anchors.into_iter().zip(not_after).flat_map(|(anchors, not_after)| [anchors, not_after]).collect()
     }
 
     /// Checks every bound that memory depends on, and that what is inserted is an anchor.
@@ -331,20 +388,26 @@ impl Policy {
         in_range("max_segment", self.max_segment, 1, MAX_POSITIONS)?;
         in_range("max_distance", self.max_distance, 1, u32::MAX)?;
         in_range("ctx", self.limit.unwrap_or(MAX_POSITIONS), 1, MAX_POSITIONS)?;
+        if self.at_max_segment == AtMaxSegment::Insert {
+            // Where every token is the last of its segment, insertions would not end.
+            in_range("max_segment", self.max_segment, 2, MAX_POSITIONS)?;
+        }
         match self.insert {
             Some(insert) if !self.anchors.contains(insert.id) => {
                 Err(KvError::InsertNotAnchor { id: insert.id })
             }
+            None if self.at_max_segment == AtMaxSegment::Insert => Err(KvError::NothingToInsert),
             _ => Ok(()),
         }
     }
 
-    /// Checks the anchor ids and the inserted id against a model's vocabulary.
+    /// Checks the ids of the policy against a model's vocabulary.
     ///
     /// # Errors
     /// [`KvError::AnchorOutsideVocab`] with the first id outside.
     pub fn check_vocab(&self, vocab_size: u32) -> Result<(), KvError> {
-        let mut ids = self.anchors.ids().iter().copied().chain(self.insert.map(|insert| insert.id));
+        let sets = [&self.anchors, &self.not_after].into_iter().flat_map(|set| set.ids()).copied();
+        let mut ids = sets.chain(self.insert.map(|insert| insert.id));
         match ids.find(|&id| id >= vocab_size) {
             Some(id) => Err(KvError::AnchorOutsideVocab { id, vocab_size }),
             None => Ok(()),

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::layout::{Anchor, Chunk, KvCounts, RingLayout, RingParams, RingState, Row};
-use super::{KvError, MAX_POSITIONS, NONE, Policy};
+use super::{KvError, MAX_POSITIONS, NONE, Policy, Tagger};
 
 /// The host's ring: consumes tokens, hands out rows. The CPU twin of the kernel `kv_step`.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Ring {
             max_segment: policy.max_segment,
             max_distance: policy.max_distance,
             limit: policy.limit.unwrap_or(MAX_POSITIONS),
-            slots: layout.slots(),
+            at_max_segment: policy.at_max_segment as u32,
         };
         let anchor_pos = vec![0; layout.anchor_cap as usize].into_boxed_slice();
         Ok(Self {
@@ -119,9 +119,11 @@ impl Ring {
     ///
     /// // 1. tags, before anything is written
     /// i      = s.pos
-    /// member = (anchor_bits[id / 32] >> (id % 32)) & 1
-    /// forced = member == 0 && p.seg_rule == 1 && i - s.seg_start + 1 == p.max_segment
-    /// anchor = member == 1 || forced
+    /// listed = (anchor_bits[2 * (id / 32)] >> (id % 32)) & 1      // the even words; the odd ones hold not_after
+    /// member = listed == 1 && s.barred == 0
+    /// bound  = p.seg_rule == 1 && i - s.seg_start + 1 == p.max_segment
+    /// forced = bound && (!member || p.at_max_segment == INSERT)
+    /// anchor = member || bound
     ///
     /// // 2. slots
     /// r.live_slot = select(p.sinks + p.anchor_cap + i % p.live_cap, i, i < p.sinks)
@@ -147,6 +149,7 @@ impl Ring {
     ///
     /// // 4. the state before the next token; both loops only ever move forward
     /// s.pos = i + 1
+    /// s.barred = (anchor_bits[2 * (id / 32) + 1] >> (id % 32)) & 1
     /// if anchor {
     ///     s.seg_start = s.pos;  s.total_anchors += 1;  s.forced_anchors += forced;  s.segments += p.seg_rule
     /// }
@@ -164,9 +167,10 @@ impl Ring {
     /// n_anchors`.
     ///
     /// # Errors
-    /// [`KvError::PositionLimit`] at the end of `full`, and at [`MAX_POSITIONS`]; the ring is unchanged.
+    /// [`KvError::PositionLimit`] at the end of `full`, and at [`MAX_POSITIONS`], [`KvError::SegmentTooLong`] where the policy
+    /// asks for it; the ring is unchanged.
     pub fn step(&mut self, id: u32) -> Result<Row, KvError> {
-        self.check_room(1)?;
+        self.check(&[id])?;
         Ok(self.advance(id))
     }
 
@@ -179,7 +183,8 @@ impl Ring {
     ///
     /// # Errors
     /// [`KvError::ChunkTooLong`] if `rows` or `chunk_anchors` is shorter than `ids`,
-    /// [`KvError::PositionLimit`] if the chunk does not fit before the limit; the ring is unchanged.
+    /// [`KvError::PositionLimit`] if the chunk does not fit before the limit, [`KvError::SegmentTooLong`] where the policy
+    /// asks for it; the ring is unchanged.
     pub fn chunk(
         &mut self,
         ids: &[u32],
@@ -190,7 +195,7 @@ impl Ring {
         if ids.len() > capacity {
             return Err(KvError::ChunkTooLong { tokens: ids.len(), capacity });
         }
-        self.check_room(ids.len())?;
+        self.check(ids)?;
 
         let start = self.state.pos;
         let anchors_before = self.state.n_anchors;
@@ -240,6 +245,7 @@ impl Ring {
             || !counted
             || s.n_anchors - s.anchor_first > self.params.max_anchors
             || s.live > s.peak_live
+            || s.barred > 1
         {
             return Err(KvError::BrokenState { pos });
         }
@@ -253,11 +259,21 @@ impl Ring {
         self.reached = 0;
     }
 
-    fn check_room(&self, tokens: usize) -> Result<(), KvError> {
+    /// Where the anchor test stands, before the next token.
+    pub fn tagger(&self) -> Tagger {
+        Tagger { open_len: self.state.pos - self.state.seg_start, barred: self.state.barred == 1 }
+    }
+
+    /// Whether the ring can take `ids` next.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn check(&self, ids: &[u32]) -> Result<(), KvError> {
+        let (pos, tokens) = (self.state.pos, ids.len());
         if tokens > self.remaining() as usize {
-            return Err(KvError::PositionLimit { pos: self.state.pos, tokens, limit: self.params.limit });
+            return Err(KvError::PositionLimit { pos, tokens, limit: self.params.limit });
         }
-        Ok(())
+        self.tagger().check_segments(&self.policy, pos, ids)
     }
 
     /// One step; see [`Self::step`]. No sum can overflow: positions and capacities are at most 2^23 each.
@@ -266,7 +282,7 @@ impl Ring {
         let mut s = self.state;
         let i = s.pos;
 
-        let (is_anchor, forced) = self.policy.anchor_test(id, i - s.seg_start + 1);
+        let (is_anchor, forced) = self.policy.anchor_test(id, i - s.seg_start + 1, s.barred == 1);
 
         let mut anchor_slot = NONE;
         if is_anchor && i >= p.sinks {
@@ -296,6 +312,7 @@ impl Ring {
         };
 
         s.pos = i + 1;
+        s.barred = self.policy.not_after.contains(id).into();
         if is_anchor {
             s.seg_start = s.pos;
             s.total_anchors += 1;

@@ -6,7 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Policy;
+use super::{AtMaxSegment, KvError, Policy};
 
 /// The tags of one token, in the layout that the masked attention kernel reads.
 #[repr(C)]
@@ -22,6 +22,67 @@ pub struct Tag {
     pub anchors_upto: u32,
 }
 
+/// What the tag of the next token depends on: the only memory that the anchor test has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tagger {
+    /// Tokens of the open segment.
+    pub open_len: u32,
+    /// Whether the last token is one of [`Policy::not_after`].
+    pub barred: bool,
+}
+
+impl Tagger {
+    /// Takes the next token: `(is_anchor, forced)`, as [`Policy::anchor_test`].
+    pub fn take(&mut self, policy: &Policy, id: u32) -> (bool, bool) {
+        self.open_len += 1;
+        let (is_anchor, forced) = policy.anchor_test(id, self.open_len, self.barred);
+        if is_anchor {
+            self.open_len = 0;
+        }
+        self.barred = policy.not_after.contains(id);
+        (is_anchor, forced)
+    }
+
+    /// Whether `id` would be the M-th token of its segment and yet no anchor by itself.
+    pub fn overflows(&self, policy: &Policy, id: u32) -> bool {
+        policy.seg_rule && self.open_len + 1 == policy.max_segment && !policy.is_member(id, self.barred)
+    }
+
+    /// `ids` with the policy's inserted anchor as the last token of every segment that would grow too long; as they are, where
+    /// the policy inserts nothing there.
+    pub fn close_segments(mut self, policy: &Policy, ids: &[u32]) -> Vec<u32> {
+        let insert = policy.insert.filter(|_| policy.at_max_segment == AtMaxSegment::Insert);
+        let Some(insert) = insert else { return ids.to_vec() };
+        let mut closed = Vec::with_capacity(ids.len());
+        for &id in ids {
+            if self.overflows(policy, id) {
+                self.take(policy, insert.id);
+                closed.push(insert.id);
+            }
+            self.take(policy, id);
+            closed.push(id);
+        }
+        closed
+    }
+
+    /// Refuses `ids`, the first of which is at `pos`, where they would make a segment too long and the policy asks for an error.
+    ///
+    /// # Errors
+    /// [`KvError::SegmentTooLong`].
+    pub fn check_segments(mut self, policy: &Policy, pos: u32, ids: &[u32]) -> Result<(), KvError> {
+        if policy.at_max_segment != AtMaxSegment::Error {
+            return Ok(());
+        }
+        for (pos, &id) in (pos..).zip(ids) {
+            if self.overflows(policy, id) {
+                return Err(KvError::SegmentTooLong { pos, max_segment: policy.max_segment });
+            }
+            self.take(policy, id);
+        }
+        Ok(())
+    }
+}
+
 /// The tags of a text, by position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(Vec<Tag>);
@@ -29,9 +90,9 @@ pub struct Tags(Vec<Tag>);
 impl Tags {
     /// Tags `ids`, the token at index `i` being at position `i`.
     pub fn of(policy: &Policy, ids: &[u32]) -> Self {
-        let (mut seg_start, mut anchors_upto) = (0, 0);
+        let (mut tagger, mut seg_start, mut anchors_upto) = (Tagger::default(), 0, 0);
         let tag = |(pos, &id): (u32, &u32)| {
-            let (is_anchor, forced) = policy.anchor_test(id, pos - seg_start + 1);
+            let (is_anchor, forced) = tagger.take(policy, id);
             anchors_upto += u32::from(is_anchor);
             let tag = Tag { is_anchor: is_anchor.into(), forced: forced.into(), seg_start, anchors_upto };
             if is_anchor {

@@ -119,7 +119,7 @@ impl SessionPlan {
         requests.push(BufferRequest::storage("ring state", size_of::<RingState>() as u64));
         requests.push(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4));
         let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
-        requests.push(BufferRequest::storage("anchor bits", vocab_bits));
+        requests.push(BufferRequest::storage("anchor bits", 2 * vocab_bits));
         requests.push(BufferRequest::storage("stop bits", vocab_bits));
         requests.push(BufferRequest::storage("loop state", size_of::<LoopState>() as u64));
         requests.push(BufferRequest::storage("outbox", outbox_bytes(shape.in_flight)));
@@ -165,7 +165,7 @@ pub(crate) struct SessionBuffers {
     pub(crate) logits: Buffer,              // (logit_rows, vocab)
     pub(crate) state: Buffer,               // (1) RingState
     pub(crate) anchor_pos: Buffer,          // (anchor_cap)
-    pub(crate) anchor_bits: Buffer,         // (vocab / 32)
+    pub(crate) anchor_bits: Buffer,         // (2 * vocab / 32)
     pub(crate) stop_bits: Buffer,           // (vocab / 32)
     pub(crate) loop_state: Buffer,          // (1) LoopState
     pub(crate) outbox: Buffer,              // (in_flight)

@@ -1,6 +1,7 @@
 //! Twin of `emit`: one token out of the loop.
 
 use crate::kernels::emit::{EmitShape, LoopState};
+use crate::kv::{AtMaxSegment, RingState};
 
 /// What the step writes beside the loop's state.
 #[derive(Debug)]
@@ -13,11 +14,27 @@ pub struct Emitted<'a> {
     pub recent: &'a mut [u32],
 }
 
-/// Hands out `drawn`, the token for position `pos`; `ends` says whether a text ends with it.
+/// What the bit sets say about a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// A text ends with it.
+    pub ends: bool,
+    /// It is one of the anchor ids.
+    pub anchor: bool,
+}
+
+/// Hands out `drawn`, the token after those that `ring` has consumed.
 ///
 /// # Panics
 /// When the outbox or the recent tokens have no place.
-pub fn emit(state: &mut LoopState, shape: EmitShape, drawn: u32, pos: u32, ends: bool, out: Emitted<'_>) {
+pub fn emit(
+    state: &mut LoopState,
+    shape: EmitShape,
+    drawn: u32,
+    listed: Listed,
+    ring: &RingState,
+    out: Emitted<'_>,
+) {
     if state.stopped != 0 {
         return;
     }
@@ -25,16 +42,25 @@ pub fn emit(state: &mut LoopState, shape: EmitShape, drawn: u32, pos: u32, ends:
         state.stopped = LoopState::STOP_NOT_FINITE;
         return;
     }
-    *out.token = drawn;
-    out.outbox[(state.emitted % shape.outbox_cap) as usize] = drawn;
-    out.recent[(pos % shape.recent_cap) as usize] = drawn;
+    let closes = listed.anchor && ring.barred == 0;
+    let last_of_segment = ring.pos - ring.seg_start + 1 == shape.bound.max_segment;
+    let overflows = !closes && !listed.ends && last_of_segment;
+    let id = match shape.bound.at_max_segment {
+        AtMaxSegment::Insert if overflows => shape.bound.insert,
+        _ => drawn,
+    };
+    *out.token = id;
+    out.outbox[(state.emitted % shape.outbox_cap) as usize] = id;
+    out.recent[(ring.pos % shape.recent_cap) as usize] = id;
     state.emitted += 1;
-    state.stopped = if ends {
+    state.stopped = if listed.ends {
         LoopState::STOP_TOKEN
     } else if state.emitted == state.budget {
         LoopState::STOP_BUDGET
-    } else if pos >= shape.limit {
+    } else if ring.pos >= shape.limit {
         LoopState::STOP_LIMIT
+    } else if overflows && shape.bound.at_max_segment == AtMaxSegment::Error {
+        LoopState::STOP_SEGMENT
     } else {
         0
     };

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::gpu::{PendingWork, Recorder};
 use crate::kernels::argmax;
 use crate::kernels::emit::LoopState;
-use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row};
+use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row, Tagger};
 use crate::model::llama::{self, Attend};
 use crate::model::{
     Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, recent_cap,
@@ -105,7 +105,7 @@ impl Session {
         let Some(buffers) = SessionBuffers::new(buffers) else {
             unreachable!("one buffer per request");
         };
-        let anchor_bits = policy.anchors.bitset_words(config.vocab_size);
+        let anchor_bits = policy.anchor_bits(config.vocab_size);
         gpu.upload(&buffers.anchor_bits, 0, bytemuck::cast_slice(&anchor_bits))?;
         let session = Self {
             model: model.clone(),
@@ -160,6 +160,21 @@ impl Session {
             self.text.pop_back();
         });
         self.pending.take()
+    }
+
+    /// `ids`, which are to be appended, with the policy's anchor put in where a segment would grow too long; as they are, where the
+    /// policy inserts nothing there ([`AtMaxSegment`](crate::kv::AtMaxSegment)).
+    pub fn close_segments(&self, ids: &[u32]) -> Vec<u32> {
+        self.tagger(self.pending).close_segments(&self.policy, ids)
+    }
+
+    /// Where the anchor test stands after `pending`.
+    pub(crate) fn tagger(&self, pending: Option<u32>) -> Tagger {
+        let mut tagger = self.ring.tagger();
+        if let Some(id) = pending {
+            tagger.take(&self.policy, id);
+        }
+        tagger
     }
 
     /// The anchors remembered, oldest first, each with the tokens it stands for.
@@ -342,7 +357,8 @@ impl Session {
     /// Refuses what the model or the ring cannot take, before anything changes.
     pub(crate) fn check(&self, ids: &[u32]) -> Result<(), Error> {
         let (pos, limit) = (self.ring.state().pos, self.ring.params().limit);
-        check_ids(ids, self.model.config.vocab_size, pos, limit)
+        check_ids(ids, self.model.config.vocab_size, pos, limit)?;
+        Ok(self.ring.check(ids)?)
     }
 
     /// Lets the ring place the tokens of one chunk and uploads what the kernels need of it.

@@ -6,7 +6,7 @@
 //! tokenizer swallow or add spaces around it.
 
 use super::{Tokenizer, TokenizerError, sentences};
-use crate::kv::{Insert, Place};
+use crate::kv::{Insert, Place, Policy, Tagger};
 
 /// Stands for an anchor until the text is encoded: a private-use character, which no text has a reason to hold.
 pub const ANCHOR_MARK: char = '\u{10FFFD}';
@@ -52,6 +52,21 @@ impl Tokenizer {
             Some(insert) => self.encode_marked(&mark_sentences(text, insert.place), add_special, insert.id),
             None => self.encode(text, add_special),
         }
+    }
+
+    /// The ids of a text that `policy` is to read from its beginning: anchors between or after its sentences where it asks for that,
+    /// and in segments that would grow too long.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_marked`].
+    pub fn encode_for(
+        &self,
+        text: &str,
+        add_special: bool,
+        policy: &Policy,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let ids = self.encode_with_anchors(text, add_special, policy.insert.as_ref())?;
+        Ok(Tagger::default().close_segments(policy, &ids))
     }
 
     /// The ids of `text`, each [`ANCHOR_MARK`] as the one token `anchor`; with anchors hidden they decode to the text

@@ -141,6 +141,16 @@ impl Tokenizer {
             .collect()
     }
 
+    /// Every token whose bytes end in an ASCII digit: after those a full stop may be a decimal point.
+    pub fn ids_ending_in_digit(&self) -> Vec<u32> {
+        let ends_in_digit = |token: &[u8]| token.last().is_some_and(u8::is_ascii_digit);
+        (0u32..)
+            .zip(&self.built.table)
+            .filter(|(_, token)| token.as_deref().is_some_and(ends_in_digit))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// One past the largest id. The model's embedding may have more rows, never fewer.
     pub fn vocab_size(&self) -> u32 {
         u32::try_from(self.built.table.len()).unwrap_or(u32::MAX)

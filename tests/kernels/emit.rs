@@ -1,14 +1,22 @@
 //! `emit`: every way a text ends, rings that wrap, and steps after the end.
 
-use killick::kernels::emit::{self, Emit, EmitShape, LoopState};
-use killick::kv::RingState;
-use killick::reference::{self, Emitted};
+use killick::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
+use killick::kv::{AnchorSet, AtMaxSegment, RingState};
+use killick::reference::{self, Emitted, Listed};
 
 use crate::support::gpu::{POISON, Produced, buffer, output, try_run};
 use crate::support::numerics::{compare_words, passes, rejects};
 
 const VOCAB: u32 = 70;
-const SHAPE: EmitShape = EmitShape { vocab: VOCAB, outbox_cap: 5, recent_cap: 7, limit: 40 };
+const SHAPE: EmitShape = EmitShape {
+    vocab: VOCAB,
+    outbox_cap: 5,
+    recent_cap: 7,
+    limit: 40,
+    bound: SegmentBound { at_max_segment: AtMaxSegment::Close, max_segment: 3, insert: 64 },
+};
+/// Anchor ids, at the edges of the words as well; one of them also ends a text.
+const ANCHORS: [u32; 4] = [0, 33, 64, 69];
 /// Ids that end a text: at the edges of the words of the bit set.
 const ENDS: [u32; 3] = [31, 32, 69];
 
@@ -18,21 +26,53 @@ struct Case {
     state: LoopState,
     pos: u32,
     drawn: &'static [u32],
+    at_max_segment: AtMaxSegment,
+    /// Of the position of the first token drawn, how many tokens its segment has before it; it grows with every token.
+    open: u32,
+    barred: u32,
 }
 
-const CASES: [Case; 8] = [
-    Case { name: "a token", state: running(0, 100), pos: 3, drawn: &[7] },
-    Case { name: "around both rings", state: running(3, 100), pos: 5, drawn: &[1, 2, 3, 4, 5, 6, 7, 8, 9] },
-    Case { name: "an end", state: running(1, 100), pos: 3, drawn: &[30, 33, 32, 1, 2] },
-    Case { name: "the last id", state: running(1, 100), pos: 3, drawn: &[69, 4] },
-    Case { name: "budget", state: running(1, 3), pos: 3, drawn: &[5, 6, 7] },
-    Case { name: "an end that is the last of the budget", state: running(1, 3), pos: 3, drawn: &[5, 31] },
-    Case { name: "the ring is full", state: running(0, 100), pos: 38, drawn: &[5, 6, 7, 8] },
-    Case { name: "nothing to draw from", state: running(2, 100), pos: 3, drawn: &[5, u32::MAX, 6] },
+/// A case of which the bound of segments is no part.
+const fn case(name: &'static str, state: LoopState, pos: u32, drawn: &'static [u32]) -> Case {
+    Case { name, state, pos, drawn, at_max_segment: AtMaxSegment::Close, open: 0, barred: 0 }
+}
+
+/// The second of three tokens is the third of its segment, the last it may have.
+const fn bound(name: &'static str, at_max_segment: AtMaxSegment, barred: u32, drawn: &'static [u32]) -> Case {
+    Case { name, state: running(1, 100), pos: 9, drawn, at_max_segment, open: 1, barred }
+}
+
+const CASES: [Case; 15] = [
+    case("a token", running(0, 100), 3, &[7]),
+    case("around both rings", running(3, 100), 5, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    case("an end", running(1, 100), 3, &[30, 33, 32, 1, 2]),
+    case("the last id", running(1, 100), 3, &[69, 4]),
+    case("budget", running(1, 3), 3, &[5, 6, 7]),
+    case("an end that is the last of the budget", running(1, 3), 3, &[5, 31]),
+    case("the ring is full", running(0, 100), 38, &[5, 6, 7, 8]),
+    case("nothing to draw from", running(2, 100), 3, &[5, u32::MAX, 6]),
+    bound("an anchor put in", AtMaxSegment::Insert, 0, &[5, 6, 7]),
+    bound("an anchor at the bound", AtMaxSegment::Insert, 0, &[5, 33, 7]),
+    bound("one that is none after what comes before it", AtMaxSegment::Insert, 1, &[5, 33, 7]),
+    bound("an end at the bound", AtMaxSegment::Insert, 0, &[5, 31, 7]),
+    bound("a segment too long", AtMaxSegment::Error, 0, &[5, 6, 7]),
+    bound("an anchor at the bound of an error", AtMaxSegment::Error, 0, &[5, 33, 7]),
+    bound("one that is none, at the bound of an error", AtMaxSegment::Error, 1, &[5, 33, 7]),
 ];
 
 const fn running(emitted: u32, budget: u32) -> LoopState {
     LoopState { emitted, budget, stopped: 0, pad0: 0 }
+}
+
+impl Case {
+    fn shape(&self) -> EmitShape {
+        EmitShape { bound: SegmentBound { at_max_segment: self.at_max_segment, ..SHAPE.bound }, ..SHAPE }
+    }
+
+    /// The state of the ring before the token at `pos`, its segment having begun `open` tokens before the first token drawn.
+    fn ring(&self, pos: u32) -> RingState {
+        RingState { pos, seg_start: self.pos - self.open, barred: self.barred, ..RingState::default() }
+    }
 }
 
 /// Loop state, next input, outbox and recent tokens, as one list of words.
@@ -44,26 +84,28 @@ fn produce(case: &Case) -> Vec<Produced> {
     let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
     ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
     let stop_bits = buffer("stop bits", &bits);
+    let anchors: AnchorSet = ANCHORS.into_iter().collect();
+    let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
+    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
     let loop_state = buffer("loop state", &[case.state]);
     let (token, outbox, recent) = (output("token", 1), output("outbox", 5), output("recent", 7));
     let inputs: Vec<_> = (case.pos..)
         .zip(case.drawn)
-        .map(|(pos, id)| {
-            (buffer("drawn", &[*id]), buffer("ring", &[RingState { pos, ..RingState::default() }]))
-        })
+        .map(|(pos, id)| (buffer("drawn", &[*id]), buffer("ring", &[case.ring(pos)])))
         .collect();
     let record = |rec: &mut killick::gpu::Recorder<'_>| {
         inputs.iter().try_for_each(|(drawn, ring)| {
             let io = Emit {
                 drawn,
                 stop_bits: &stop_bits,
+                anchor_bits: &anchor_bits,
                 ring,
                 loop_state: &loop_state,
                 token: &token,
                 outbox: &outbox,
                 recent: &recent,
             };
-            emit::record(rec, io, SHAPE)
+            emit::record(rec, io, case.shape())
         })
     };
     try_run(&[&loop_state, &token, &outbox, &recent], record).unwrap()
@@ -73,7 +115,8 @@ fn want(case: &Case) -> [Vec<u32>; 4] {
     let (mut state, mut token, mut outbox, mut recent) = (case.state, POISON, [POISON; 5], [POISON; 7]);
     for (pos, id) in (case.pos..).zip(case.drawn) {
         let out = Emitted { token: &mut token, outbox: &mut outbox, recent: &mut recent };
-        reference::emit(&mut state, SHAPE, *id, pos, ENDS.contains(id), out);
+        let listed = Listed { ends: ENDS.contains(id), anchor: ANCHORS.contains(id) };
+        reference::emit(&mut state, case.shape(), *id, listed, &case.ring(pos), out);
     }
     [bytemuck::cast_slice(&[state]).to_vec(), vec![token], outbox.to_vec(), recent.to_vec()]
 }
@@ -99,8 +142,19 @@ fn a_text_ends_for_the_first_reason_and_stays_ended() {
         budget,
         token,
         LoopState::STOP_LIMIT,
-        LoopState::STOP_NOT_FINITE
+        LoopState::STOP_NOT_FINITE,
+        0,
+        0,
+        0,
+        token,
+        LoopState::STOP_SEGMENT,
+        0,
+        LoopState::STOP_SEGMENT,
     ]));
+    // Only a token that is no anchor, at the bound, under a policy that inserts, is replaced.
+    let handed_out = |case: &Case| want(case)[2][2];
+    let second = CASES[8..].iter().map(handed_out);
+    assert!(second.eq([64, 33, 64, 31, 6, 33, 33]));
     // After the end nothing is handed out: three of the five drawn tokens.
     assert_eq!(join(want(&CASES[2]).each_ref().map(Vec::as_slice))[0], 1 + 3);
 }
@@ -114,10 +168,16 @@ fn the_check_rejects_faults() {
         rejects("emit", fault, got, result);
     };
     let case = &CASES[2];
-    let with = |state, pos, drawn| Case { name: case.name, state, pos, drawn };
+    let with = |state, pos, drawn| self::case("a fault", state, pos, drawn);
     differs("a token lost", &with(case.state, 3, &[33, 32, 1, 2]), case);
     differs("a position too far", &with(case.state, 4, case.drawn), case);
     differs("a number too far", &with(running(2, 100), 3, case.drawn), case);
     differs("an end not seen", &with(case.state, 3, &[30, 33, 34, 1, 2]), case);
     differs("a budget one larger", &with(running(1, 4), 3, &[5, 6, 7]), &CASES[4]);
+    let [inserts, stops] = [&CASES[8], &CASES[12]];
+    let shifted = |case: &Case| Case { open: 0, name: "", ..*case };
+    differs("a segment one shorter", &shifted(inserts), inserts);
+    differs("a bound one later", &shifted(stops), stops);
+    differs("a bound not seen", &Case { at_max_segment: AtMaxSegment::Close, ..*inserts }, inserts);
+    differs("an anchor though barred", &CASES[9], &CASES[10]);
 }

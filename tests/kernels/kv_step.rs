@@ -3,7 +3,7 @@
 use killick::gpu::{Buffer, BufferRequest, GpuError, Readback, Recorder};
 use killick::kernels::emit::LoopState;
 use killick::kernels::kv_step::{self, KvStep};
-use killick::kv::{Policy, Ring, RingParams, RingState, Row, Tags, mask};
+use killick::kv::{AtMaxSegment, Policy, Ring, RingParams, RingState, Row, Tags, mask};
 use killick::reference;
 use pollster::block_on;
 
@@ -158,7 +158,7 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
         let mut schedules: Vec<Schedule> = lanes.iter().map(|_| Schedule::new(&mut random)).collect();
         for (lane, schedule) in lanes.iter().zip(&schedules) {
             lane.copy(&schedule.ring);
-            let mut bits = schedule.policy.anchors.bitset_words(VOCAB);
+            let mut bits = schedule.policy.anchor_bits(VOCAB);
             bits.resize(4, 0);
             gpu.upload(&lane.anchor_bits, 0, bytemuck::cast_slice(&bits)).unwrap();
         }
@@ -233,7 +233,7 @@ fn run_text_then(
     let state = buffer("ring state", bytemuck::bytes_of(&RingState::default()));
     let anchor_pos = output("anchor positions", params.anchor_cap as usize);
     let row = output("row", size_of::<Row>() / 4);
-    let words = policy.anchors.bitset_words(vocab);
+    let words = policy.anchor_bits(vocab);
     // A buffer's size is a multiple of 16 bytes, so this one has the words and nothing behind them but zeros.
     let anchor_bits = exact("anchor bits", words.len() * 4);
     gpu().upload(&anchor_bits, 0, bytemuck::cast_slice(&words)).unwrap();
@@ -273,6 +273,7 @@ fn policy() -> Policy {
         window: 3,
         sinks: 2,
         anchors: [0, 31, 32, 128_255].into_iter().collect(),
+        not_after: [1, 128_254].into_iter().collect(),
         isolated: true,
         max_anchors: 3,
         max_segment: 6,
@@ -336,6 +337,13 @@ fn the_check_rejects_faults() {
     ] {
         reject(fault, &run_text(&params, &policy, 128_256, &ids), &want);
     }
+    // The sixth token is an anchor by its id and stands at the bound.
+    let (short, counting) =
+        ([7, 30, 63, 64, 5, 0], RingParams { at_max_segment: AtMaxSegment::Insert as u32, ..right });
+    let counted = run_text(&counting, &policy, 128_256, &short);
+    reject("an anchor at the bound counted as forced", &counted, &self::want(&policy, 4, &short));
+    let free = Policy { not_after: [].into_iter().collect(), ..policy.clone() };
+    reject("nothing that bars an anchor", &run_text(&right, &free, 128_256, &ids), &want);
     reject("a step lost", &run_text(&right, &policy, 128_256, &ids[..59]), &want);
     reject("a bit set cut short", &run_text(&right, &policy, 128_000, &ids), &want);
 }

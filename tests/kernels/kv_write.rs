@@ -82,7 +82,7 @@ fn chunks_of_random_policies_match_the_reference() {
             let ids = random_ids(&mut random, n);
             let (mut rows, mut anchors) = (vec![Row::default(); n], vec![0; n]);
             ring.chunk(&ids, &mut rows, &mut anchors).unwrap();
-            let slots = ring.params().slots as usize;
+            let slots = ring.layout().slots() as usize;
             Case::new(rows, slots, [4, 48, 192, 260][round % 4]).check("chunk");
         }
     }

@@ -8,7 +8,7 @@
 )]
 
 use killick::kernels::rope::Heads;
-use killick::kv::{Policy, Preset, Tags};
+use killick::kv::{AtMaxSegment, Insert, Place, Policy, Preset, Tags};
 use killick::reference;
 
 use super::inputs::numbers;
@@ -41,18 +41,23 @@ pub fn pick<T: Clone>(random: &mut Random, list: &[T]) -> T {
 /// A policy with every field random, and every bound small enough to act on a text of a hundred tokens.
 pub fn random_policy(random: &mut Random) -> Policy {
     let anchors = pick(random, &[vec![], vec![0], vec![0], vec![0, 1], vec![0, 1, 2, 3, 4, 5]]);
+    let max_segment = pick(random, &[1, 2, 5, 9, 40]);
+    // Where the bound inserts, an anchor that stands there counts as forced.
+    let inserts = random.below(4) == 0 && anchors.contains(&0) && max_segment > 1;
     Policy {
         preset: Preset::Anchor,
         seg_rule: random.below(2) == 1,
         window: pick(random, &[1, 1, 2, 5, 12, 70, 150]),
         sinks: pick(random, &[0, 0, 1, 4, 70]),
         anchors: anchors.into_iter().collect(),
+        not_after: pick(random, &[vec![], vec![], vec![1], vec![0, 2]]).into_iter().collect(),
         isolated: random.below(2) == 1,
         max_anchors: pick(random, &[0, 1, 2, 3, 8, 1000]),
-        max_segment: pick(random, &[1, 2, 5, 9, 40]),
+        max_segment,
+        at_max_segment: if inserts { AtMaxSegment::Insert } else { AtMaxSegment::Close },
         max_distance: pick(random, &[1, 2, 3, 10, 25, u32::MAX]),
         limit: None,
-        insert: None,
+        insert: inserts.then_some(Insert { id: 0, place: Place::After }),
     }
 }
 
@@ -119,9 +124,11 @@ pub fn presets() -> [Policy; 5] {
         window: 1000,
         sinks: 0,
         anchors: [0].into_iter().collect(),
+        not_after: [].into_iter().collect(),
         isolated: false,
         max_anchors: 20,
         max_segment: 100,
+        at_max_segment: AtMaxSegment::Close,
         max_distance: 1000,
         limit: None,
         insert: None,

@@ -2,7 +2,7 @@
 
 The rule, for query i and key j <= i (tags are decided online, when a token is the input):
 
-    anc[t]  = id[t] in anchors, or (seg_rule and t is the M-th token of the open segment)
+    anc[t]  = id[t] in anchors and id[t - 1] not in not_after, or (seg_rule and t is the M-th token of the open segment)
     seg[t]  = number of anchors strictly before t
     visible = j == i  or  (seg_rule and seg[j] == seg[i])  or  i - j < W  or  j < S
               or  (anc[j] and not (isolated and anc[i]) and j is among the newest A anchors up to i and i - j < D)
@@ -38,12 +38,13 @@ class Policy:
     max_anchors: int
     max_segment: int
     max_distance: int
+    not_after: tuple[int, ...] = ()
 
     def with_(self, **changes) -> Policy:
         return dataclasses.replace(self, **changes)
 
     def as_json(self) -> dict:
-        return {**dataclasses.asdict(self), "anchors": list(self.anchors)}
+        return {**dataclasses.asdict(self), "anchors": list(self.anchors), "not_after": list(self.not_after)}
 
 
 def resolve(spec: dict, trained: int) -> Policy:
@@ -61,19 +62,20 @@ def resolve(spec: dict, trained: int) -> Policy:
     base |= {k: v for k, v in spec.items() if k not in ("preset", "ctx")}
     if base["max_distance"] is None:
         base["max_distance"] = base["sinks"] + base["window"] if preset == "streaming" else trained
-    return Policy(**{**base, "anchors": tuple(sorted(set(base["anchors"])))})
+    return Policy(**{**base, "anchors": tuple(sorted(set(base["anchors"]))), "not_after": tuple(base.get("not_after", ()))})
 
 
 def tags(ids, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
     """anc and seg of every token, decided from the past alone."""
-    anc, seg, closed, open_len = [], [], 0, 0
+    anc, seg, closed, open_len, barred = [], [], 0, 0, False
     for token in ids:
         open_len += 1
-        is_anchor = token in policy.anchors or (policy.seg_rule and open_len == policy.max_segment)
+        is_anchor = (token in policy.anchors and not barred) or (policy.seg_rule and open_len == policy.max_segment)
         anc.append(is_anchor)
         seg.append(closed)
         if is_anchor:
             closed, open_len = closed + 1, 0
+        barred = token in policy.not_after
     return np.array(anc, bool), np.array(seg)
 
 

@@ -47,7 +47,9 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
     let policy = options.policy.resolve(file.config.context_len)?;
     let ids = match (options.ids, options.text) {
         (Some(ids), None) => ids,
-        (None, Some(text)) => Tokenizer::from_source(file.tokenizer(), file.label())?.encode(&text, true)?,
+        (None, Some(text)) => {
+            Tokenizer::from_source(file.tokenizer(), file.label())?.encode_for(&text, true, &policy)?
+        }
         _ => return Err("the options need either ids or text".into()),
     };
 
