@@ -40,6 +40,29 @@ fn logprobs_bytes(in_flight: u32) -> u64 {
     u64::from(in_flight) * u64::from(LOGPROB_WORDS) * 4
 }
 
+/// Of a policy that takes `slots` slots where `most` fit: the setting that takes most of them, and its largest value that fits, all
+/// others being as they are. Where no single one can be lowered enough, the slots themselves.
+fn largest_setting(policy: &Policy, slots: u64, most: u64) -> (&'static str, u64) {
+    let (window, segment) = (policy.window, if policy.seg_rule { policy.max_segment } else { 0 });
+    let live = |value: u32, other: u32| if value > other { (value, other) } else { (0, 0) };
+    let anchors = if policy.has_anchors() { policy.max_anchors } else { 0 };
+    let window_name = if policy.limit.is_some() { "ctx" } else { "window" };
+    // Each with the value below which lowering it frees nothing, or is not allowed.
+    let settings = [
+        (window_name, live(window, segment.max(1))),
+        ("max-segment", live(segment, window)),
+        ("max-anchors", (anchors, 1)),
+        ("sinks", (policy.sinks, 0)),
+    ];
+    let excess = slots - most;
+    settings
+        .into_iter()
+        .map(|(name, (value, least))| (name, u64::from(value), u64::from(least)))
+        .filter(|(_, value, least)| *value >= least + excess)
+        .max_by_key(|(_, value, _)| *value)
+        .map_or(("number of slots", most), |(name, value, _)| (name, value - excess))
+}
+
 /// Rows whose logits are computed at a time, if a binding holds as many.
 const LOGIT_ROWS: u32 = 32;
 
@@ -70,8 +93,7 @@ impl SessionPlan {
         let cache_bytes = slots * slot_bytes;
         if cache_bytes > limit {
             let what = "the cache of one layer".to_owned();
-            let (setting, most) =
-                ("number of slots (window, max-segment or ctx, and max-anchors)", limit / slot_bytes);
+            let (setting, most) = largest_setting(policy, slots, limit / slot_bytes);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
         if logprobs_bytes(shape.in_flight) > limit {

@@ -1,0 +1,81 @@
+//! A plan that does not fit says what would: the value it names fits, and one more does not.
+
+mod support {
+    pub mod golden;
+}
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::kv::{PolicySpec, Preset};
+use killick::model::{MemoryPlan, PlanError, SessionShape};
+use killick::model_file::{Config, ModelFile};
+use support::golden::data;
+
+/// The smallest model there is, trained on a context as long as that of large ones.
+fn config() -> Config {
+    let config = ModelFile::open_path(&data("tiny/gqa")).unwrap().config;
+    Config { context_len: 1 << 17, ..config }
+}
+
+fn plan(spec: &PolicySpec, limit: u64) -> Result<MemoryPlan, PlanError> {
+    let config = config();
+    let policy = spec.resolve(config.context_len).unwrap();
+    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
+    MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, limit)
+}
+
+#[test]
+fn the_largest_setting_named_is_the_largest_that_fits() {
+    let anchors = Some(vec![7]);
+    let anchored = PolicySpec { anchors: anchors.clone(), ..PolicySpec::new(Preset::Anchor) };
+    type Set = fn(&mut PolicySpec, u32);
+    let cases: [(&str, PolicySpec, Set); 6] = [
+        ("ctx", PolicySpec::new(Preset::Full), |spec, value| spec.ctx = Some(value)),
+        (
+            "window",
+            PolicySpec { window: Some(90_000), ..PolicySpec::new(Preset::Streaming) },
+            |spec, value| spec.window = Some(value),
+        ),
+        ("sinks", PolicySpec { sinks: Some(90_000), ..PolicySpec::new(Preset::Window) }, |spec, value| {
+            spec.sinks = Some(value)
+        }),
+        ("max-anchors", PolicySpec { max_anchors: Some(90_000), ..anchored.clone() }, |spec, value| {
+            spec.max_anchors = Some(value)
+        }),
+        ("max-segment", PolicySpec { max_segment: Some(90_000), ..anchored.clone() }, |spec, value| {
+            spec.max_segment = Some(value)
+        }),
+        (
+            "window",
+            PolicySpec { window: Some(80_000), max_segment: Some(20_000), ..anchored },
+            |spec, value| spec.window = Some(value),
+        ),
+    ];
+    // A slot of one layer is two heads of 16 32-bit floats; other buffers are far smaller.
+    let limit = 65_000 * 2 * 16 * 4;
+    for (name, spec, set) in cases {
+        let error = plan(&spec, limit).unwrap_err();
+        let PlanError::BufferTooLarge { setting, most, .. } = &error else { panic!("{error}") };
+        assert_eq!(*setting, name, "{error}");
+        assert!(error.to_string().contains(&format!("the largest {name} that fits is {most}")), "{error}");
+        let with = |value: u64| {
+            let mut spec = spec.clone();
+            set(&mut spec, u32::try_from(value).unwrap());
+            plan(&spec, limit)
+        };
+        assert!(with(*most).is_ok(), "{name} {most}");
+        assert!(with(most + 1).is_err(), "{name} {} fits as well", most + 1);
+    }
+}
+
+#[test]
+fn where_no_single_setting_is_enough_the_slots_are_named() {
+    let spec = PolicySpec {
+        anchors: Some(vec![7]),
+        sinks: Some(60_000),
+        max_anchors: Some(60_000),
+        window: Some(60_000),
+        ..PolicySpec::new(Preset::SepLlm)
+    };
+    let error = plan(&spec, 20_000 * 128).unwrap_err();
+    assert!(error.to_string().ends_with("the largest number of slots that fits is 20000"), "{error}");
+}
