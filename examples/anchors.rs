@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
     let spec = PolicySpec { anchors: Some(tokenizer.ids_of_bytes(b".")), ..PolicySpec::new(Preset::Anchor) };
-    let policy = spec.resolve(loaded.model.config().context_len)?;
+    let policy = spec.resolve(loaded.model.config())?;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     killick::block_on(session.append(&tokenizer.encode(&text, true)?))?;
 

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let separators =
         [".", ",", "?", "!", "\n"].iter().flat_map(|text| tokenizer.ids_of_bytes(text.as_bytes()));
     let spec = PolicySpec { anchors: Some(separators.collect()), ..PolicySpec::new(Preset::SepLlm) };
-    let policy = spec.resolve(loaded.model.config().context_len)?;
+    let policy = spec.resolve(loaded.model.config())?;
     let session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     let mut chat = Chat::new(session, tokenizer, turns, Some("You are a helpful assistant.".to_owned()))?;
 

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokenizer = loaded.tokenizer()?;
 
     let spec = loaded.recorded_policy()?.unwrap_or_else(|| PolicySpec::new(Preset::Full));
-    let policy = spec.resolve(loaded.model.config().context_len)?;
+    let policy = spec.resolve(loaded.model.config())?;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     killick::block_on(session.append(&tokenizer.encode(&prompt, true)?))?;
 

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("{:<10} {:>12} {:>14} {:>14}", "policy", "nats/token", "entries live", "at most");
     for spec in [remember_all, remember_sentences] {
-        let policy = spec.resolve(loaded.model.config().context_len)?;
+        let policy = spec.resolve(loaded.model.config())?;
         let result = killick::block_on(score(&loaded.model, &policy, &ids, Path::Chunk(64)))?;
         println!(
             "{:<10} {:>12.4} {:>14} {:>14}",

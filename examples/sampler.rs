@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(&GpuOptions::default())?;
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
-    let policy = PolicySpec::new(Preset::Streaming).resolve(loaded.model.config().context_len)?;
+    let policy = PolicySpec::new(Preset::Streaming).resolve(loaded.model.config())?;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     killick::block_on(session.append(&tokenizer.encode(&prompt, true)?))?;
 

@@ -15,7 +15,7 @@
 //!
 //! let anchors = tokenizer.ids_of_bytes(b".");
 //! let spec = PolicySpec { anchors: Some(anchors), ..PolicySpec::new(Preset::Anchor) };
-//! let policy = spec.resolve(loaded.model.config().context_len)?;
+//! let policy = spec.resolve(loaded.model.config())?;
 //!
 //! let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
 //! killick::block_on(session.append(&tokenizer.encode("The capital of France is", true)?))?;

@@ -63,7 +63,7 @@ fn open() -> Opened {
 
 impl Opened {
     fn session(&self, spec: &PolicySpec) -> Session {
-        let policy = spec.resolve(self.model.config().context_len).unwrap();
+        let policy = spec.resolve(self.model.config()).unwrap();
         block_on(Session::new(&self.model, &policy, SessionOptions::default())).unwrap()
     }
 

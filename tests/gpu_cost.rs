@@ -43,7 +43,7 @@ fn spec() -> PolicySpec {
 }
 
 fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
-    let policy = spec.resolve(model.config().context_len).unwrap();
+    let policy = spec.resolve(model.config()).unwrap();
     block_on(Session::new(model, &policy, SessionOptions::default())).unwrap()
 }
 

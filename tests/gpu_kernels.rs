@@ -14,6 +14,7 @@ mod support {
 }
 
 mod kernels {
+    mod add_bias;
     mod adjust;
     mod argmax;
     mod attention;
@@ -27,6 +28,7 @@ mod kernels {
     mod matvec;
     mod nll;
     mod penalize;
+    mod qk_norm;
     mod rms_norm;
     mod rope;
     mod sample;

@@ -59,7 +59,7 @@ fn specs() -> [PolicySpec; 6] {
 }
 
 fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
-    let policy = spec.resolve(model.config().context_len).unwrap();
+    let policy = spec.resolve(model.config()).unwrap();
     block_on(Session::new(model, &policy, SessionOptions { chunk: 16, in_flight: X })).unwrap()
 }
 

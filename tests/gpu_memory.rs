@@ -44,7 +44,7 @@ fn allocated_bytes_equal_the_plan() {
     for spec in specs() {
         let (gpu, model) = open();
         let config = model.config();
-        let policy = spec.resolve(config.context_len).unwrap();
+        let policy = spec.resolve(config).unwrap();
         let options = SessionOptions { chunk: 33, in_flight: 5 };
         let limit = gpu.max_binding_bytes();
         let plan = MemoryPlan::new(config, WeightFormat::F32, &policy, options.shape(), limit).unwrap();
@@ -74,7 +74,7 @@ fn nothing_is_allocated_between_token_200_and_2000() {
     let _alone = ALONE.lock();
     for spec in specs().into_iter().skip(1).take(share(4, 1)) {
         let (gpu, model) = open();
-        let policy = spec.resolve(model.config().context_len).unwrap();
+        let policy = spec.resolve(model.config()).unwrap();
         let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
         block_on(session.append(&[1, 2, 3])).unwrap();
         let (mut id, mut early) = (4, None);

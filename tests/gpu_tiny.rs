@@ -44,7 +44,7 @@ fn paths() -> [Path; 5] {
 }
 
 fn run(model: &Arc<Model>, spec: &PolicySpec, ids: &[u32], path: Path) -> Score {
-    let policy = spec.resolve(model.config().context_len).unwrap();
+    let policy = spec.resolve(model.config()).unwrap();
     block_on(score(model, &policy, ids, path)).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 use killick::kv::{
     AtMaxSegment, Insert, KvError, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Ring, RingLayout,
+    Trained,
 };
 use serde_json::json;
 
@@ -15,6 +16,23 @@ fn policy(preset: Preset) -> Policy {
         spec.anchors = Some(vec![ANCHOR]);
     }
     spec.resolve(4096).unwrap()
+}
+
+/// A model's own window is that of `full`, within the capacity; the other presets have their own.
+#[test]
+fn the_window_a_model_was_trained_with_is_that_of_full() {
+    let trained = Trained { context: 4096, window: Some(512) };
+    let full = PolicySpec::new(Preset::Full);
+    let resolved = full.resolve(trained).unwrap();
+    assert_eq!((resolved.window, resolved.limit), (512, Some(4096)));
+    let short = PolicySpec { ctx: Some(100), ..full.clone() };
+    assert_eq!(short.resolve(trained).unwrap().window, 100);
+    let wider = PolicySpec { window: Some(1000), ..full };
+    assert_eq!(wider.resolve(trained).unwrap().window, 1000);
+    for preset in [Preset::Streaming, Preset::Window] {
+        let spec = PolicySpec::new(preset);
+        assert_eq!(spec.resolve(trained), spec.resolve(4096), "{preset}");
+    }
 }
 
 #[test]

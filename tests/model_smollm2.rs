@@ -68,7 +68,7 @@ fn model() -> &'static Arc<Model> {
 }
 
 fn run(model: &Arc<Model>, case: &Value, ids: &[u32], path: Path) -> Score {
-    let policy = spec(case).resolve(model.config().context_len).unwrap();
+    let policy = spec(case).resolve(model.config()).unwrap();
     block_on(score(model, &policy, ids, path)).unwrap()
 }
 
@@ -201,7 +201,7 @@ fn the_likeliest_token_is_pytorchs() {
         let anchors = (policy == "anchor").then(|| vec![30]);
         let preset = if policy == "anchor" { Preset::Anchor } else { Preset::Full };
         let spec = PolicySpec { anchors, ..PolicySpec::new(preset) };
-        let resolved = spec.resolve(model().config().context_len).unwrap();
+        let resolved = spec.resolve(model().config()).unwrap();
         let got = block_on(score(model(), &resolved, &text, Path::Chunk(64))).unwrap().top1;
         // PyTorch's list starts with the successor of the prompt's last token.
         let got = &got[text.len() - 1 - want.len()..text.len() - 1];
@@ -217,7 +217,7 @@ fn the_likeliest_token_is_pytorchs() {
 fn a_greedy_text_equals_pytorchs_id_by_id() {
     let golden = json("smollm2/greedy.json");
     let (steady, model) = (&golden["steady"], model());
-    let policy = PolicySpec::new(Preset::Full).resolve(model.config().context_len).unwrap();
+    let policy = PolicySpec::new(Preset::Full).resolve(model.config()).unwrap();
     let tokenizer = Tokenizer::from_source(file().tokenizer(), "SmolLM2").unwrap();
     let prompt = tokenizer.encode(steady["prompt"].as_str().expect("a prompt"), true).unwrap();
     let want = ids(&steady["ids"]);
@@ -236,7 +236,7 @@ fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
     let gpu = block_on(killick::Gpu::open(&support::gpu::options())).unwrap();
     let model = Arc::new(block_on(Model::load(&gpu, &file(), WeightFormat::F16, &mut |_, _| {})).unwrap());
     let policy = PolicySpec { window: Some(64), ..PolicySpec::new(Preset::Window) };
-    let policy = policy.resolve(model.config().context_len).unwrap();
+    let policy = policy.resolve(model.config()).unwrap();
     let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
     block_on(session.append(&[504, 3575, 282])).unwrap();
     let mut seconds = |delay: u64| {
@@ -272,7 +272,7 @@ fn a_token_costs_the_same_at_20000_as_at_2000() {
         max_distance: Some(1 << 20),
         ..PolicySpec::new(Preset::Anchor)
     };
-    let policy = spec.resolve(model().config().context_len).unwrap();
+    let policy = spec.resolve(model().config()).unwrap();
     let sentence =
         tokenizer.encode(" The boat lay at anchor in the bay and waited for the wind.", false).unwrap();
     let reached = |length: usize| {

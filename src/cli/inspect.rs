@@ -9,7 +9,7 @@ use super::{load, print_json, printable};
 use crate::error::Error;
 use crate::kv::Policy;
 use crate::model::MemoryPlan;
-use crate::model_file::{Config, Format, TensorInfo};
+use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
 use crate::session::SessionOptions;
 
 #[derive(Serialize)]
@@ -84,7 +84,8 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
     writeln!(out, "{} ({})", printable(report.model), report.format)?;
     writeln!(
         out,
-        "  {} layers, hidden {}, feed-forward {}, {} heads ({} for keys and values) of {}, vocabulary {}, context {}{}",
+        "  {}: {} layers, hidden {}, feed-forward {}, {} heads ({} for keys and values) of {}, vocabulary {}, context {}{}",
+        c.architecture.name(),
         c.n_layers,
         c.hidden_size,
         c.ffn_size,
@@ -95,6 +96,9 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
         c.context_len,
         if c.tied_embeddings { ", tied embeddings" } else { "" }
     )?;
+    for line in more_than_llama(c) {
+        writeln!(out, "  {line}")?;
+    }
     match &report.tokenizer {
         Some(t) => writeln!(
             out,
@@ -138,6 +142,43 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
         plan.entry_bytes
     )?;
     Ok(())
+}
+
+/// What the first Llama did not have.
+fn more_than_llama(c: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    match c.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear { factor } => lines.push(format!("RoPE scaled linearly by {factor}")),
+        RopeScaling::Llama3 { factor, original_context, .. } => {
+            lines.push(format!("RoPE scaled as in Llama 3 by {factor} from a context of {original_context}"));
+        }
+        RopeScaling::Yarn { factor, original_context, attention_factor, .. } => lines.push(format!(
+            "RoPE scaled by YaRN by {factor} from a context of {original_context}, attention factor {attention_factor}"
+        )),
+        RopeScaling::Divisors => lines.push("RoPE scaled by a tensor of the file".to_owned()),
+    }
+    if c.rope_dim != c.head_dim {
+        lines.push(format!("RoPE in the first {} columns of each head", c.rope_dim));
+    }
+    if !c.no_rope_layers.is_empty() {
+        lines.push(format!("no RoPE in {} layers", c.no_rope_layers.len()));
+    }
+    if let Some(window) = c.sliding_window {
+        lines.push(format!("sliding window of {window} tokens, which is what policy full sees"));
+    }
+    if c.qk_norm {
+        lines.push("normalized queries and keys".to_owned());
+    }
+    let Biases { qkv, attention_output, mlp } = c.biases;
+    let biased: Vec<_> = [(qkv, "q, k and v"), (attention_output, "attention output"), (mlp, "feed-forward")]
+        .into_iter()
+        .filter_map(|(has, name)| has.then_some(name))
+        .collect();
+    if !biased.is_empty() {
+        lines.push(format!("biases on {}", biased.join(", ")));
+    }
+    lines
 }
 
 fn mib(bytes: u64) -> f64 {

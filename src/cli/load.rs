@@ -168,7 +168,7 @@ pub(super) fn policy(
     if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }
-    let policy = spec.resolve(file.config.context_len).map_err(Error::from)?;
+    let policy = spec.resolve(&file.config).map_err(Error::from)?;
     if let (Some(asked), Some(limit)) = (spec.ctx, policy.limit)
         && asked > limit
     {

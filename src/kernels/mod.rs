@@ -4,6 +4,7 @@
 //! `record` checks shapes and adds one dispatch (or one per weight part) to a [`Recorder`](crate::gpu::Recorder).
 //! [`KERNELS`] lists them all; `tests/tidy.rs` and `tests/layout.rs` hold the files and the structs of both sides together.
 
+pub mod add_bias;
 pub mod adjust;
 pub mod argmax;
 pub mod attention;
@@ -17,6 +18,7 @@ pub mod matmul;
 pub mod matvec;
 pub mod nll;
 pub mod penalize;
+pub mod qk_norm;
 pub mod rms_norm;
 pub mod rope;
 pub mod sample;
@@ -30,6 +32,7 @@ pub use weight::{Weight, WeightPart};
 
 /// Every kernel there is.
 pub const KERNELS: &[&Kernel] = &[
+    &add_bias::KERNEL,
     &adjust::KERNEL,
     &argmax::KERNEL,
     &attention::KERNEL,
@@ -43,6 +46,7 @@ pub const KERNELS: &[&Kernel] = &[
     &matvec::KERNEL,
     &nll::KERNEL,
     &penalize::KERNEL,
+    &qk_norm::KERNEL,
     &rms_norm::KERNEL,
     &rope::KERNEL,
     &sample::KERNEL,

@@ -7,7 +7,7 @@ use crate::kv::{MAX_POSITIONS, Row};
 
 params! {
     RopeParams {
-        rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32, to_cache: u32, pad0: u32, pad1: u32, pad2: u32,
+        rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32, rope_dim: u32, to_cache: u32, pad0: u32, pad1: u32,
     }
 }
 
@@ -74,25 +74,40 @@ pub enum Target {
     Cache,
 }
 
-/// Bytes of the rotation table.
-pub fn table_bytes(head_dim: u32) -> u64 {
-    u64::from(TABLE_STEP + COARSE_STEPS) * u64::from(head_dim / 2) * 8
+/// How heads turn with the position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// Radians per position of each pair of columns; pair `d` is the columns `d` and `d + frequencies.len()`, and columns
+    /// beyond the last pair do not turn.
+    pub frequencies: Vec<f64>,
+    /// Every column that turns grows by this.
+    pub magnitude: f64,
 }
 
-/// The rotation table: (cos, sin) of `step * theta^(-2 d / head_dim)` for steps 0..1024, then for multiples of 1,024,
-/// computed in 64-bit and stored in 32-bit floats.
-pub fn table(head_dim: u32, theta: f32) -> Vec<f32> {
-    let fine = 0..TABLE_STEP;
-    let coarse = (0..COARSE_STEPS).map(|step| step * TABLE_STEP);
-    fine.chain(coarse)
-        .flat_map(|pos| {
-            (0..head_dim / 2).flat_map(move |d| {
-                let frequency = f64::from(theta).powf(-2.0 * f64::from(d) / f64::from(head_dim));
+impl Rotation {
+    /// Columns that turn.
+    pub fn rope_dim(&self) -> u32 {
+        2 * self.frequencies.len() as u32
+    }
+
+    /// The rotation table: (cos, sin) of `step * frequency` for steps 0..1024, then for multiples of 1,024, computed in
+    /// 64-bit and stored in 32-bit floats. A rotation is the product of an entry of each, so only the latter have the magnitude.
+    pub fn table(&self) -> Vec<f32> {
+        let fine = (0..TABLE_STEP).map(|step| (step, 1.0));
+        let coarse = (0..COARSE_STEPS).map(|step| (step * TABLE_STEP, self.magnitude));
+        let entry = |(pos, length): (u32, f64)| {
+            self.frequencies.iter().flat_map(move |frequency| {
                 let (sin, cos) = (f64::from(pos) * frequency).sin_cos();
-                [cos as f32, sin as f32]
+                [(length * cos) as f32, (length * sin) as f32]
             })
-        })
-        .collect()
+        };
+        fine.chain(coarse).flat_map(entry).collect()
+    }
+}
+
+/// Bytes of the rotation table for so many columns that turn.
+pub fn table_bytes(rope_dim: u32) -> u64 {
+    u64::from(TABLE_STEP + COARSE_STEPS) * u64::from(rope_dim / 2) * 8
 }
 
 /// Buffers of one [`record`] call.
@@ -102,7 +117,7 @@ pub struct Rope<'a> {
     pub rows: &'a Buffer,
     /// The fused projection (rows, qkv_dim).
     pub qkv: &'a Buffer,
-    /// [`table`].
+    /// [`Rotation::table`].
     pub table: &'a Buffer,
     /// Rotated queries out (rows, 2, q_dim): at their position, and at the position for pinned keys.
     pub q: &'a Buffer,
@@ -112,7 +127,7 @@ pub struct Rope<'a> {
     pub v: &'a Buffer,
 }
 
-/// Rotates `n` rows.
+/// Rotates the first `rope_dim` columns of each head in `n` rows; 0 is a layer without positions.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
@@ -121,12 +136,13 @@ pub fn record(
     io: Rope<'_>,
     n: u32,
     heads: Heads,
+    rope_dim: u32,
     target: Target,
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
     need(KERNEL.name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(KERNEL.name, "bytes of qkv", io.qkv.all(), rows * u64::from(heads.qkv_dim()) * 4)?;
-    need(KERNEL.name, "bytes of table", io.table.all(), table_bytes(heads.head_dim))?;
+    need(KERNEL.name, "bytes of table", io.table.all(), table_bytes(rope_dim))?;
     need(KERNEL.name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
     if matches!(target, Target::Chunk) {
         need(KERNEL.name, "bytes of k", io.k.all(), rows * u64::from(heads.kv_dim()) * 4)?;
@@ -137,10 +153,10 @@ pub fn record(
         n_heads: heads.n_heads,
         n_kv_heads: heads.n_kv_heads,
         head_dim: heads.head_dim,
+        rope_dim,
         to_cache: u32::from(matches!(target, Target::Cache)),
         pad0: 0,
         pad1: 0,
-        pad2: 0,
     };
     let pairs = rows * u64::from(heads.qkv_dim() / 2);
     let groups = spread(KERNEL.name, pairs.div_ceil(MAP_WORKGROUP.into()))?;

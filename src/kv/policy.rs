@@ -7,14 +7,15 @@
 //!
 //! | preset | `seg_rule` | window W | sinks S | anchors | isolated | A | M | D |
 //! |---|---|---|---|---|---|---|---|---|
-//! | `full` | no | capacity | 0 | none | no | 1024 | 1024 | trained |
+//! | `full` | no | the model's, or capacity | 0 | none | no | 1024 | 1024 | trained |
 //! | `anchor` | yes | 1 | 0 | required | yes | 1024 | 1024 | trained |
 //! | `sepllm` | no | 256 | 3 | required | no | 1024 | 1024 | trained |
 //! | `streaming` | no | 513 | 4 | none | no | 1024 | 1024 | S + W |
 //! | `window` | no | 256 | 0 | none | no | 1024 | 1024 | trained |
 //!
 //! "trained" is the context that the model was trained for; W, A and M never default to more than that, and
-//! the capacity of `full` is it too, unless a smaller `ctx` is planned.
+//! the capacity of `full` is it too, unless a smaller `ctx` is planned. A model that was trained with a sliding window
+//! (Mistral) has that as the window of `full`, for there is no more that it ever saw; the other presets replace it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{KvError, MAX_POSITIONS};
+use crate::model_file::Config;
 
 /// Window of `sepllm`, the query itself counted (SepLLM's `n` of `llama3_sepllm_a3_n256`).
 const SEPLLM_WINDOW: u32 = 256;
@@ -173,6 +175,27 @@ impl AtMaxSegment {
     }
 }
 
+/// What a model was trained for, as far as defaults depend on it. A number alone is a context without a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trained {
+    /// Positions of context.
+    pub context: u32,
+    /// Recent tokens that a token sees, itself counted, where the model has such a window.
+    pub window: Option<u32>,
+}
+
+impl From<u32> for Trained {
+    fn from(context: u32) -> Self {
+        Self { context, window: None }
+    }
+}
+
+impl From<&Config> for Trained {
+    fn from(config: &Config) -> Self {
+        Self { context: config.context_len, window: config.sliding_window }
+    }
+}
+
 /// What is asked for: a preset and overrides. A field left out takes the preset's default (see the module's
 /// table).
 ///
@@ -243,13 +266,14 @@ impl PolicySpec {
         }
     }
 
-    /// Fills in the defaults for a model trained on `trained_context` positions and checks every bound.
+    /// Fills in the defaults for a model (its config, or the positions it was trained on) and checks every bound.
     ///
     /// # Errors
     /// A field out of its range, `anchor` or `sepllm` without anchor ids, `ctx` without `full`, or an inserted
     /// token that is no anchor.
-    pub fn resolve(&self, trained_context: u32) -> Result<Policy, KvError> {
+    pub fn resolve(&self, trained: impl Into<Trained>) -> Result<Policy, KvError> {
         let preset = self.preset;
+        let Trained { context: trained_context, window: trained_window } = trained.into();
         in_range("trained_context", trained_context, 1, u32::MAX)?;
         if let Some(ctx) = self.ctx {
             in_range("ctx", ctx, 1, u32::MAX)?;
@@ -269,7 +293,7 @@ impl PolicySpec {
             Preset::Full | Preset::Anchor | Preset::Window => 0,
         });
         let default_window = match preset {
-            Preset::Full => capacity,
+            Preset::Full => trained_window.unwrap_or(capacity),
             Preset::Anchor => ANCHOR_WINDOW,
             Preset::SepLlm => SEPLLM_WINDOW.min(trained),
             // Its D is S + W, which has to stay inside the trained context as well.

@@ -1,9 +1,11 @@
 //! The Llama forward pass, from top to bottom.
 //!
 //! Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023), with grouped-query attention
-//! (Ainslie et al., 2023). One function serves a decoded token, a prompt chunk and the brute-force pass;
+//! (Ainslie et al., 2023). What its descendants add (biases, normalized queries and keys, layers without positions) is
+//! there if the weights or the config have it. One function serves a decoded token, a prompt chunk and the brute-force pass;
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
+use super::weights::Linear;
 use super::{Model, SessionBuffers, heads};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kernels::attention::{self, Attention};
@@ -11,7 +13,7 @@ use crate::kernels::kv_step::{self, KvStep};
 use crate::kernels::kv_write::{self, KvWrite};
 use crate::kernels::masked_attention::{self, MaskedAttention};
 use crate::kernels::rope::{self, Rope, Target};
-use crate::kernels::{Weight, embed, gated_mlp, matmul, matvec, rms_norm, silu_mul};
+use crate::kernels::{add_bias, embed, gated_mlp, matmul, matvec, qk_norm, rms_norm, silu_mul};
 use crate::kv::{Chunk, Policy, Ring};
 
 /// How the rows of a pass find their keys.
@@ -50,18 +52,22 @@ pub(crate) fn forward(
 
     embed::record(rec, &weights.embedding, &s.tokens, &s.x, n)?; // x (n, hidden)
 
-    for (layer, w) in weights.layers.iter().enumerate() {
+    for (layer, w) in (0..).zip(&weights.layers) {
         // Attention.
         rms_norm::record(rec, &s.x, &w.attn_norm, &s.h, n, hidden, eps)?;
         linear(rec, &w.qkv, &s.h, &s.qkv, n)?; // qkv (n, q_dim + 2 kv_dim)
+        if let Some(gains) = &w.qk_norm {
+            qk_norm::record(rec, gains, &s.qkv, n, heads, eps)?;
+        }
         let chunk_kv = (&s.k_chunk, &s.v_chunk);
-        let cache = s.caches.get(layer).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
+        let cache = s.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
         let ((k, v), target) = match attend {
             Attend::Step(_) => (cache, Target::Cache),
             Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),
         };
         let io = Rope { rows: &s.rows, qkv: &s.qkv, table: &model.rope_table, q: &s.q, k, v };
-        rope::record(rec, io, n, heads, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
+        let rope_dim = if config.has_rope(layer) { config.rope_dim } else { 0 };
+        rope::record(rec, io, n, heads, rope_dim, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
         match attend {
             Attend::Step(ring) => attention::record(rec, ring_io(s, cache), n, heads, ring.layout(), None)?,
             Attend::Chunk(ring, chunk) => {
@@ -80,8 +86,8 @@ pub(crate) fn forward(
 
         // Feed-forward: down(silu(gate(h)) * up(h)).
         rms_norm::record(rec, &s.x, &w.ffn_norm, &s.h, n, hidden, eps)?;
-        if n == 1 {
-            gated_mlp::record(rec, &w.gate, &w.up, &s.h, &s.gate)?; // gate (1, ffn)
+        if n == 1 && !config.biases.mlp {
+            gated_mlp::record(rec, &w.gate.weight, &w.up.weight, &s.h, &s.gate)?; // gate (1, ffn)
         } else {
             linear(rec, &w.gate, &s.h, &s.gate, n)?; // gate (n, ffn)
             linear(rec, &w.up, &s.h, &s.up, n)?; // up (n, ffn)
@@ -108,18 +114,33 @@ pub(crate) fn logits(
     }
 }
 
-/// `out = x w^T` for n rows.
-fn linear(rec: &mut Recorder<'_>, w: &Weight, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    if n == 1 {
-        matvec::record(rec, w, x, 0, out, false)
-    } else {
-        matmul::record(rec, w, x, 0, n, out, false)
-    }
+/// `out = x w^T + bias` for n rows.
+fn linear(rec: &mut Recorder<'_>, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+    project(rec, w, x, out, n, false)
 }
 
-/// `out += x w^T` for n rows: a projection back onto the residual stream.
-fn add_linear(rec: &mut Recorder<'_>, w: &Weight, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    if n == 1 { matvec::record(rec, w, x, 0, out, true) } else { matmul::record(rec, w, x, 0, n, out, true) }
+/// `out += x w^T + bias` for n rows: a projection back onto the residual stream.
+fn add_linear(rec: &mut Recorder<'_>, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+    project(rec, w, x, out, n, true)
+}
+
+fn project(
+    rec: &mut Recorder<'_>,
+    w: &Linear,
+    x: &Buffer,
+    out: &Buffer,
+    n: u32,
+    residual: bool,
+) -> Result<(), GpuError> {
+    if n == 1 {
+        matvec::record(rec, &w.weight, x, 0, out, residual)?;
+    } else {
+        matmul::record(rec, &w.weight, x, 0, n, out, residual)?;
+    }
+    match &w.bias {
+        Some(bias) => add_bias::record(rec, bias, out, n, w.weight.rows),
+        None => Ok(()),
+    }
 }
 
 /// Attention over the cache of one layer, and over the chunk's own keys if there is a chunk.

@@ -3,12 +3,14 @@
 //! ```text
 //! plan.rs          every buffer of the weights, with its size, before any of them is made; what all takes together
 //! session_plan.rs  the same for one text
+//! rotation.rs      the angles of RoPE, scaled as the model was trained
 //! weights.rs       from a model file to the device, in pieces of bounded size
 //! llama.rs         the forward pass, from top to bottom
 //! ```
 
 pub(crate) mod llama;
 mod plan;
+mod rotation;
 mod session_plan;
 mod weights;
 
@@ -54,7 +56,8 @@ impl Model {
         let weights = weights::load(gpu, file, &plan, progress).await?;
         let table_request = rope_table_request(&config);
         let rope_table = gpu.allocate(&[table_request]).await?.remove(0);
-        let table = rope::table(config.head_dim, config.rope_theta);
+        let divisors = file.rope_divisors().await?;
+        let table = rotation::rotation(&config, divisors.as_deref()).table();
         gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
         Ok(Self {
             gpu: gpu.clone(),
@@ -93,5 +96,5 @@ pub(crate) fn heads(config: &Config) -> Heads {
 }
 
 fn rope_table_request(config: &Config) -> BufferRequest {
-    BufferRequest::storage("rope table", rope::table_bytes(config.head_dim))
+    BufferRequest::storage("rope table", rope::table_bytes(config.rope_dim))
 }

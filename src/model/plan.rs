@@ -11,7 +11,7 @@ use crate::gpu::BufferRequest;
 use crate::gpu::pipeline::WeightFormat;
 use crate::kernels::attention::MAX_HEAD_DIM;
 use crate::kv::{KvError, Policy, RingLayout};
-use crate::model_file::{Config, LayerWeight, WeightName};
+use crate::model_file::{Config, LayerWeight};
 
 /// A plan that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,8 @@ pub(crate) struct MatrixPlan {
     pub(crate) rows: u32,
     pub(crate) cols: u32,
     pub(crate) rows_per_part: u32,
+    /// Whether a bias (rows) lies beside it.
+    pub(crate) biased: bool,
     row_bytes: u64,
 }
 
@@ -98,7 +100,7 @@ impl MatrixPlan {
         if rows_per_part == 0 {
             return Err(PlanError::RowTooLong { what: label.to_owned(), row_bytes, limit });
         }
-        Ok(Self { label, rows, cols, rows_per_part, row_bytes })
+        Ok(Self { label, rows, cols, rows_per_part, biased: false, row_bytes })
     }
 
     /// First row and number of rows of each part.
@@ -108,13 +110,19 @@ impl MatrixPlan {
             .map(|first| (first, self.rows_per_part.min(self.rows - first)))
     }
 
-    /// One buffer per part, labelled with the layer it belongs to.
+    fn with_bias(self, biased: bool) -> Self {
+        Self { biased, ..self }
+    }
+
+    /// One buffer per part, labelled with the layer it belongs to, and one for the bias.
     pub(crate) fn requests(&self, layer: Option<u32>) -> impl Iterator<Item = BufferRequest> + '_ {
         let place = layer.map_or_else(String::new, |layer| format!("layer {layer} "));
-        self.parts().map(move |(first, rows)| {
+        let bias = self.biased.then(|| vector_request(format!("{place}{} bias", self.label), self.rows));
+        let parts = self.parts().map(move |(first, rows)| {
             let label = format!("{place}{} rows {first}..{}", self.label, first + rows);
             BufferRequest::storage(label, u64::from(rows) * self.row_bytes)
-        })
+        });
+        parts.chain(bias)
     }
 }
 
@@ -129,7 +137,7 @@ impl WeightsPlan {
         }
         let heads = heads(config);
         let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, limit);
-        let (hidden, ffn) = (config.hidden_size, config.ffn_size);
+        let (hidden, ffn, biases) = (config.hidden_size, config.ffn_size, config.biases);
         Ok(Self {
             format,
             embedding: matrix("token embedding", config.vocab_size, hidden)?,
@@ -137,27 +145,25 @@ impl WeightsPlan {
                 .then(|| matrix("output", config.vocab_size, hidden))
                 .transpose()?,
             layer: LayerPlan {
-                qkv: matrix("qkv", heads.qkv_dim(), hidden)?,
-                o: matrix("attention output", hidden, heads.q_dim())?,
-                gate: matrix("gate", ffn, hidden)?,
-                up: matrix("up", ffn, hidden)?,
-                down: matrix("down", hidden, ffn)?,
+                qkv: matrix("qkv", heads.qkv_dim(), hidden)?.with_bias(biases.qkv),
+                o: matrix("attention output", hidden, heads.q_dim())?.with_bias(biases.attention_output),
+                gate: matrix("gate", ffn, hidden)?.with_bias(biases.mlp),
+                up: matrix("up", ffn, hidden)?.with_bias(biases.mlp),
+                down: matrix("down", hidden, ffn)?.with_bias(biases.mlp),
             },
             config: config.clone(),
         })
     }
 
-    /// Rows of a gain are one vector of 32-bit floats in every format: they are few and precision matters.
-    pub(crate) fn norm_request(&self, label: String) -> BufferRequest {
-        BufferRequest::storage(label, u64::from(self.config.hidden_size) * 4)
-    }
-
     pub(crate) fn layer_requests(&self, layer: u32) -> Vec<BufferRequest> {
-        let plan = &self.layer;
+        let (plan, hidden) = (&self.layer, self.config.hidden_size);
         let mut requests = vec![
-            self.norm_request(format!("layer {layer} attention norm")),
-            self.norm_request(format!("layer {layer} feed-forward norm")),
+            vector_request(format!("layer {layer} attention norm"), hidden),
+            vector_request(format!("layer {layer} feed-forward norm"), hidden),
         ];
+        if self.config.qk_norm {
+            requests.push(vector_request(format!("layer {layer} qk norm"), 2 * self.config.head_dim));
+        }
         for matrix in [&plan.qkv, &plan.o, &plan.gate, &plan.up, &plan.down] {
             requests.extend(matrix.requests(Some(layer)));
         }
@@ -165,7 +171,7 @@ impl WeightsPlan {
     }
 
     pub(crate) fn shared_requests(&self) -> Vec<BufferRequest> {
-        let mut requests = vec![self.norm_request("output norm".to_owned())];
+        let mut requests = vec![vector_request("output norm".to_owned(), self.config.hidden_size)];
         requests.extend(self.embedding.requests(None));
         requests.extend(self.output.iter().flat_map(|output| output.requests(None)));
         requests
@@ -183,16 +189,20 @@ impl WeightsPlan {
     }
 }
 
+/// Gains and biases are 32-bit floats in every format: they are few and precision matters.
+fn vector_request(label: String, len: u32) -> BufferRequest {
+    BufferRequest::storage(label, u64::from(len) * 4)
+}
+
 /// Which weights of the file are stacked, in order, to make each matrix of a layer.
-pub(crate) fn stacked(layer: u32, matrix: &str) -> Vec<WeightName> {
-    let names: &[LayerWeight] = match matrix {
+pub(crate) fn stacked(matrix: &str) -> &'static [LayerWeight] {
+    match matrix {
         "qkv" => &[LayerWeight::Q, LayerWeight::K, LayerWeight::V],
         "attention output" => &[LayerWeight::O],
         "gate" => &[LayerWeight::Gate],
         "up" => &[LayerWeight::Up],
         _ => &[LayerWeight::Down],
-    };
-    names.iter().map(|name| WeightName::Layer(layer, *name)).collect()
+    }
 }
 
 pub(super) fn sum(requests: &[BufferRequest]) -> u64 {

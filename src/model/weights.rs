@@ -51,13 +51,21 @@ pub(crate) struct Weights {
 /// The weights of one layer.
 #[derive(Debug)]
 pub(crate) struct LayerWeights {
-    pub(crate) attn_norm: Buffer, // (hidden)
-    pub(crate) qkv: Weight,       // (qkv_dim, hidden): q, k and v rows, one below the other
-    pub(crate) o: Weight,         // (hidden, q_dim)
-    pub(crate) ffn_norm: Buffer,  // (hidden)
-    pub(crate) gate: Weight,      // (ffn, hidden)
-    pub(crate) up: Weight,        // (ffn, hidden)
-    pub(crate) down: Weight,      // (hidden, ffn)
+    pub(crate) attn_norm: Buffer,       // (hidden)
+    pub(crate) qkv: Linear,             // (qkv_dim, hidden): q, k and v rows, one below the other
+    pub(crate) qk_norm: Option<Buffer>, // (2, head_dim): of queries, of keys
+    pub(crate) o: Linear,               // (hidden, q_dim)
+    pub(crate) ffn_norm: Buffer,        // (hidden)
+    pub(crate) gate: Linear,            // (ffn, hidden)
+    pub(crate) up: Linear,              // (ffn, hidden)
+    pub(crate) down: Linear,            // (hidden, ffn)
+}
+
+/// A projection, with a bias if the model has one.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Weight,       // (rows, cols)
+    pub(crate) bias: Option<Buffer>, // (rows)
 }
 
 impl Weights {
@@ -94,7 +102,7 @@ pub(crate) async fn load(
     };
 
     let mut shared = gpu.allocate(&plan.shared_requests()).await?.into_iter();
-    let output_norm = loader.norm(shared.next(), WeightName::OutputNorm).await?;
+    let output_norm = loader.vector(shared.next(), &[WeightName::OutputNorm]).await?;
     let embedding = loader.matrix(&mut shared, &plan.embedding, &[WeightName::TokenEmbedding]).await?;
     let output = match &plan.output {
         Some(matrix) => Some(loader.matrix(&mut shared, matrix, &[WeightName::Output]).await?),
@@ -104,28 +112,59 @@ pub(crate) async fn load(
     let mut layers = Vec::new();
     for layer in 0..file.config.n_layers {
         let mut buffers = gpu.allocate(&plan.layer_requests(layer)).await?.into_iter();
-        let attn_norm = loader.norm(buffers.next(), WeightName::Layer(layer, LayerWeight::AttnNorm)).await?;
-        let ffn_norm = loader.norm(buffers.next(), WeightName::Layer(layer, LayerWeight::FfnNorm)).await?;
+        let of_layer = |weight| WeightName::Layer(layer, weight);
+        let attn_norm = loader.vector(buffers.next(), &[of_layer(LayerWeight::AttnNorm)]).await?;
+        let ffn_norm = loader.vector(buffers.next(), &[of_layer(LayerWeight::FfnNorm)]).await?;
+        let qk_norm = if file.config.qk_norm {
+            let gains = [LayerWeight::QNorm, LayerWeight::KNorm].map(of_layer);
+            Some(loader.vector(buffers.next(), &gains).await?)
+        } else {
+            None
+        };
         let mut matrices = Vec::new();
         for matrix in [&plan.layer.qkv, &plan.layer.o, &plan.layer.gate, &plan.layer.up, &plan.layer.down] {
-            matrices.push(loader.matrix(&mut buffers, matrix, &plan::stacked(layer, matrix.label)).await?);
+            matrices.push(loader.linear(&mut buffers, matrix, layer).await?);
         }
-        let Ok([qkv, o, gate, up, down]) = <[Weight; 5]>::try_from(matrices) else {
+        let Ok([qkv, o, gate, up, down]) = <[Linear; 5]>::try_from(matrices) else {
             unreachable!("five matrices were pushed");
         };
-        layers.push(LayerWeights { attn_norm, qkv, o, ffn_norm, gate, up, down });
+        layers.push(LayerWeights { attn_norm, qkv, qk_norm, o, ffn_norm, gate, up, down });
     }
     gpu.wait()?;
     Ok(Weights { embedding, output, output_norm, layers })
 }
 
 impl Loader<'_> {
-    async fn norm(&mut self, buffer: Option<Buffer>, name: WeightName) -> Result<Buffer, LoadError> {
+    /// Fills a buffer with vectors, one after the other.
+    async fn vector(&mut self, buffer: Option<Buffer>, names: &[WeightName]) -> Result<Buffer, LoadError> {
         let buffer = buffer.ok_or_else(missing_buffer)?;
-        let values = self.file.read_rows(name, 0..1).await?;
+        let mut values = Vec::new();
+        for name in names {
+            let (rows, _) = name.shape(&self.file.config);
+            values.extend(self.file.read_rows(*name, 0..rows).await?);
+        }
         self.gpu.upload(&buffer, 0, bytemuck::cast_slice(&values))?;
         self.count(values.len() as u64 * 4)?;
         Ok(buffer)
+    }
+
+    /// Fills a projection of a layer, its bias included.
+    async fn linear(
+        &mut self,
+        buffers: &mut impl Iterator<Item = Buffer>,
+        plan: &MatrixPlan,
+        layer: u32,
+    ) -> Result<Linear, LoadError> {
+        let stacked = plan::stacked(plan.label);
+        let names: Vec<_> = stacked.iter().map(|weight| WeightName::Layer(layer, *weight)).collect();
+        let weight = self.matrix(buffers, plan, &names).await?;
+        let bias = if plan.biased {
+            let names: Vec<_> = stacked.iter().map(|weight| WeightName::Bias(layer, *weight)).collect();
+            Some(self.vector(buffers.next(), &names).await?)
+        } else {
+            None
+        };
+        Ok(Linear { weight, bias })
     }
 
     /// Fills one matrix with the rows of `names`, stacked in order, and takes its buffers from `buffers`.
@@ -137,7 +176,7 @@ impl Loader<'_> {
     ) -> Result<Weight, LoadError> {
         let parts: Vec<WeightPart> = plan
             .parts()
-            .zip(buffers)
+            .zip(buffers.by_ref())
             .map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows })
             .collect();
         let mut base = 0;

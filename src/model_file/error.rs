@@ -119,7 +119,7 @@ pub enum ModelFileError {
     },
     /// The file asks for something the engine cannot do yet; ignoring it would compute another
     /// function than the model's.
-    #[error("{}: {field} is {value}, which is not supported", quoted(file))]
+    #[error("{}: {field} is {value}, which is not supported{}", quoted(file), listed(supported.as_deref()))]
     Unsupported {
         /// The file.
         file: String,
@@ -127,6 +127,8 @@ pub enum ModelFileError {
         field: String,
         /// Its value, quoted if it is text.
         value: String,
+        /// What the field may be instead, if that can be listed.
+        supported: Option<String>,
     },
     /// Text that is not the JSON it should be.
     #[error("{}: {field} is not valid JSON: {problem}", quoted(file))]
@@ -146,6 +148,10 @@ pub(super) fn quoted(text: &str) -> String {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
+}
+
+fn listed(supported: Option<&str>) -> String {
+    supported.map_or_else(String::new, |list| format!("; supported: {list}"))
 }
 
 #[cfg(test)]

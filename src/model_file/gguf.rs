@@ -344,6 +344,11 @@ pub(super) fn key_field(key: &str) -> String {
 }
 
 impl Metadata {
+    /// Whether the key is there, with whatever type.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// A whole number that is not negative, stored in any integer type.
     pub(super) fn u64(&self, key: &str) -> Result<Option<u64>, ModelFileError> {
         self.typed(key, "a whole number that is not negative", |value| match value {

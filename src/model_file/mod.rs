@@ -36,7 +36,7 @@ use names::Extra;
 use reader::{READ_BYTES, len_u64, read_exact, to_usize};
 use source::Primary;
 
-pub use config::{Architecture, Config};
+pub use config::{Architecture, Biases, Config, RopeScaling};
 pub use dtype::Dtype;
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
@@ -69,11 +69,19 @@ pub struct ModelFile {
     format: Format,
     files: FileSet,
     tensors: Vec<TensorInfo>,
-    /// Index into `tensors`.
-    weights: BTreeMap<WeightName, usize>,
+    weights: BTreeMap<WeightName, Located>,
     tokenizer: TokenizerSource,
     chat_template: Option<String>,
     policy: Option<serde_json::Value>,
+}
+
+/// Rows of a tensor.
+struct Located {
+    /// Index into the tensors.
+    tensor: usize,
+    first_row: u32,
+    /// All rows of the tensor.
+    rows: u32,
 }
 
 /// What the header of either format yields.
@@ -140,9 +148,9 @@ impl ModelFile {
         &self.tensors
     }
 
-    /// The tensor of a weight; `None` for what the model lacks, such as a tied output.
+    /// The tensor of a weight, which may hold others as well; `None` for what the model lacks, such as a tied output.
     pub fn weight(&self, name: WeightName) -> Option<&TensorInfo> {
-        self.tensors.get(*self.weights.get(&name)?)
+        self.tensors.get(self.weights.get(&name)?.tensor)
     }
 
     /// Rows of a weight as f32, row-major, `rows.len() * columns` values.
@@ -154,7 +162,9 @@ impl ModelFile {
     /// [`ModelFileError::Missing`] for a weight the model lacks, [`ModelFileError::OverCap`] for rows it lacks,
     /// [`ModelFileError::Io`] if the source fails.
     pub async fn read_rows(&self, name: WeightName, rows: Range<u32>) -> Result<Vec<f32>, ModelFileError> {
-        let tensor = self.weight(name).ok_or_else(|| missing(self.label(), &self.tensor_name(name)))?;
+        let lacks = || missing(self.label(), &self.tensor_name(name));
+        let located = self.weights.get(&name).ok_or_else(lacks)?;
+        let tensor = self.tensors.get(located.tensor).ok_or_else(lacks)?;
         let (n_rows, columns) = name.shape(&self.config);
         let field = tensor.field();
         reader::at_most(
@@ -164,13 +174,36 @@ impl ModelFile {
             n_rows.into(),
         )?;
         let columns = to_usize(&tensor.file, &field, columns.into())?;
-        let is_permuted = matches!(name, WeightName::Layer(_, LayerWeight::Q | LayerWeight::K));
-        if matches!(self.format, Format::Gguf { .. }) && is_permuted {
+        use LayerWeight::{K, Q};
+        let is_permuted = matches!(name, WeightName::Layer(_, Q | K) | WeightName::Bias(_, Q | K));
+        let is_gguf = matches!(self.format, Format::Gguf { .. });
+        if is_gguf && is_permuted && self.config.architecture.conventions().interleaved {
             return self.read_permuted(tensor, columns, n_rows, rows).await;
         }
         let mut out = Vec::new();
-        self.read_stored(tensor, columns, n_rows, rows, &mut out).await?;
+        let stored = located.first_row.saturating_add(rows.start)..located.first_row.saturating_add(rows.end);
+        self.read_stored(tensor, columns, located.rows, stored, &mut out).await?;
         Ok(out)
+    }
+
+    /// What each rotary frequency is divided by (`rope_dim / 2` numbers above 0), if the file says so number by number.
+    ///
+    /// # Errors
+    /// As [`ModelFile::read_rows`], and [`ModelFileError::Invalid`] for a number that is not above 0.
+    pub async fn rope_divisors(&self) -> Result<Option<Vec<f32>>, ModelFileError> {
+        if self.config.rope_scaling != RopeScaling::Divisors {
+            return Ok(None);
+        }
+        let divisors = self.read_rows(WeightName::RopeDivisors, 0..1).await?;
+        match divisors.iter().find(|divisor| !(divisor.is_normal() && **divisor > 0.0)) {
+            Some(divisor) => Err(ModelFileError::Invalid {
+                file: self.label().to_owned(),
+                field: self.tensor_name(WeightName::RopeDivisors),
+                value: divisor.to_string(),
+                expected: "numbers above 0".to_owned(),
+            }),
+            None => Ok(Some(divisors)),
+        }
     }
 
     /// Appends rows as the file orders them.
@@ -201,7 +234,7 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Rows of a GGUF `llama` Q or K, put back into rotate-half order.
+    /// Rows of an interleaved GGUF Q or K, put back into rotate-half order.
     ///
     /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
     /// row `i` of a head `d` wide is stored as row `2 i` for `i < d / 2`, else as row `2 (i - d / 2) + 1`
@@ -252,14 +285,7 @@ impl ModelFile {
     }
 
     fn tensor_name(&self, name: WeightName) -> String {
-        tensor::field(&name_in(self.format, name))
-    }
-}
-
-fn name_in(format: Format, name: WeightName) -> String {
-    match format {
-        Format::Safetensors => name.huggingface(),
-        Format::Gguf { .. } => name.gguf(),
+        tensor::field(&name.place(&self.config, matches!(self.format, Format::Gguf { .. })).tensor)
     }
 }
 
@@ -318,22 +344,25 @@ fn map_weights(
     format: Format,
     tensors: &[TensorInfo],
     file: &str,
-) -> Result<BTreeMap<WeightName, usize>, ModelFileError> {
+) -> Result<BTreeMap<WeightName, Located>, ModelFileError> {
     let by_name: BTreeMap<&str, usize> =
         tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
     let (mut weights, mut used) = (BTreeMap::new(), BTreeSet::new());
     for name in WeightName::all(config) {
-        let stored = name_in(format, name);
-        let found =
-            by_name.get(stored.as_str()).and_then(|index| tensors.get(*index).map(|tensor| (*index, tensor)));
-        let (index, tensor) = found.ok_or_else(|| missing(file, &tensor::field(&stored)))?;
-        let (rows, columns) = name.shape(config);
-        let expected = if name.is_norm() { vec![columns.into()] } else { vec![rows.into(), columns.into()] };
+        let place = name.place(config, matches!(format, Format::Gguf { .. }));
+        let found = by_name
+            .get(place.tensor.as_str())
+            .and_then(|index| tensors.get(*index).map(|tensor| (*index, tensor)));
+        let (index, tensor) = found.ok_or_else(|| missing(file, &tensor::field(&place.tensor)))?;
+        let (_, columns) = name.shape(config);
+        let (rows, columns) = (u64::from(place.rows), u64::from(columns));
+        let expected =
+            if name.is_vector() { vec![rows.saturating_mul(columns)] } else { vec![rows, columns] };
         if tensor.shape != expected {
             let (file, found) = (tensor.file.to_string(), tensor.shape.clone());
             return Err(ModelFileError::Shape { file, field: tensor.field(), found, expected });
         }
-        weights.insert(name, index);
+        weights.insert(name, Located { tensor: index, first_row: place.first_row, rows: place.rows });
         used.insert(index);
     }
     for (_, tensor) in tensors.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
@@ -342,8 +371,9 @@ fn map_weights(
             Extra::Unknown => log::warn!("{file}: {} is unknown and ignored", tensor.field()),
             Extra::Changes => {
                 let (file, field) = (tensor.file.to_string(), tensor.field());
-                let value = "a weight that a plain Llama model does not have".to_owned();
-                return Err(ModelFileError::Unsupported { file, field, value });
+                let name = config.architecture.name();
+                let value = format!("a weight that this {name} model should not have by its config");
+                return Err(ModelFileError::Unsupported { file, field, value, supported: None });
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The weights of a Llama model, and what each file format calls them.
+//! The weights of a model, and what each file format calls them.
 //!
-//! The tables are the only place that knows a tensor's name; shapes follow from the config. Names
-//! after `transformers` (`modeling_llama.py`) and llama.cpp (`gguf-py/gguf/constants.py`).
+//! The tables are the only place that knows a tensor's name; shapes follow from the config. Phi-3 stacks several
+//! weights in one tensor, so a weight is a range of a tensor's rows ([`Place`]). Names after `transformers` (`modeling_llama.py`) and llama.cpp (`gguf-py/gguf/constants.py`).
 
-use super::config::Config;
+use super::config::{Config, RopeScaling};
 
 /// A weight of the whole model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,8 +14,12 @@ pub enum WeightName {
     Output,
     /// `(1, hidden_size)`.
     OutputNorm,
+    /// `(1, rope_dim / 2)`; what each rotary frequency is divided by ([`RopeScaling::Divisors`]).
+    RopeDivisors,
     /// A weight of the layer with this number.
     Layer(u32, LayerWeight),
+    /// `(rows, 1)`; what is added to the product of a projection with so many rows.
+    Bias(u32, LayerWeight),
 }
 
 /// A weight of one layer; a projection maps its last dimension to its first.
@@ -29,6 +33,10 @@ pub enum LayerWeight {
     K,
     /// `(n_kv_heads * head_dim, hidden_size)`.
     V,
+    /// `(1, head_dim)`; scales each head of queries.
+    QNorm,
+    /// `(1, head_dim)`; scales each head of keys.
+    KNorm,
     /// `(hidden_size, n_heads * head_dim)`.
     O,
     /// `(1, hidden_size)`.
@@ -43,17 +51,73 @@ pub enum LayerWeight {
 
 impl LayerWeight {
     /// All weights of a layer, in the order the forward pass needs them.
-    pub const ALL: [Self; 9] =
-        [Self::AttnNorm, Self::Q, Self::K, Self::V, Self::O, Self::FfnNorm, Self::Gate, Self::Up, Self::Down];
+    pub const ALL: [Self; 11] = [
+        Self::AttnNorm,
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::QNorm,
+        Self::KNorm,
+        Self::O,
+        Self::FfnNorm,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+    ];
+
+    /// Whether the config asks for it.
+    fn is_used(self, config: &Config) -> bool {
+        config.qk_norm || !matches!(self, Self::QNorm | Self::KNorm)
+    }
+
+    /// Whether the config asks for a bias beside it.
+    pub fn has_bias(self, config: &Config) -> bool {
+        match self {
+            Self::Q | Self::K | Self::V => config.biases.qkv,
+            Self::O => config.biases.attention_output,
+            Self::Gate | Self::Up | Self::Down => config.biases.mlp,
+            Self::AttnNorm | Self::FfnNorm | Self::QNorm | Self::KNorm => false,
+        }
+    }
+
+    /// The weights that a file with stacked ones has in one tensor, this one among them, from the first row on.
+    fn stack(self) -> &'static [Self] {
+        match self {
+            Self::Q | Self::K | Self::V => &[Self::Q, Self::K, Self::V],
+            Self::Gate | Self::Up => &[Self::Gate, Self::Up],
+            _ => &[],
+        }
+    }
+}
+
+/// Where a weight lies.
+pub(super) struct Place {
+    /// Name of the tensor.
+    pub(super) tensor: String,
+    /// Its first row there.
+    pub(super) first_row: u32,
+    /// All rows of the tensor.
+    pub(super) rows: u32,
 }
 
 impl WeightName {
     /// All weights the config asks for.
     pub fn all(config: &Config) -> impl Iterator<Item = Self> {
-        let layers =
-            (0..config.n_layers).flat_map(|layer| LayerWeight::ALL.map(|weight| Self::Layer(layer, weight)));
+        let of_layer = move |layer| {
+            let weights = LayerWeight::ALL.into_iter().filter(move |weight| weight.is_used(config));
+            weights.flat_map(move |weight| {
+                let bias = weight.has_bias(config).then_some(Self::Bias(layer, weight));
+                std::iter::once(Self::Layer(layer, weight)).chain(bias)
+            })
+        };
         let output = (!config.tied_embeddings).then_some(Self::Output);
-        std::iter::once(Self::TokenEmbedding).chain(layers).chain([Self::OutputNorm]).chain(output)
+        let divisors = (config.rope_scaling == RopeScaling::Divisors).then_some(Self::RopeDivisors);
+        let layers = (0..config.n_layers).flat_map(of_layer);
+        std::iter::once(Self::TokenEmbedding)
+            .chain(layers)
+            .chain([Self::OutputNorm])
+            .chain(output)
+            .chain(divisors)
     }
 
     /// Rows and columns that follow from the config.
@@ -65,69 +129,113 @@ impl WeightName {
         match self {
             Self::TokenEmbedding | Self::Output => (config.vocab_size, hidden),
             Self::OutputNorm => (1, hidden),
+            Self::RopeDivisors => (1, config.rope_dim.checked_div(2).unwrap_or_default()),
             Self::Layer(_, weight) => match weight {
                 LayerWeight::AttnNorm | LayerWeight::FfnNorm => (1, hidden),
+                LayerWeight::QNorm | LayerWeight::KNorm => (1, config.head_dim),
                 LayerWeight::Q => (q, hidden),
                 LayerWeight::K | LayerWeight::V => (kv, hidden),
                 LayerWeight::O => (hidden, q),
                 LayerWeight::Gate | LayerWeight::Up => (ffn, hidden),
                 LayerWeight::Down => (hidden, ffn),
             },
+            Self::Bias(layer, weight) => (Self::Layer(layer, weight).shape(config).0, 1),
         }
     }
 
     /// Whether it is a vector, stored with one dimension.
-    pub(super) fn is_norm(self) -> bool {
-        matches!(self, Self::OutputNorm | Self::Layer(_, LayerWeight::AttnNorm | LayerWeight::FfnNorm))
+    pub(super) fn is_vector(self) -> bool {
+        use LayerWeight::{AttnNorm, FfnNorm, KNorm, QNorm};
+        match self {
+            Self::OutputNorm | Self::RopeDivisors | Self::Bias(..) => true,
+            Self::Layer(_, weight) => matches!(weight, AttnNorm | FfnNorm | QNorm | KNorm),
+            Self::TokenEmbedding | Self::Output => false,
+        }
     }
 
-    /// The tensor's name in a Hugging Face checkpoint.
+    /// Where a file of this kind has it.
+    pub(super) fn place(self, config: &Config, gguf: bool) -> Place {
+        let rows_of = |name: Self| name.shape(config).0;
+        if let Self::Layer(layer, weight) = self
+            && config.architecture.conventions().stacked
+            && let Some(first) = weight.stack().first()
+        {
+            let name = match (first, gguf) {
+                (LayerWeight::Q, false) => "self_attn.qkv_proj",
+                (LayerWeight::Q, true) => "attn_qkv",
+                (_, false) => "mlp.gate_up_proj",
+                (_, true) => "ffn_up",
+            };
+            let layers = if gguf { GGUF_LAYERS } else { HUGGINGFACE_LAYERS };
+            let stacked = |weights: &mut dyn Iterator<Item = &LayerWeight>| {
+                weights.fold(0_u32, |sum, one| sum.saturating_add(rows_of(Self::Layer(layer, *one))))
+            };
+            return Place {
+                tensor: format!("{layers}{layer}.{name}.weight"),
+                first_row: stacked(&mut weight.stack().iter().take_while(|one| **one != weight)),
+                rows: stacked(&mut weight.stack().iter()),
+            };
+        }
+        let tensor = if gguf { self.gguf() } else { self.huggingface() };
+        Place { tensor, first_row: 0, rows: rows_of(self) }
+    }
+
+    /// The tensor's name in a Hugging Face checkpoint that stacks nothing.
     pub fn huggingface(self) -> String {
-        let (layer, weight) = match self {
+        let (layer, weight, end) = match self {
             Self::TokenEmbedding => return "model.embed_tokens.weight".to_owned(),
             Self::Output => return "lm_head.weight".to_owned(),
             Self::OutputNorm => return "model.norm.weight".to_owned(),
-            Self::Layer(layer, weight) => (layer, weight),
+            Self::RopeDivisors => return ROPE_DIVISORS.to_owned(),
+            Self::Layer(layer, weight) => (layer, weight, "weight"),
+            Self::Bias(layer, weight) => (layer, weight, "bias"),
         };
         let name = match weight {
             LayerWeight::AttnNorm => "input_layernorm",
             LayerWeight::Q => "self_attn.q_proj",
             LayerWeight::K => "self_attn.k_proj",
             LayerWeight::V => "self_attn.v_proj",
+            LayerWeight::QNorm => "self_attn.q_norm",
+            LayerWeight::KNorm => "self_attn.k_norm",
             LayerWeight::O => "self_attn.o_proj",
             LayerWeight::FfnNorm => "post_attention_layernorm",
             LayerWeight::Gate => "mlp.gate_proj",
             LayerWeight::Up => "mlp.up_proj",
             LayerWeight::Down => "mlp.down_proj",
         };
-        format!("{HUGGINGFACE_LAYERS}{layer}.{name}.weight")
+        format!("{HUGGINGFACE_LAYERS}{layer}.{name}.{end}")
     }
 
-    /// The tensor's name in a GGUF file.
+    /// The tensor's name in a GGUF file that stacks nothing.
     pub fn gguf(self) -> String {
-        let (layer, weight) = match self {
+        let (layer, weight, end) = match self {
             Self::TokenEmbedding => return "token_embd.weight".to_owned(),
             Self::Output => return "output.weight".to_owned(),
             Self::OutputNorm => return "output_norm.weight".to_owned(),
-            Self::Layer(layer, weight) => (layer, weight),
+            Self::RopeDivisors => return ROPE_DIVISORS.to_owned(),
+            Self::Layer(layer, weight) => (layer, weight, "weight"),
+            Self::Bias(layer, weight) => (layer, weight, "bias"),
         };
         let name = match weight {
             LayerWeight::AttnNorm => "attn_norm",
             LayerWeight::Q => "attn_q",
             LayerWeight::K => "attn_k",
             LayerWeight::V => "attn_v",
+            LayerWeight::QNorm => "attn_q_norm",
+            LayerWeight::KNorm => "attn_k_norm",
             LayerWeight::O => "attn_output",
             LayerWeight::FfnNorm => "ffn_norm",
             LayerWeight::Gate => "ffn_gate",
             LayerWeight::Up => "ffn_up",
             LayerWeight::Down => "ffn_down",
         };
-        format!("{GGUF_LAYERS}{layer}.{name}.weight")
+        format!("{GGUF_LAYERS}{layer}.{name}.{end}")
     }
 }
 
 const HUGGINGFACE_LAYERS: &str = "model.layers.";
 const GGUF_LAYERS: &str = "blk.";
+pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// What a tensor that the model does not name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +258,8 @@ pub(super) fn judge_extra(name: &str, config: &Config) -> Extra {
     if config.tied_embeddings && name == WeightName::Output.huggingface() {
         return Extra::Harmless;
     }
-    // `rope_freqs` scales frequencies as Llama 3 does; a bias is added to its product.
-    if name == "rope_freqs.weight" || name.ends_with(".bias") {
+    // All of the first kind scale rotary frequencies; a bias is added to its product.
+    if name.starts_with("rope_f") || name.ends_with(".bias") {
         return Extra::Changes;
     }
     let layer = name.strip_prefix(HUGGINGFACE_LAYERS).or_else(|| name.strip_prefix(GGUF_LAYERS));

@@ -7,6 +7,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops read like the shaders they are compared with")]
 
+mod add_bias;
 mod adjust;
 mod argmax;
 mod attention;
@@ -20,12 +21,14 @@ mod matmul;
 mod matvec;
 mod nll;
 mod penalize;
+mod qk_norm;
 mod rms_norm;
 mod rope;
 mod sample;
 mod silu_mul;
 mod top_logprobs;
 
+pub use add_bias::add_bias;
 pub use adjust::adjust;
 pub use argmax::argmax;
 pub use attention::{Cache, attention};
@@ -39,6 +42,7 @@ pub use matmul::matmul;
 pub use matvec::matvec;
 pub use nll::nll;
 pub use penalize::penalize;
+pub use qk_norm::qk_norm;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotated, rope};
 pub use sample::sample;

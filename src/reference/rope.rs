@@ -1,6 +1,6 @@
 //! Twin of `rope`: rotation by the position itself in 64-bit arithmetic, without tables.
 
-use crate::kernels::rope::{Heads, Target};
+use crate::kernels::rope::{Heads, Rotation, Target};
 use crate::kv::{NONE, Row};
 
 /// What [`rope`] writes; what it does not write stays as it was.
@@ -14,12 +14,12 @@ pub struct Rotated<'a> {
     pub v: &'a mut [f64],
 }
 
-/// Rotates the heads of `qkv` (rows, (n_heads + 2 n_kv_heads) head_dim) by
-/// `t = pos * theta^(-2 d / head_dim)`, pair (d, d + head_dim / 2) by pair.
+/// Rotates the heads of `qkv` (rows, (n_heads + 2 n_kv_heads) head_dim) by `t = pos * frequencies[d]`, pair
+/// (d, d + number of frequencies) by pair; what is left of a head stays as it is.
 ///
 /// # Panics
 /// When a row or a slot lies outside its buffer.
-pub fn rope(rows: &[Row], qkv: &[f32], theta: f32, heads: Heads, target: Target, out: Rotated<'_>) {
+pub fn rope(rows: &[Row], qkv: &[f32], rotation: &Rotation, heads: Heads, target: Target, out: Rotated<'_>) {
     let dim = heads.head_dim as usize;
     let (n_heads, n_kv_heads) = (heads.n_heads as usize, heads.n_kv_heads as usize);
     let all_heads = n_heads + 2 * n_kv_heads;
@@ -33,8 +33,8 @@ pub fn rope(rows: &[Row], qkv: &[f32], theta: f32, heads: Heads, target: Target,
             let x = &qkv[(r * all_heads + head) * dim..][..dim];
             if head < n_heads {
                 let at = |which: usize| ((r * 2 + which) * n_heads + head) * dim;
-                rotate(x, row.pos, theta, &mut out.q[at(0)..][..dim]);
-                rotate(x, row.pinned_query_pos, theta, &mut out.q[at(1)..][..dim]);
+                rotate(x, row.pos, rotation, &mut out.q[at(0)..][..dim]);
+                rotate(x, row.pinned_query_pos, rotation, &mut out.q[at(1)..][..dim]);
                 continue;
             }
             let is_key = head < n_heads + n_kv_heads;
@@ -42,7 +42,7 @@ pub fn rope(rows: &[Row], qkv: &[f32], theta: f32, heads: Heads, target: Target,
             for slot in slots.into_iter().filter(|slot| *slot != NONE) {
                 let at = (slot as usize * n_kv_heads + kv_head) * dim;
                 if is_key {
-                    rotate(x, row.pos, theta, &mut out.k[at..][..dim]);
+                    rotate(x, row.pos, rotation, &mut out.k[at..][..dim]);
                 } else {
                     for d in 0..dim {
                         out.v[at + d] = x[d].into();
@@ -53,13 +53,15 @@ pub fn rope(rows: &[Row], qkv: &[f32], theta: f32, heads: Heads, target: Target,
     }
 }
 
-fn rotate(x: &[f32], pos: u32, theta: f32, out: &mut [f64]) {
-    let half = x.len() / 2;
+fn rotate(x: &[f32], pos: u32, rotation: &Rotation, out: &mut [f64]) {
+    for d in 0..x.len() {
+        out[d] = f64::from(x[d]);
+    }
+    let half = rotation.frequencies.len();
     for d in 0..half {
-        let frequency = f64::from(theta).powf(-2.0 * d as f64 / x.len() as f64);
-        let (sin, cos) = (f64::from(pos) * frequency).sin_cos();
+        let (sin, cos) = (f64::from(pos) * rotation.frequencies[d]).sin_cos();
         let (a, b) = (f64::from(x[d]), f64::from(x[d + half]));
-        out[d] = a * cos - b * sin;
-        out[d + half] = a * sin + b * cos;
+        out[d] = rotation.magnitude * (a * cos - b * sin);
+        out[d + half] = rotation.magnitude * (a * sin + b * cos);
     }
 }

@@ -1,6 +1,6 @@
-//! `rope`: every kind of position against 64-bit angles, both targets, pinned queries.
+//! `rope`: every kind of position against 64-bit angles, both targets, pinned queries, heads that turn in part or not at all.
 
-use killick::kernels::rope::{self, Heads, Rope, Target};
+use killick::kernels::rope::{self, Heads, Rope, Rotation, Target};
 use killick::kv::{MAX_POSITIONS, NONE, Row};
 use killick::reference::{self, Rotated};
 
@@ -18,8 +18,14 @@ struct Case {
     rows: Vec<Row>,
     qkv: Vec<f32>, // (rows, qkv_dim)
     heads: Heads,
-    theta: f32,
+    rotation: Rotation,
     target: Target,
+}
+
+/// `theta^(-2 d / columns)` for the first `columns` columns.
+fn rotation(columns: u32, theta: f64) -> Rotation {
+    let frequency = |d: u32| theta.powf(-2.0 * f64::from(d) / f64::from(columns));
+    Rotation { frequencies: (0..columns / 2).map(frequency).collect(), magnitude: 1.0 }
 }
 
 /// One row per position; every third has two homes, every fifth none.
@@ -35,10 +41,10 @@ fn rows(max_distance: u32) -> Vec<Row> {
 }
 
 impl Case {
-    fn new(heads: Heads, theta: f32, target: Target) -> Self {
+    fn new(heads: Heads, theta: f64, target: Target) -> Self {
         let rows = rows(2000);
         let qkv = numbers(u64::from(heads.qkv_dim()), rows.len(), heads.qkv_dim() as usize);
-        Self { rows, qkv, heads, theta, target }
+        Self { rows, qkv, heads, rotation: rotation(heads.head_dim, theta), target }
     }
 
     fn sizes(&self) -> [usize; 3] {
@@ -55,15 +61,17 @@ impl Case {
         let [q, k, v] = self.sizes();
         let (q, k, v) = (output("q", q), output("k", k), output("v", v));
         let (rows, qkv) = (buffer("rows", &self.rows), buffer("qkv", &self.qkv));
-        let table = buffer("rope table", &rope::table(self.heads.head_dim, self.theta));
+        let table = buffer("rope table", &self.rotation.table());
         let io = Rope { rows: &rows, qkv: &qkv, table: &table, q: &q, k: &k, v: &v };
-        try_run(&[&q, &k, &v], |rec| rope::record(rec, io, n as u32, self.heads, self.target)).unwrap()
+        let rope_dim = self.rotation.rope_dim();
+        try_run(&[&q, &k, &v], |rec| rope::record(rec, io, n as u32, self.heads, rope_dim, self.target))
+            .unwrap()
     }
 
     fn want(&self) -> [Vec<f64>; 3] {
         let [mut q, mut k, mut v] = self.sizes().map(|n| vec![f64::NAN; n]);
         let out = Rotated { q: &mut q, k: &mut k, v: &mut v };
-        reference::rope(&self.rows, &self.qkv, self.theta, self.heads, self.target, out);
+        reference::rope(&self.rows, &self.qkv, &self.rotation, self.heads, self.target, out);
         [q, k, v]
     }
 
@@ -72,8 +80,9 @@ impl Case {
         for ((got, want), what) in self.produce(self.rows.len()).iter().zip(self.want()).zip(["q", "k", "v"])
         {
             let case = format!(
-                "{what} to {:?} ({n_heads}:{n_kv_heads} heads of {head_dim}) theta {}",
-                self.target, self.theta
+                "{what} to {:?} ({n_heads}:{n_kv_heads} heads of {head_dim}, {} turn)",
+                self.target,
+                self.rotation.rope_dim()
             );
             passes("rope", &case, got, compare("rope", got, &want));
         }
@@ -87,6 +96,35 @@ fn matches_the_reference_at_every_position() {
             Case::new(heads, theta, target).check();
         }
     }
+}
+
+#[test]
+fn heads_that_turn_in_part_or_not_at_all() {
+    for (heads, columns) in [(HEADS[1], 12), (HEADS[4], 62), (HEADS[5], 2), (HEADS[3], 0)] {
+        for target in [Target::Chunk, Target::Cache] {
+            let mut case = Case::new(heads, 10_000.0, target);
+            case.rotation = rotation(columns, 10_000.0);
+            case.check();
+        }
+    }
+}
+
+#[test]
+fn frequencies_are_free_and_the_magnitude_counts_once() {
+    for (heads, target) in [(HEADS[4], Target::Chunk), (HEADS[2], Target::Cache)] {
+        let mut case = Case::new(heads, 10_000.0, target);
+        let frequencies = (0..heads.head_dim / 2).map(|d| 1.0 / f64::from(1 + d * d)).collect();
+        case.rotation = Rotation { frequencies, magnitude: 1.25 };
+        case.check();
+        let got = case.produce(case.rows.len());
+        case.rotation.magnitude = 1.25 * 1.25;
+        let twice = case.want();
+        rejects("rope", "magnitude twice", &got[0], compare("rope", &got[0], &twice[0]));
+    }
+    // What does not turn does not grow either.
+    let mut case = Case::new(HEADS[1], 10_000.0, Target::Cache);
+    case.rotation = Rotation { magnitude: 1.25, ..rotation(12, 10_000.0) };
+    case.check();
 }
 
 #[test]
@@ -137,7 +175,8 @@ fn the_check_rejects_faults() {
     fault("off-by-one row", &[0, 1, 2], &|case| {
         case.qkv = off_by_one_row(&case.qkv, case.heads.qkv_dim() as usize);
     });
-    fault("another theta", &[0, 1], &|case| case.theta = 10_001.0);
+    fault("another theta", &[0, 1], &|case| case.rotation = rotation(64, 10_001.0));
+    fault("one pair of columns too few", &[0, 1], &|case| case.rotation = rotation(62, 10_000.0));
     fault("chunk for cache", &[1, 2], &|case| {
         // Row r to slot r, as if the slots had not been looked at.
         case.rows.iter_mut().zip(0..).for_each(|(row, r)| (row.live_slot, row.anchor_slot) = (r, NONE));

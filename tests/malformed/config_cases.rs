@@ -1,15 +1,17 @@
 //! Configs, of either format, that lie or ask for another function.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::cases::{Case, config, gguf, key, raw_config, set};
-use crate::support::gguf_writer::Value;
+use crate::support::gguf_writer::{Value, ggml};
 use crate::support::tiny_model::{CONFIG, GGUF, TinyModel, WEIGHTS};
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = json_numbers();
     cases.extend(gguf_numbers());
-    cases.extend(not_plain_llama());
+    cases.extend(another_function());
+    cases.extend(rope_scaling());
+    cases.extend(other_architectures());
     cases.extend(files());
     cases
 }
@@ -79,28 +81,167 @@ fn gguf_numbers() -> Vec<Case> {
     ]
 }
 
-fn not_plain_llama() -> Vec<Case> {
+fn another_function() -> Vec<Case> {
     const CLASS: &str = "asks for another function";
     let refused = |name, value| config(14, CLASS, "Unsupported", name, value);
     let refused_key = |name, value| key(14, CLASS, "Unsupported", name, value);
     vec![
-        refused("model_type", json!("qwen2")),
+        refused("model_type", json!("gpt2")),
         refused("architectures", json!(["LlamaForSequenceClassification"])),
         refused("hidden_act", json!("gelu")),
-        refused("attention_bias", json!(true)),
-        refused("mlp_bias", json!(true)),
-        refused("rope_scaling", json!({"type": "linear", "factor": 2.0})),
-        refused("rope_parameters", json!({"rope_type": "llama3", "rope_theta": 5e5})),
+        refused("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+        refused("rope_parameters", json!({"rope_type": "longrope", "rope_theta": 5e5})),
         refused("partial_rotary_factor", json!(0.5)),
         refused("sliding_window", json!(4096)),
         refused("quantization_config", json!({"quant_method": "gptq"})),
         refused_key("general.architecture", Value::string("qwen2\u{1b}[31m")),
-        refused_key("llama.rope.scaling.type", Value::string("yarn")),
-        refused_key("llama.rope.scaling.factor", Value::f32(4.0)),
-        refused_key("llama.attention.sliding_window", Value::u32(512)),
+        refused_key("llama.rope.scaling.type", Value::string("longrope")),
+        refused_key("llama.rope.scaling.attn_factor", Value::f32(1.5)),
         refused_key("llama.expert_count", Value::u32(8)),
         refused_key("llama.rope.dimension_count", Value::u32(2)),
         refused_key("split.count", Value::u32(3)),
+    ]
+}
+
+/// Scalings of RoPE, in either format, that name no function.
+fn rope_scaling() -> Vec<Case> {
+    const CLASS: &str = "rope scaling";
+    let rope = |variant, says, rope| {
+        let mut json = TinyModel::new().config();
+        json["rope_scaling"] = rope;
+        raw_config(14, CLASS, variant, says, json.to_string())
+    };
+    let yarn = |variant, says, name: &str, value: Json| {
+        let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
+        scaling[name] = value;
+        rope(variant, says, scaling)
+    };
+    let llama3 = |variant, says, name: &str, value: Json| {
+        let mut scaling =
+            json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4});
+        scaling[name] = value;
+        rope(variant, says, scaling)
+    };
+    let gguf_yarn = |variant, says: &'static str, value| {
+        gguf(14, CLASS, variant, says, |f| {
+            f.set("llama.rope.scaling.type", Value::string("yarn"));
+            f.set("llama.rope.scaling.factor", Value::f32(4.0));
+            f.set(says, value);
+        })
+    };
+    let mut flat = TinyModel::new().config();
+    flat["rope_theta"] = json!(1.0);
+    flat["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0});
+    vec![
+        rope("WrongType", "rope_scaling", json!("linear")),
+        rope("WrongType", "rope_scaling.rope_type", json!({"rope_type": 3})),
+        rope("Unsupported", "supported: default, linear, llama3, yarn", json!({"type": "\u{1b}[31m"})),
+        rope("Missing", "rope_scaling.factor", json!({"type": "linear"})),
+        rope("Invalid", "rope_scaling.factor", json!({"type": "linear", "factor": 0})),
+        rope("Invalid", "rope_scaling.factor", json!({"type": "linear", "factor": -2.0})),
+        rope("Invalid", "rope_scaling.factor", json!({"type": "linear", "factor": 1e300})),
+        rope("WrongType", "rope_scaling.factor", json!({"type": "linear", "factor": "4"})),
+        llama3("Missing", "low_freq_factor", "low_freq_factor", json!(null)),
+        llama3("Invalid", "high_freq_factor", "high_freq_factor", json!(1)),
+        llama3("Invalid", "low_freq_factor", "low_freq_factor", json!(0)),
+        llama3("Invalid", "original_max_position", "original_max_position_embeddings", json!(0)),
+        llama3("OverCap", "original_max_position", "original_max_position_embeddings", json!(1_u64 << 40)),
+        yarn("Invalid", "beta_fast", "beta_fast", json!(0.5)),
+        yarn("Invalid", "beta_slow", "beta_slow", json!(-1)),
+        yarn("Invalid", "attention_factor", "attention_factor", json!(-1)),
+        yarn("WrongType", "truncate", "truncate", json!("no")),
+        raw_config(14, CLASS, "Invalid", "under YaRN", flat.to_string()),
+        gguf_yarn("Invalid", "llama.rope.scaling.yarn_beta_fast", Value::f32(0.5)),
+        gguf_yarn("Invalid", "llama.rope.scaling.factor", Value::f32(f32::NAN)),
+        gguf_yarn("Invalid", "llama.rope.scaling.attn_factor", Value::f32(f32::INFINITY)),
+        gguf_yarn("Invalid", "llama.rope.scaling.original_context_length", Value::u32(0)),
+        gguf_yarn("Unsupported", "llama.rope.scaling.yarn_log_multiplier", Value::f32(0.1)),
+        gguf_yarn("Unsupported", "llama.rope.scaling.yarn_ext_factor", Value::f32(0.5)),
+        gguf_yarn("WrongType", "llama.rope.scaling.yarn_beta_slow", Value::u32(1)),
+        gguf(14, CLASS, "Unsupported", "rope_freqs.weight", |f| {
+            f.set("llama.rope.scaling.factor", Value::f32(4.0));
+            f.add_tensor("rope_freqs.weight", &[2], ggml::F32, vec![0; 8]);
+        }),
+        gguf(15, CLASS, "Shape", "rope_freqs.weight", |f| {
+            f.add_tensor("rope_freqs.weight", &[3], ggml::F32, vec![0; 12]);
+        }),
+    ]
+}
+
+/// What only some architectures have.
+fn other_architectures() -> Vec<Case> {
+    const CLASS: &str = "another architecture";
+    let changed = |variant, says, changes: Json| {
+        let mut json = TinyModel::new().config();
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            json[name] = value.clone();
+        }
+        raw_config(14, CLASS, variant, says, json.to_string())
+    };
+    let named = |variant, says, name: &str, class: &str, mut changes: Json| {
+        changes["model_type"] = json!(name);
+        changes["architectures"] = json!([class]);
+        changed(variant, says, changes)
+    };
+    let qwen = |variant, says, changes| named(variant, says, "qwen3", "Qwen3ForCausalLM", changes);
+    let smollm = |variant, says, changes| named(variant, says, "smollm3", "SmolLM3ForCausalLM", changes);
+    let mixed = json!({"use_sliding_window": true, "sliding_window": 8, "max_window_layers": 1, "num_hidden_layers": 2});
+    let odd_layers =
+        json!({"use_sliding_window": true, "sliding_window": 8, "layer_types": ["linear_attention"]});
+    vec![
+        changed(
+            "Unsupported",
+            "supported: llama, mistral, qwen2, qwen3, smollm3, phi3",
+            json!({"model_type": "gpt2"}),
+        ),
+        changed("Unsupported", "supported: LlamaForCausalLM", json!({"architectures": ["Qwen2ForCausalLM"]})),
+        qwen("Missing", "num_key_value_heads", json!({"num_key_value_heads": null})),
+        qwen("Unsupported", "sliding_window", mixed),
+        qwen("Unsupported", "layer_types", odd_layers),
+        qwen("Unsupported", "partial_rotary_factor", json!({"partial_rotary_factor": 0.5})),
+        named("Invalid", "sliding_window", "mistral", "MistralForCausalLM", json!({"sliding_window": 0})),
+        named(
+            "OverCap",
+            "sliding_window",
+            "mistral",
+            "MistralForCausalLM",
+            json!({"sliding_window": 1_u64 << 40}),
+        ),
+        named(
+            "Invalid",
+            "partial_rotary_factor",
+            "phi3",
+            "Phi3ForCausalLM",
+            json!({"partial_rotary_factor": 0.1}),
+        ),
+        named(
+            "Invalid",
+            "partial_rotary_factor",
+            "phi3",
+            "Phi3ForCausalLM",
+            json!({"partial_rotary_factor": 1.5}),
+        ),
+        named(
+            "Unsupported",
+            "rope_type",
+            "phi3",
+            "Phi3ForCausalLM",
+            json!({"rope_scaling": {"type": "yarn", "factor": 2}}),
+        ),
+        smollm("Invalid", "no_rope_layers", json!({"no_rope_layers": []})),
+        smollm("WrongType", "no_rope_layers", json!({"no_rope_layers": [2]})),
+        smollm("WrongType", "no_rope_layers", json!({"no_rope_layers": {"0": 1}})),
+        gguf(14, CLASS, "Unsupported", "supported: llama, qwen2, qwen3, smollm3, phi3", |f| {
+            f.set("general.architecture", Value::string("gemma2"));
+        }),
+        // The keys of another architecture are not there.
+        gguf(14, CLASS, "Missing", "qwen2.block_count", |f| {
+            f.set("general.architecture", Value::string("qwen2"));
+        }),
+        gguf(14, CLASS, "Unsupported", "sliding_window_pattern", |f| {
+            f.set("llama.attention.sliding_window", Value::u32(8));
+            f.set("llama.attention.sliding_window_pattern", Value::u32(2));
+        }),
     ]
 }
 

@@ -204,11 +204,14 @@ fn tensors() -> Vec<Case> {
         }),
         gguf(15, "shape not of the config", "Shape", "[8, 8]", |f| f.tensor(Q).dims = vec![4, 16]),
         gguf(15, "shape not of the config", "Shape", EMBEDDING, |f| f.tensor(EMBEDDING).dims = vec![96]),
-        gguf(15, "weight without meaning", "Unsupported", "blk.0.attn_q.bias", |f| {
+        gguf(15, "weight without meaning", "Unsupported", "blk.0.attn_k.bias", |f| {
+            f.add_tensor("blk.0.attn_k.bias", &[4], ggml::F32, vec![0; 16]);
+        }),
+        gguf(15, "biases of queries alone", "Missing", "blk.0.attn_k.bias", |f| {
             f.add_tensor("blk.0.attn_q.bias", &[8], ggml::F32, vec![0; 32]);
         }),
-        gguf(15, "weight without meaning", "Unsupported", "rope_freqs.weight", |f| {
-            f.add_tensor("rope_freqs.weight", &[2], ggml::F32, vec![0; 8]);
+        gguf(15, "weight without meaning", "Unsupported", "rope_factors_long.weight", |f| {
+            f.add_tensor("rope_factors_long.weight", &[2], ggml::F32, vec![0; 8]);
         }),
         shrinking(false),
         shrinking(true),

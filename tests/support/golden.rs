@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use killick::kv::{Policy, PolicySpec};
+use killick::kv::{Policy, PolicySpec, Trained};
 use serde_json::Value;
 
 /// A file or folder of tests/data.
@@ -27,8 +27,8 @@ pub fn spec(case: &Value) -> PolicySpec {
     serde_json::from_value(case["spec"].clone()).expect("a policy spec")
 }
 
-pub fn policy(case: &Value, trained_context: u32) -> Policy {
-    spec(case).resolve(trained_context).expect("a policy that resolves")
+pub fn policy(case: &Value, trained: impl Into<Trained>) -> Policy {
+    spec(case).resolve(trained).expect("a policy that resolves")
 }
 
 pub fn list(value: &Value) -> &[Value] {

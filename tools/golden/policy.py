@@ -1,4 +1,4 @@
-"""The visibility rule as a dense mask, and a Llama forward pass of transformers that obeys it: the oracle of every golden file.
+"""The visibility rule as a dense mask, and a forward pass of transformers that obeys it: the oracle of every golden file.
 
 The rule, for query i and key j <= i (tags are decided online, when a token is the input):
 
@@ -9,8 +9,8 @@ The rule, for query i and key j <= i (tags are decided online, when a token is t
 
 RoPE: every key is rotated at its own position; a query reads the pinned prefix (j < S) rotated at min(i, D - 1) and all other keys rotated at i.
 
-`attach` replaces the attention of a stock LlamaForCausalLM (attn_implementation="eager") by one that reads with these two
-queries; it is given the mask as an explicit 4-D additive tensor, as transformers takes it. In float64 (`.double()`) the parts of transformers
+`attach` replaces the attention of a stock model (Llama and its descendants, attn_implementation="eager") by one that reads with
+these two queries; it is given the mask as an explicit 4-D additive tensor, as transformers takes it. In float64 (`.double()`) the parts of transformers
 that compute in float32 whatever the model's type (RMSNorm, the softmax, the RoPE angles) are computed in float64 too.
 
 Run alone it checks itself: the mask against the 8 x 8 figure of the AnLLM paper, and the patched forward against stock
@@ -20,6 +20,7 @@ transformers.   python tools/golden/policy.py
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 
 import numpy as np
@@ -47,13 +48,15 @@ class Policy:
         return {**dataclasses.asdict(self), "anchors": list(self.anchors), "not_after": list(self.not_after)}
 
 
-def resolve(spec: dict, trained: int) -> Policy:
-    """A preset with its overrides, every bound made a number; `trained` is the context length the model was trained for."""
+def resolve(spec: dict, trained: int, own_window: int | None = None) -> Policy:
+    """A preset with its overrides, every bound made a number; `trained` is the context length the model was trained for, `own_window` its
+    sliding window, which is that of `full`."""
+    capacity = min(spec.get("ctx", trained), trained)
     bound = min(1024, trained)
     preset = spec["preset"]
     base = dict(seg_rule=False, window=1, sinks=0, anchors=(), isolated=False, max_anchors=bound, max_segment=bound, max_distance=None)
     base |= {
-        "full": dict(window=min(spec.get("ctx", trained), trained)),
+        "full": dict(window=min(own_window or capacity, capacity)),
         "anchor": dict(seg_rule=True, isolated=True),
         "sepllm": dict(window=256, sinks=3, max_anchors=1024),
         "streaming": dict(window=513, sinks=4),
@@ -91,18 +94,54 @@ def visible(ids, policy: Policy) -> np.ndarray:
     return (j <= i) & ((j == i) | segment | (i - j < policy.window) | (j < policy.sinks) | anchor)
 
 
-class ExactRotary(torch.nn.Module):
-    """cos and sin of pos * theta^(-2k/d), all in float64 (stock transformers rounds the angle to float32)."""
+def frequencies(config) -> tuple[torch.Tensor, float]:
+    """Radians per position of each pair of columns, and the factor of cos and sin: `modeling_rope_utils.py` of transformers in float64."""
+    p = config.rope_parameters
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    dim = int(head_dim * p.get("partial_rotary_factor", 1.0))
+    plain = float(p["rope_theta"]) ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    kind = p["rope_type"]
+    if kind == "default":
+        return plain, 1.0
+    squeezed = plain / p["factor"]
+    if kind == "linear":
+        return squeezed, 1.0
+    original = p["original_max_position_embeddings"]
+    if kind == "llama3":
+        low, high = p["low_freq_factor"], p["high_freq_factor"]
+        wavelength = 2 * math.pi / plain
+        smooth = (original / wavelength - low) / (high - low)
+        between = (1 - smooth) * squeezed + smooth * plain
+        return torch.where(wavelength > original / low, squeezed, torch.where(wavelength < original / high, plain, between)), 1.0
+    assert kind == "yarn", kind
+    column = lambda turns: dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(p["rope_theta"]))
+    first, last = column(p.get("beta_fast") or 32), column(p.get("beta_slow") or 1)
+    if p.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dim - 1)
+    ramp = ((torch.arange(dim // 2, dtype=torch.float64) - first) / (last - first or 0.001)).clamp(0, 1)
+    grown = lambda weight: 0.1 * weight * math.log(p["factor"]) + 1 if p["factor"] > 1 else 1.0
+    factor = p.get("attention_factor")
+    if factor is None:
+        both = p.get("mscale") and p.get("mscale_all_dim")
+        factor = grown(p["mscale"]) / grown(p["mscale_all_dim"]) if both else grown(1)
+    return squeezed * ramp + plain * (1 - ramp), factor
 
-    def __init__(self, config):
+
+class ExactRotary(torch.nn.Module):
+    """cos and sin of pos * frequency, all in float64 (stock transformers rounds frequency and angle to float32)."""
+
+    def __init__(self, config, stock=None):
         super().__init__()
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.inverse = float(config.rope_parameters["rope_theta"]) ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        self.inverse, self.factor = frequencies(config)
+        if stock is not None:
+            gap = (stock.inv_freq.double() / self.inverse - 1).abs().max()
+            assert gap < 1e-5 and abs(stock.attention_scaling / self.factor - 1) < 1e-6, (gap, stock.attention_scaling, self.factor)
 
     def forward(self, x, position_ids):
         angle = position_ids[..., None].double() * self.inverse
         angle = torch.cat((angle, angle), -1)
-        return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        return (angle.cos() * self.factor).to(x.dtype), (angle.sin() * self.factor).to(x.dtype)
 
 
 def exact_norm(self, x):
@@ -110,38 +149,53 @@ def exact_norm(self, x):
 
 
 def rotate(x, cos, sin):
+    """The first columns, as many as cos has; the others stay as they are."""
+    x, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+    return torch.cat((x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin, rest), -1)
+
+
+def queries_keys_values(self, x):
+    """(batch, heads, n, head_dim) each, as the class of `self` makes them before it rotates."""
+    heads = lambda y: y.view(*x.shape[:2], -1, self.head_dim)
+    if hasattr(self, "qkv_proj"):
+        kv = self.num_key_value_heads * self.head_dim
+        q, k, v = (heads(y) for y in self.qkv_proj(x).split([self.config.num_attention_heads * self.head_dim, kv, kv], -1))
+    else:
+        q, k, v = heads(self.q_proj(x)), heads(self.k_proj(x)), heads(self.v_proj(x))
+    if hasattr(self, "q_norm"):
+        q, k = self.q_norm(q), self.k_norm(k)
+    return (y.transpose(1, 2) for y in (q, k, v))
 
 
 def two_query_attention(self, hidden_states, position_embeddings=None, attention_mask=None, **_):
-    """Eager attention in which the pinned prefix is read by a second query, rotated at min(i, D - 1). Replaces LlamaAttention.forward."""
+    """Eager attention in which the pinned prefix is read by a second query, rotated at min(i, D - 1). Replaces the forward of the attention."""
     batch, n = hidden_states.shape[:2]
-    heads = lambda x: x.view(batch, n, -1, self.head_dim).transpose(1, 2)
-    q, k, v = heads(self.q_proj(hidden_states)), heads(self.k_proj(hidden_states)), heads(self.v_proj(hidden_states))
+    q, k, v = queries_keys_values(self, hidden_states)
+    turn = rotate if getattr(self, "use_rope", True) else lambda x, *_: x
     unclipped = [t[:, None] for t in position_embeddings]
-    k = rotate(k, *unclipped).repeat_interleave(self.num_key_value_groups, 1)
+    k = turn(k, *unclipped).repeat_interleave(self.num_key_value_groups, 1)
     v = v.repeat_interleave(self.num_key_value_groups, 1)
-    scores = rotate(q, *unclipped) @ k.transpose(2, 3)
+    scores = turn(q, *unclipped) @ k.transpose(2, 3)
     sinks, clipped = self.pinned
     if sinks:
-        pinned = rotate(q, *clipped) @ k[:, :, :sinks].transpose(2, 3)
+        pinned = turn(q, *clipped) @ k[:, :, :sinks].transpose(2, 3)
         scores = torch.cat((pinned, scores[:, :, :, sinks:]), -1)
     weights = torch.softmax(scores * self.scaling + attention_mask, -1)
     return self.o_proj((weights @ v).transpose(1, 2).reshape(batch, n, -1)), None
 
 
 def attach(model):
-    """Gives a LlamaForCausalLM the attention above; a float64 model also gets float64 norms and angles."""
+    """Gives a model the attention above; a float64 model also gets float64 norms and angles."""
     assert model.config._attn_implementation == "eager"
     exact = model.dtype == torch.float64
     for module in model.modules():
-        if type(module).__name__ == "LlamaAttention":
+        if type(module).__name__.endswith("Attention"):
             module.forward = types.MethodType(two_query_attention, module)
-        if exact and type(module).__name__ == "LlamaRMSNorm":
+        if exact and type(module).__name__.endswith("RMSNorm"):
             module.forward = types.MethodType(exact_norm, module)
     if exact:
-        model.model.rotary_emb = ExactRotary(model.config)
+        model.model.rotary_emb = ExactRotary(model.config, model.model.rotary_emb)
     return model.eval()
 
 

@@ -4,20 +4,44 @@ It shares no code with policy.py (no mask, no torch, its own tags, its own RoPE)
 the patched transformers would have to be made twice. `tiny.py` compares every golden case with it.
 """
 
+import math
+
 import numpy as np
 
 
-def rope(x, pos, theta):
-    """(heads, head_dim) rotated at integer position `pos`, rotate-half pairing."""
-    half = x.shape[-1] // 2
-    angle = pos * theta ** (-np.arange(half) / half)
-    a, b = x[:, :half], x[:, half:]
-    return np.concatenate((a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)), 1)
+def wheel(config: dict) -> tuple[list[float], float]:
+    """Radians per position of each pair of columns, and what a rotated pair grows by. `config` as in config.json with a plain `rope_theta`."""
+    p = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind, s, original = p.get("rope_type", p.get("type", "default")), p.get("factor"), p.get("original_max_position_embeddings", config["max_position_embeddings"])
+    pairs, theta = int(config["head_dim"] * config.get("partial_rotary_factor", 1)) // 2, config["rope_theta"]
+    turns = [theta ** (-k / pairs) for k in range(pairs)]
+    if kind == "linear":
+        return [w / s for w in turns], 1
+    if kind == "llama3":
+        low, high = p["low_freq_factor"], p["high_freq_factor"]
+        share = [min(1, max(0, (original * w / (2 * math.pi) - low) / (high - low))) for w in turns]
+        return [w * (f + (1 - f) / s) for w, f in zip(turns, share)], 1
+    if kind == "yarn":
+        # The pair that turns b times in the original context, solved for its number.
+        where = lambda b: pairs * math.log(original / (2 * math.pi * b), theta)
+        first, last = max(0, math.floor(where(p["beta_fast"]))), min(2 * pairs - 1, math.ceil(where(p["beta_slow"])))
+        share = [min(1, max(0, (k - first) / (last - first))) for k in range(pairs)]
+        return [w * (1 - f) + w / s * f for w, f in zip(turns, share)], 0.1 * math.log(s) + 1
+    return turns, 1
+
+
+def rope(x, pos, turns, growth):
+    """(heads, head_dim) rotated at integer position `pos`, rotate-half pairing; columns beyond the last pair stay."""
+    half = len(turns)
+    c, s = growth * np.cos(pos * np.array(turns)), growth * np.sin(pos * np.array(turns))
+    a, b = x[:, :half], x[:, half : 2 * half]
+    return np.concatenate((a * c - b * s, b * c + a * s, x[:, 2 * half :]), 1)
 
 
 def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
-    """(n, vocab) logits. `weights` by HuggingFace name, float64; `config` as in config.json with a plain `rope_theta`."""
-    eps, theta, head_dim = config["rms_norm_eps"], config["rope_theta"], config["head_dim"]
+    """(n, vocab) logits. `weights` by HuggingFace name, nothing stacked, float64; `config` as for `wheel`."""
+    eps, head_dim = config["rms_norm_eps"], config["head_dim"]
+    still = [1 - flag for flag in config.get("no_rope_layers", [])]
     groups = config["num_attention_heads"] // config["num_key_value_heads"]
     norm = lambda x, w: x / np.sqrt((x * x).mean() + eps) * w
     layers = range(config["num_hidden_layers"])
@@ -37,20 +61,24 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
         x = weights["model.embed_tokens.weight"][token]
         for l in layers:
             w = lambda name: weights[f"model.layers.{l}.{name}.weight"]
+            f = lambda name, x: w(name) @ x + weights.get(f"model.layers.{l}.{name}.bias", 0)
+            turned = lambda x, pos: x if still and still[l] else rope(x, pos, *wheel(config))
             h = norm(x, w("input_layernorm"))
-            q, k, v = ((w(f"self_attn.{p}_proj") @ h).reshape(-1, head_dim) for p in "qkv")
-            cache[l][i] = rope(k, i, theta), v
-            near, pinned = rope(q, i, theta), rope(q, min(i, policy.max_distance - 1), theta)
+            q, k, v = (f(f"self_attn.{p}_proj", h).reshape(-1, head_dim) for p in "qkv")
+            if f"model.layers.{l}.self_attn.q_norm.weight" in weights:
+                q, k = np.array([norm(y, w("self_attn.q_norm")) for y in q]), np.array([norm(y, w("self_attn.k_norm")) for y in k])
+            cache[l][i] = turned(k, i), v
+            near, pinned = turned(q, i), turned(q, min(i, policy.max_distance - 1))
             at = sorted(read)
             mixed = []
             for head in range(len(q)):
                 s = np.array([(pinned if j < policy.sinks else near)[head] @ cache[l][j][0][head // groups] for j in at]) / np.sqrt(head_dim)
                 p = np.exp(s - s.max())
                 mixed.append(sum(pj * cache[l][j][1][head // groups] for pj, j in zip(p / p.sum(), at)))
-            x = x + w("self_attn.o_proj") @ np.concatenate(mixed)
+            x = x + f("self_attn.o_proj", np.concatenate(mixed))
             h = norm(x, w("post_attention_layernorm"))
-            gate = w("mlp.gate_proj") @ h
-            x = x + w("mlp.down_proj") @ (gate / (1 + np.exp(-gate)) * (w("mlp.up_proj") @ h))
+            gate = f("mlp.gate_proj", h)
+            x = x + f("mlp.down_proj", gate / (1 + np.exp(-gate)) * f("mlp.up_proj", h))
         out = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
         rows.append(out @ norm(x, weights["model.norm.weight"]))
         if is_anchor:

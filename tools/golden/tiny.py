@@ -21,7 +21,7 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import stepwise
 from common import DATA, LIMIT, rounded, write
@@ -38,7 +38,7 @@ SHAPES = {  # name -> hidden, ffn, layers, heads, KV heads, head_dim, vocab, tie
     "blocks": (64, 128, 2, 2, 1, 32, 200, False, 1e-5, 100000.0, torch.float32),
 }
 SMALL = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-         "down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+         "down_proj": "ffn_down", "q_norm": "attn_q_norm", "k_norm": "attn_k_norm", "qkv_proj": "attn_qkv", "gate_up_proj": "ffn_up", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 # `blocks`: the type of every matrix, so that each type is met in several roles.
 MIXED = {"token_embd.weight": "Q8_0", "output.weight": "Q4_1",
          **{f"blk.0.{n}.weight": t for n, t in dict(attn_q="Q4_0", attn_k="Q4_1", attn_v="Q8_0", attn_output="F16", ffn_gate="Q4_0", ffn_up="Q4_1", ffn_down="Q8_0").items()},
@@ -57,9 +57,14 @@ def config_of(name: str) -> dict:
     return config
 
 
+def stock_model(config: dict):
+    """As transformers makes it; dictionaries are copied, because config classes write into them."""
+    wanted = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items() if k not in ("torch_dtype", "dtype", "architectures", "model_type", "transformers_version")}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **wanted, attn_implementation="eager"), attn_implementation="eager", dtype=torch.float32).eval()
+
+
 def model_of(config: dict, weights: dict | None = None, dtype=torch.float64):
-    wanted = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "architectures", "model_type", "transformers_version")}
-    model = LlamaForCausalLM(LlamaConfig(**wanted, attn_implementation="eager")).to(dtype)
+    model = stock_model(config).to(dtype)
     if weights is not None:
         missing, unexpected = model.load_state_dict({k: v.to(dtype) for k, v in weights.items()}, strict=False)
         assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
@@ -74,42 +79,45 @@ def random_weights(config: dict, seed: int) -> dict:
         if name == "lm_head.weight" and config["tie_word_embeddings"]:
             continue
         noise = torch.randn(like.shape, generator=generator)
-        weights[name] = 6.4 * like.shape[0] ** -0.5 + 0.2 * noise if "norm" in name else 0.21 * noise
+        weights[name] = 6.4 * like.shape[0] ** -0.5 + 0.2 * noise if "norm" in name else (0.4 if name.endswith("bias") else 0.21) * noise
     return weights
 
 
 def gguf_name(name: str) -> str:
     if name in (top := {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}):
         return top[name]
-    layer, role = name.split(".")[2], name.split(".")[-2]
-    return f"blk.{layer}.{SMALL[role]}.weight"
+    layer, role, end = name.split(".")[2], *name.split(".")[-2:]
+    return f"blk.{layer}.{SMALL[role]}.{end}"
 
 
 def permuted(rows: np.ndarray, heads: int) -> np.ndarray:
     """The row order llama.cpp gives q and k of `llama`: rotate-half pairs become neighbours."""
-    return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+    return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def restored(rows: np.ndarray, heads: int) -> np.ndarray:
-    return rows.reshape(heads, -1, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+    return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def heads_of(config: dict, name: str) -> int | None:
     return {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}.get(name.split(".")[-2])
 
 
-def write_gguf(file: str, config: dict, weights: dict, type_of) -> dict:
-    """Writes the GGUF and returns the dequantised weights under their HuggingFace names and in their row order."""
-    out = gguf.GGUFWriter(TINY / file, "llama")
+def write_gguf(file: str, config: dict, weights: dict, type_of, architecture: str = "llama", interleaved: bool = True, more=lambda out: None) -> dict:
+    """Writes the GGUF and returns the dequantised weights under their HuggingFace names and in their row order. `more` adds what llama.cpp's
+    converter adds for the model."""
+    out = gguf.GGUFWriter(TINY / file, architecture)
     out.add_name(file)
+    config = config | {"rope_dim": int(config["head_dim"] * config.get("partial_rotary_factor", 1))}
     for add, key in [(out.add_context_length, "max_position_embeddings"), (out.add_embedding_length, "hidden_size"), (out.add_block_count, "num_hidden_layers"),
                      (out.add_feed_forward_length, "intermediate_size"), (out.add_head_count, "num_attention_heads"), (out.add_head_count_kv, "num_key_value_heads"),
                      (out.add_layer_norm_rms_eps, "rms_norm_eps"), (out.add_rope_freq_base, "rope_theta"), (out.add_vocab_size, "vocab_size"),
-                     (out.add_rope_dimension_count, "head_dim"), (out.add_key_length, "head_dim"), (out.add_value_length, "head_dim")]:
+                     (out.add_rope_dimension_count, "rope_dim"), (out.add_key_length, "head_dim"), (out.add_value_length, "head_dim")]:
         add(config[key])
+    more(out)
     back = {}
     for name, tensor in weights.items():
-        heads, value = heads_of(config, name), tensor.float().numpy()
+        heads, value = heads_of(config, name) if interleaved else None, tensor.float().numpy()
         kind = gguf.GGMLQuantizationType[type_of(gguf_name(name)) if value.ndim == 2 else "F32"]
         stored = gguf.quantize(permuted(value, heads) if heads else value, kind)
         out.add_tensor(gguf_name(name), stored, raw_dtype=kind)
@@ -185,8 +193,9 @@ def wrong_rules(p: Policy) -> dict[str, dict]:
     return rules
 
 
-def golden_case(model, plain: dict, config: dict, name: str, spec: dict, ids: list[int]) -> dict:
-    policy = resolve(spec, TRAINED)
+def golden_case(model, plain: dict, config: dict, name: str, spec: dict, ids: list[int], single=None) -> dict:
+    """`plain` are the weights in float64 and `config` the numbers for stepwise.py; `single` is the model in float32, if that differs."""
+    policy = resolve(spec, TRAINED, getattr(model.config, "sliding_window", None))
     mask, z = visible(ids, policy), logits(model, ids, policy)
     gap = np.abs(stepwise.decode(plain, config, ids, policy) - z.numpy()).max()
     assert gap < 1e-9, (name, gap)
@@ -204,8 +213,8 @@ def golden_case(model, plain: dict, config: dict, name: str, spec: dict, ids: li
     for rule, (mean, largest) in wrong.items():
         assert largest > 100 * TOLERANCE, (name, rule, mean, largest)
         assert mean > 100 * TOLERANCE or "+ 1" in rule, (name, rule, mean, largest)
-    single = model_of(config, {n: torch.from_numpy(w) for n, w in plain.items()}, torch.float32)
-    single.model.rotary_emb = ExactRotary(single.config)  # an engine can know its angles exactly
+    single = single or model_of(config, {n: torch.from_numpy(w) for n, w in plain.items()}, torch.float32)
+    single.model.rotary_emb = ExactRotary(single.config, single.model.rotary_emb)  # an engine can know its angles exactly
     noise = np.abs(score(logits(single, ids, policy), ids)["nll"] - right["nll"]).max()
     assert noise < TOLERANCE / 5, (name, noise)  # what float32 costs, so that the tolerance asks for nothing impossible
     anc, n = tags(ids, policy)[0], len(ids)

@@ -44,7 +44,7 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
     let options: Options = serde_json::from_str(options)?;
     let path: Path = options.path.parse()?;
     let file = ModelFile::open(files).await?;
-    let policy = options.policy.resolve(file.config.context_len)?;
+    let policy = options.policy.resolve(&file.config)?;
     let ids = match (options.ids, options.text) {
         (Some(ids), None) => ids,
         (None, Some(text)) => {

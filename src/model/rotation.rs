@@ -1,0 +1,56 @@
+//! From a config to the angles of RoPE: the frequency of every pair of columns, scaled as the model was trained.
+//!
+//! The formulas of `modeling_rope_utils.py` in `transformers`, in 64-bit.
+
+use std::f64::consts::TAU;
+
+use crate::kernels::rope::Rotation;
+use crate::model_file::{Config, RopeScaling};
+
+/// The rotation of `config`; `divisors` (rope_dim / 2) are those of [`RopeScaling::Divisors`].
+pub(super) fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
+    let pairs = config.rope_dim / 2;
+    let base = f64::from(config.rope_theta);
+    let plain = |pair: u32| base.powf(-f64::from(pair) / f64::from(pairs));
+    let mut frequencies: Vec<f64> = (0..pairs).map(plain).collect();
+    let mut magnitude = 1.0;
+    match config.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear { factor } => {
+            frequencies.iter_mut().for_each(|frequency| *frequency /= f64::from(factor));
+        }
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+            let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
+            for frequency in &mut frequencies {
+                // How often it turns in the original context decides how much of it stays.
+                let turns = *frequency * f64::from(original_context) / TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                *frequency *= kept + (1.0 - kept) / f64::from(factor);
+            }
+        }
+        RopeScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, truncate, original_context } => {
+            // The pair (fractional) that turns so often in the original context.
+            let pair_of = |turns: f32| {
+                let span = f64::from(original_context) / (f64::from(turns) * TAU);
+                f64::from(pairs) * span.ln() / base.ln()
+            };
+            let (mut first, mut last) = (pair_of(beta_fast), pair_of(beta_slow));
+            if truncate {
+                (first, last) = (first.floor(), last.ceil());
+            }
+            let (first, last) = (first.max(0.0), last.min(f64::from(config.rope_dim) - 1.0));
+            // A ramp without length is a step.
+            let length = if first == last { 0.001 } else { last - first };
+            for (pair, frequency) in (0..pairs).zip(&mut frequencies) {
+                let squeezed = ((f64::from(pair) - first) / length).clamp(0.0, 1.0);
+                *frequency *= 1.0 - squeezed + squeezed / f64::from(factor);
+            }
+            magnitude = f64::from(attention_factor);
+        }
+        RopeScaling::Divisors => {
+            let divisors = divisors.unwrap_or_default();
+            frequencies.iter_mut().zip(divisors).for_each(|(frequency, by)| *frequency /= f64::from(*by));
+        }
+    }
+    Rotation { frequencies, magnitude }
+}
