@@ -321,7 +321,7 @@ fn inspect_describes_the_model() {
     let output = killick(&["inspect", "--model", &data("tiny/gqa.f32.gguf").display().to_string()]);
     let text = "\
 gqa.f32.gguf (gguf v3)
-  3 layers, hidden 64, feed-forward 172, 4 heads (2 for keys and values) of 16, vocabulary 321, context 256, tied embeddings
+  llama: 3 layers, hidden 64, feed-forward 172, 4 heads (2 for keys and values) of 16, vocabulary 321, context 256, tied embeddings
   no tokenizer
   29 tensors of F32, 0.6 MiB
 policy full
@@ -333,6 +333,40 @@ memory on the device
   in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes)
 ";
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+}
+
+#[test]
+fn inspect_says_what_a_model_has_that_llama_had_not() {
+    for (model, lines) in [
+        ("linear", vec!["llama: 2 layers", "RoPE scaled linearly by 4\n"]),
+        ("llama3", vec!["RoPE scaled as in Llama 3 by 8 from a context of 64\n"]),
+        ("llama3.f16.gguf", vec!["RoPE scaled by a tensor of the file\n"]),
+        ("yarn.f16.gguf", vec!["RoPE scaled by YaRN by 4 from a context of 64, attention factor 1.13"]),
+        ("biases", vec!["biases on q, k and v, attention output, feed-forward\n"]),
+        (
+            "mistral",
+            vec![
+                "mistral: 2",
+                "sliding window of 9 tokens, which is what policy full sees\n",
+                "window 9, sinks 0",
+            ],
+        ),
+        ("qwen2.f16.gguf", vec!["qwen2: 2 layers", "biases on q, k and v\n"]),
+        ("qwen3", vec!["qwen3: 2 layers", "normalized queries and keys\n"]),
+        ("smollm3.f16.gguf", vec!["smollm3: 5 layers", "no RoPE in 1 of the layers\n"]),
+        ("phi3", vec!["phi3: 2 layers", "RoPE in the first 12 columns of each head\n"]),
+    ] {
+        let output = killick(&["inspect", "--model", &data(&format!("tiny/{model}")).display().to_string()]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        for line in lines {
+            assert!(text.contains(line), "{model}: no {line:?} in\n{text}");
+        }
+    }
+    let path = data("tiny/phi3").display().to_string();
+    let report: Value =
+        serde_json::from_slice(&killick(&["inspect", "--json", "--model", &path]).stdout).unwrap();
+    assert_eq!(report["config"]["architecture"], "phi3");
+    assert_eq!(report["config"]["rope_scaling"], json!({"type": "none"}));
 }
 
 #[test]

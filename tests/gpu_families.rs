@@ -22,7 +22,7 @@ use killick::session::{Session, SessionOptions};
 use pollster::block_on;
 use serde_json::Value;
 use support::golden::{base64_floats, data, difference, ids, json, list, nmse, numbers, policy, spec};
-use support::gpu::gpu;
+use support::gpu::{gpu, share};
 
 const FAMILIES: [&str; 9] =
     ["linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3"];
@@ -160,14 +160,15 @@ fn every_field_moves_the_loss_where_pytorch_says() {
         let (text, spec) = (ids(&ablations["ids"]), spec(ablations));
         let base = run(&load(&open(checkpoint(family))), &spec, &text, Path::Chunk(64));
         assert!(off(&base, ablations) <= TOKEN_NATS, "{family}, unchanged: {} nats", off(&base, ablations));
-        for field in list(&ablations["fields"]) {
+        let fields = list(&ablations["fields"]);
+        for field in &fields[..share(fields.len(), 1)] {
             let got = run(&load(&open(changed(family, field))), &spec, &text, Path::Chunk(64));
             let (right, still) = (off(&got, field), off(&base, field));
             let what = format!("{family}, {}", field["field"]);
             assert!(right <= TOKEN_NATS, "{what}: a token is off by {right:e} nats");
             assert!(still > 100.0 * TOKEN_NATS, "{what}: without the change it is only {still} nats off");
         }
-        println!("{family}: {} fields", list(&ablations["fields"]).len());
+        println!("{family}: {} of {} fields", share(fields.len(), 1), fields.len());
     }
 }
 

@@ -162,7 +162,7 @@ fn more_than_llama(c: &Config) -> Vec<String> {
         lines.push(format!("RoPE in the first {} columns of each head", c.rope_dim));
     }
     if !c.no_rope_layers.is_empty() {
-        lines.push(format!("no RoPE in {} layers", c.no_rope_layers.len()));
+        lines.push(format!("no RoPE in {} of the layers", c.no_rope_layers.len()));
     }
     if let Some(window) = c.sliding_window {
         lines.push(format!("sliding window of {window} tokens, which is what policy full sees"));

@@ -161,7 +161,7 @@ impl<'a> ScalingDraft<'a> {
         let given = |name: &str| Ok(metadata.f64(&key(name))?.map(|value| metadata.named(&key(name), value)));
         let or =
             |name: &str, default| Ok(given(name)?.unwrap_or_else(|| metadata.named(&key(name), default)));
-        // 0 and 1 mean no scaling; the second key is the old name.
+        // 0 and 1 mean no scaling; the first key is the old name.
         let mut factor = None;
         for name in ["scale_linear", "scaling.factor"] {
             factor = given(name)?.filter(|factor| factor.value != 0.0 && factor.value != 1.0).or(factor);
