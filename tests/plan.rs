@@ -36,13 +36,13 @@ fn the_largest_setting_named_is_the_largest_that_fits() {
             |spec, value| spec.window = Some(value),
         ),
         ("sinks", PolicySpec { sinks: Some(90_000), ..PolicySpec::new(Preset::Window) }, |spec, value| {
-            spec.sinks = Some(value)
+            spec.sinks = Some(value);
         }),
         ("max-anchors", PolicySpec { max_anchors: Some(90_000), ..anchored.clone() }, |spec, value| {
-            spec.max_anchors = Some(value)
+            spec.max_anchors = Some(value);
         }),
         ("max-segment", PolicySpec { max_segment: Some(90_000), ..anchored.clone() }, |spec, value| {
-            spec.max_segment = Some(value)
+            spec.max_segment = Some(value);
         }),
         (
             "window",
