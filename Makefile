@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm wasm node clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
@@ -62,6 +62,9 @@ test-model: model ## SmolLM2 against PyTorch's figures, on lavapipe
 
 test-swiftshader: ## Kernels and tiny models on SwiftShader
 	@scripts/test.sh swiftshader
+
+fuzz: ## Run the fuzzers, or one: make fuzz TARGET=gguf SECONDS_EACH=600
+	@scripts/fuzz.sh "$(or $(TARGET),all)" "$(or $(SECONDS_EACH),60)"
 
 test-wasm: ## Build for the browser and score a tiny model with it under Node.js
 	@scripts/test.sh wasm

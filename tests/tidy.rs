@@ -60,7 +60,7 @@ fn tree() -> Vec<(String, String)> {
 }
 
 fn sources() -> Vec<(String, String)> {
-    ["src", "tests", "examples", "wasm/src", "tools/glue/src"]
+    ["src", "tests", "examples", "fuzz", "wasm/src", "tools/glue/src"]
         .iter()
         .flat_map(|folder| files(folder, &["rs"]))
         .collect()

@@ -6,12 +6,25 @@ use super::rope::ScalingDraft;
 use super::{Architecture, Biases, Config, Draft, Named, Rotated, layers, unsupported, validate};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::json::{self, Object};
-use crate::model_file::reader::{at_most, len_u64};
+use crate::model_file::reader::{MAX_CONFIG_BYTES, at_most, len_u64};
 
 /// Tokens that end a text.
 const MAX_EOS: u64 = 64;
 
 impl Config {
+    /// Reads the text of a config.json alone: what a model will take can be planned before its weights are there.
+    ///
+    /// Without the weights `tied_embeddings` is what the text says, and end tokens are those it names.
+    ///
+    /// # Errors
+    /// Any [`ModelFileError`] of the text, which messages call config.json.
+    pub fn from_config_json(text: &[u8]) -> Result<Self, ModelFileError> {
+        const FILE: &str = "config.json";
+        at_most(FILE, "the file's length", len_u64(text.len()), MAX_CONFIG_BYTES)?;
+        let value = json::parse(FILE, "the file", text)?;
+        Self::from_json(&Object::root(FILE, &value)?, None, true)
+    }
+
     /// Reads config.json, and `generation_config.json` for more end tokens.
     pub(in crate::model_file) fn from_json(
         json: &Object<'_>,

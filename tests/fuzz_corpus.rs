@@ -1,0 +1,82 @@
+//! The fuzzers' targets on their seeds and on every input that once broke something (`fuzz/found`).
+//!
+//! The seeds are made here; with `KILLICK_SEEDS` they are written to that folder, for the fuzzers to start from.
+
+mod support;
+
+#[path = "../fuzz/src/targets.rs"]
+mod targets;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::tiny_model::{CONFIG, TinyModel, WEIGHTS};
+use targets::{Reached, TARGETS};
+
+/// Files of one input, as the targets separate them.
+fn join(files: &[&[u8]]) -> Vec<u8> {
+    files.join(&b"\n%%\n"[..])
+}
+
+/// Inputs that each target accepts: by target, name and content.
+fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let tiny = TinyModel::new();
+    let files = tiny.files();
+    let (config, weights) = (files[CONFIG].as_slice(), files[WEIGHTS].as_slice());
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": byte_level,
+        "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+        "post_processor": null, "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "<s>": 3}, "merges": [["a", "b"]]},
+    });
+    let policy = json!({"preset": "anchor", "anchors": [1], "sinks": 4, "window": 32, "max_segment": 40});
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    vec![
+        ("gguf", "tiny", tiny.gguf().bytes()),
+        ("safetensors", "tiny", join(&[config, weights])),
+        (
+            "tokenizer",
+            "tiny",
+            join(&[tokenizer.to_string().as_bytes(), b"{\"bos_token\": \"<s>\"}", b"abba <s> ab"]),
+        ),
+        ("plan", "tiny", join(&[config, policy.to_string().as_bytes(), b"134217728"])),
+        ("template", "chatml", join(&[template.as_bytes(), b"What is an anchor?"])),
+    ]
+}
+
+#[test]
+fn every_target_accepts_its_seed() {
+    for (target, name, seed) in seeds() {
+        let (_, run) = TARGETS.iter().find(|(other, _)| *other == target).expect("a target");
+        assert_eq!(run(&seed), Reached::Used, "{target}/{name}");
+        // And what is cut in half is refused, so a target does not just say yes.
+        assert_eq!(run(&seed[..seed.len() / 2]), Reached::Refused, "half of {target}/{name}");
+        if let Ok(folder) = std::env::var("KILLICK_SEEDS") {
+            let folder = Path::new(&folder).join(target);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), &seed).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_that_once_broke_a_target_breaks_it_again() {
+    let found = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/found");
+    for (target, run) in TARGETS {
+        let Ok(entries) = std::fs::read_dir(found.join(target)) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let input = std::fs::read(&path).unwrap();
+            let fastest = (0..3).map(|_| {
+                let begun = Instant::now();
+                run(&input);
+                begun.elapsed()
+            });
+            let fastest = fastest.min().unwrap();
+            assert!(fastest < Duration::from_secs(1), "{} took {fastest:?}", path.display());
+        }
+    }
+}
