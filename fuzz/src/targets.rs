@@ -12,8 +12,11 @@ use killick::model::{MemoryPlan, SessionShape};
 use killick::model_file::{BytesSource, Config, FileSet, ModelFile, Source, TokenizerSource, WeightName};
 use killick::tokenizer::{ChatTemplate, Message, Tokenizer, sentences};
 
+/// What a fuzzer runs on each input.
+pub(crate) type Target = fn(&[u8]) -> Reached;
+
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, fn(&[u8]) -> Reached); 5] = [
+pub(crate) const TARGETS: [(&str, Target); 5] = [
     ("gguf", gguf),
     ("safetensors", safetensors),
     ("tokenizer", tokenizer),
