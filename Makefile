@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
@@ -74,6 +74,12 @@ wasm: ## Build for the browser; prints the folder of the result
 
 node: ## Install the Node.js packages of the tests; prints their folder
 	@scripts/npm.sh
+
+train: ## Train the anchor model and its controls, in the background's time; can be cut and goes on
+	@tools/train/run.sh
+
+train-check: ## The first 200 steps of that training again, every loss within 1 % of the recorded one
+	@tools/train/run.sh check
 
 clean: ## Remove this checkout's build results (models stay)
 	$(IN_CACHE) cargo clean
