@@ -22,7 +22,7 @@ import zlib
 import numpy
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from sentences import sentences
+from sentences import check, sentences
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "killick" / "train"
 # Debian package, version, SHA-256 of the file, module.
@@ -150,6 +150,7 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def main() -> None:
+    check()
     markup = fetch()
     parts: dict[str, list[tuple[str, str]]] = {"train": [], "heldout": []}
     for _, _, _, module in SOURCES:

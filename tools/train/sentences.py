@@ -1,14 +1,16 @@
 """Where sentences end: the rule of src/tokenizer/sentences.rs, for the ASCII punctuation that the cleaned text has.
 
-The engine puts `<AC>` between the sentences of a prompt, so the training text must be cut at the same places. The
-lists of abbreviations are read from the Rust file, so that there is one of each; the rest restates UAX #29 (SB6 to
+The engine puts `<AC>` between the sentences of a prompt, so the training text must be cut at the same places. `check`
+holds this file to the table of tests/generation_text.rs. The lists of abbreviations are read from the Rust file, so that there is one of each; the rest restates UAX #29 (SB6 to
 SB11) and the corrections made there: "Mr. Smith", "J. S. Bach", "No. 5", "3.14" and '"Stop!" he said' end nothing.
 """
 
 import pathlib
 import re
 
-RUST = pathlib.Path(__file__).resolve().parents[2] / "src" / "tokenizer" / "sentences.rs"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RUST = ROOT / "src" / "tokenizer" / "sentences.rs"
+TABLE = ROOT / "tests" / "generation_text.rs"
 
 
 def _list(name: str) -> frozenset[str]:
@@ -21,8 +23,8 @@ def _list(name: str) -> frozenset[str]:
 ABBREVIATIONS = _list("ABBREVIATIONS")
 BEFORE_NUMBERS = _list("BEFORE_NUMBERS")
 
-# Marks that can end a sentence, closing or opening marks after them, white space, and then something.
-_END = re.compile(r"""[.?!]["'()\[\]{}]*(\s+)(?=\S)""")
+# A blank line; or marks that can end a sentence, closing or opening marks after them, and white space. Then something.
+_END = re.compile(r"""(?:[.?!]["'()\[\]{}]*(?=\s)|(?<!\s)(?=\s*\n\s*\n))(\s+)(?=\S)""")
 
 
 def sentences(text: str) -> list[str]:
@@ -30,6 +32,8 @@ def sentences(text: str) -> list[str]:
     found, start = [], 0
     for match in _END.finditer(text):
         gap = match.start(1)
+        if not text[start:gap].strip():
+            continue
         if match[1].count("\n") > 1 or not _goes_on(text[start:gap], text[match.end():match.end() + 80]):
             found.append(text[start:gap])
             start = gap
@@ -56,3 +60,18 @@ def _goes_on(before: str, after: str) -> bool:
         return True
     line = head[:len(head) - len(word)].rstrip(" \t")
     return word.isnumeric() and (not line or line.endswith("\n"))
+
+
+def check() -> None:
+    """The table's texts of plain ASCII, cut here as there."""
+    table = re.search(r"const SENTENCES: \[&str; \d+\] = \[(.*?)\n\];", TABLE.read_text(encoding="utf-8"), re.S)[1]
+    rows = re.findall(r'^    "((?:[^"\\]|\\.)*)",$', table, re.M)
+    texts = [row.encode().decode("unicode_escape") for row in rows if row.isascii()]
+    assert len(texts) > 40, len(texts)
+    for text in texts:
+        found = "|".join(sentences(text.replace("|", "")))
+        assert found == text, f"{found!r} instead of {text!r}"
+
+
+if __name__ == "__main__":
+    check()
