@@ -5,7 +5,7 @@ use super::GpuError;
 /// How to open a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Index in [`list_adapters`] or part of a name, in any case. `None` takes the best: discrete, integrated, virtual, software.
+    /// Index in [`list_adapters`] or part of a name, in any case. `None` takes the best: discrete, integrated, virtual, other, software.
     pub select: Option<String>,
     /// Ask for WebGPU's default limits and no optional feature, as the smallest device of all has them.
     pub baseline: bool,

@@ -29,7 +29,7 @@ fi
 [ -f "$cache/train.npy" ] || "$python" data.py
 
 # The masks named on standard input, two at a time.
-train() { xargs -P "${JOBS:-2}" -I{} nice -n 19 "$python" train.py --mask {} "$@"; }
+train() { xargs -P "${JOBS:-2}" -I{} nice -n "${NICE:-19}" "$python" train.py --mask {} "$@"; }
 
 case ${1:-} in
     python) shift; exec "$python" "$@" ;;
