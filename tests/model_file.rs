@@ -13,7 +13,7 @@ use pollster::block_on;
 use proptest::prelude::*;
 use serde_json::json;
 
-use support::gguf_writer::{Value, ggml};
+use support::gguf_writer::{Gguf, Value, ggml};
 use support::safetensors_writer::{self, Safetensors};
 use support::tiny_model::{CONFIG, GGUF, TinyModel, WEIGHTS, f32_bytes};
 
@@ -315,6 +315,42 @@ fn finds_tokenizer_and_template_of_either_format() {
     files.insert("chat_template.jinja".to_owned(), b"own file".to_vec());
     assert_eq!(open(files).chat_template(), Some("own file"));
     assert!(matches!(open(TinyModel::new().files()).tokenizer(), TokenizerSource::None));
+}
+
+#[test]
+fn finds_the_pieces_of_either_format() {
+    let mut gguf = TinyModel::new().gguf();
+    let keys = |gguf: &Gguf| match open_gguf(gguf.bytes()).tokenizer() {
+        TokenizerSource::Gguf(keys) => keys.clone(),
+        other => panic!("{other:?}"),
+    };
+    // What a file does not say depends on the algorithm.
+    for (model, add_bos, add_eos, add_space) in [("llama", true, false, true), ("t5", false, true, false)] {
+        gguf.set("tokenizer.ggml.model", Value::string(model));
+        for key in ["add_bos_token", "add_eos_token"] {
+            gguf.remove(&format!("tokenizer.ggml.{key}"));
+        }
+        let keys = keys(&gguf);
+        assert_eq!((keys.add_bos, keys.add_eos, keys.add_space_prefix), (add_bos, add_eos, add_space));
+        assert!(!keys.remove_extra_whitespaces && !keys.has_charsmap);
+    }
+    gguf.set("tokenizer.ggml.add_space_prefix", Value::bool(true));
+    gguf.set("tokenizer.ggml.remove_extra_whitespaces", Value::bool(true));
+    gguf.set("tokenizer.ggml.precompiled_charsmap", Value::array(0, 3, vec![1, 2, 3]));
+    let keys = keys(&gguf);
+    assert!(keys.add_space_prefix && keys.remove_extra_whitespaces && keys.has_charsmap);
+
+    let mut files = TinyModel::new().files();
+    files.insert("tokenizer.model".to_owned(), b"pieces".to_vec());
+    files.insert("added_tokens.json".to_owned(), b"{}".to_vec());
+    match open(files.clone()).tokenizer() {
+        TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config: None } => {
+            assert_eq!((model.as_slice(), added_tokens.as_deref()), (&b"pieces"[..], Some(&b"{}"[..])));
+        }
+        other => panic!("{other:?}"),
+    }
+    files.insert("tokenizer.json".to_owned(), b"{}".to_vec());
+    assert!(matches!(open(files).tokenizer(), TokenizerSource::HuggingFace { .. }));
 }
 
 fn write(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {

@@ -120,7 +120,9 @@ fn use_tokenizer(tokenizer: &Tokenizer, text: &str) {
     let mut streamed: String = ids.iter().map(|id| stream.push(*id)).collect();
     streamed.push_str(&stream.finish());
     if let Ok(whole) = tokenizer.decode(&ids, true) {
-        assert_eq!(streamed, whole, "a text decoded token by token is the text decoded at once");
+        // A stream continues a text, so it keeps the space that a vocabulary puts in front of one.
+        let same = streamed == whole || streamed.strip_prefix(' ') == Some(&*whole);
+        assert!(same, "{streamed:?} token by token, {whole:?} at once");
     }
 }
 

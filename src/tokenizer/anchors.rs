@@ -71,7 +71,7 @@ impl Tokenizer {
 
     /// The text with marks where `insert` puts them, as [`mark_sentences`] does, and for each anchor that is written out.
     ///
-    /// A written anchor takes the white space around it, and what follows it begins with one space: in "Hi. <AC> Bye",
+    /// A written anchor takes the white space around it, and what follows it begins with one space: in `Hi. <AC> Bye`,
     /// which is how training data holds it, no token stands for the spaces alone.
     pub fn mark_anchors(&self, text: &str, insert: &Insert) -> String {
         let added = self.built.added.binary_search(&insert.id).is_ok();
