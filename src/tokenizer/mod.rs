@@ -1,10 +1,10 @@
 //! Text to tokens and back, sentences and inserted anchors, chat templates. Knows nothing of the GPU.
 //!
-//! The splitting and merging is the `tokenizers` crate's; this room decides what may be handed to it. A file goes
-//! through one of two readers (`validate` for tokenizer.json, `gguf`), which accept only components they know, into
-//! one description (`spec`) whose parts are checked against each other before the crate sees them. The way back, from
-//! ids to bytes, is a table made once (`pieces`), because anchors and streaming need exact bytes where the crate gives
-//! text.
+//! Splitting, and merging by rank, is the `tokenizers` crate's; this room decides what may be handed to it, and cuts
+//! the pieces of SentencePiece itself (`sentencepiece`). A file goes through one of three readers (`validate` for
+//! tokenizer.json, `gguf`, `sentencepiece::file`), which accept only components they know, into one description
+//! (`spec`) whose parts are checked against each other before the crate sees them. The way back, from ids to bytes, is
+//! a table made once (`pieces`), because anchors and streaming need exact bytes where the crate gives text.
 
 #![deny(
     clippy::unwrap_used,

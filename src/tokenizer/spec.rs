@@ -1,8 +1,8 @@
 //! One description of a tokenizer, checked as a whole, and the only way into the `tokenizers` crate.
 //!
 //! The crate trusts its input: a crafted `tokenizer.json` makes it panic, which ends a WebAssembly module for good.
-//! So it never sees a file. Both readers (`validate` for tokenizer.json, `gguf`) fill a [`Spec`] with the components
-//! they know; [`Spec::build`] then checks everything that relates two fields (ids, merges, special tokens), because
+//! So it never sees a file. The readers (`validate` for tokenizer.json, `gguf`, `sentencepiece::file`) fill a [`Spec`]
+//! with the components they know; [`Spec::build`] then checks everything that relates two fields (ids, merges, special tokens), because
 //! those rules are the same for every container, and constructs the crate's types itself.
 
 use std::collections::HashSet;
