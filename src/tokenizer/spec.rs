@@ -2,8 +2,8 @@
 //!
 //! The crate trusts its input: a crafted `tokenizer.json` makes it panic, which ends a WebAssembly module for good.
 //! So it never sees a file. The readers (`validate` for tokenizer.json, `gguf`, `sentencepiece::file`) fill a [`Spec`]
-//! with the components they know; [`Spec::build`] then checks everything that relates two fields (ids, merges, special tokens), because
-//! those rules are the same for every container, and constructs the crate's types itself.
+//! with the components they know; [`Spec::build`] then checks everything that relates two fields (ids, merges, special
+//! tokens), because those rules are the same for every container, and constructs the crate's types itself.
 
 use std::collections::HashSet;
 
