@@ -6,6 +6,8 @@
 
 use std::io;
 
+use super::dtype::Dtype;
+
 /// The most characters of a file's own text that a message repeats.
 const MAX_QUOTED_CHARS: usize = 64;
 
@@ -94,8 +96,9 @@ pub enum ModelFileError {
     },
     /// A tensor is stored in a data type this reader does not know.
     #[error(
-        "{}: {field} has the data type {dtype}; this reader knows F32, F16, BF16, Q8_0, Q4_0 and Q4_1",
-        quoted(file)
+        "{}: {field} has the data type {dtype}; this reader knows {}",
+        quoted(file),
+        Dtype::ALL.map(Dtype::name).join(", ")
     )]
     UnknownDtype {
         /// The file.

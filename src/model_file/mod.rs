@@ -37,7 +37,7 @@ use reader::{READ_BYTES, len_u64, read_exact, to_usize};
 use source::Primary;
 
 pub use config::{Architecture, Biases, Config, RopeScaling};
-pub use dtype::Dtype;
+pub use dtype::{Dtype, Encoding};
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
 #[cfg(not(target_arch = "wasm32"))]
