@@ -43,6 +43,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     let latin1 = folder.path().join("latin1.txt");
     std::fs::write(&latin1, b"caf\xe9").unwrap();
     let latin1 = latin1.display().to_string();
+    let untied = data("adapter/untied").display().to_string();
     let (config, golden) = (format!("{tiny}/config.json"), format!("{tiny}/golden.json"));
     for (args, words) in [
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
@@ -93,6 +94,8 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
             vec!["cache of one layer", "134217728"],
         ),
         (vec!["inspect", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
+        (vec!["inspect", "--model", &tiny, "--adapter", "no/such"], vec!["adapter no/such", "No such file"]),
+        (vec!["inspect", "--model", &tiny, "--adapter", &untied], vec!["untied", "lora_A", "shape"]),
         (vec!["score", "--ids", "1", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
         (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
         (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
@@ -172,6 +175,7 @@ fn a_command_line_that_does_not_parse_is_exit_code_2() {
         vec!["inspect", "--model", &tiny, "--window", "-3"],
         vec!["inspect", "--model", &tiny, "--isolated", "perhaps"],
         vec!["inspect", "--model", &tiny, "--dtype", "f64"],
+        vec!["inspect", "--model", &tiny, "--adapter", "folder=nan"],
         vec!["inspect", "--model", &tiny, "--max-binding", "8MiB"],
         vec!["inspect", "--model", &tiny, "--pin", "system", "--sinks", "3"],
         vec!["generate", "x", "--model", &tiny, "--system", "y"],
@@ -295,7 +299,7 @@ fn inspect_describes_the_model() {
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        ["model", "format", "config", "tokenizer", "chat_template", "policy", "plan", "tensors"]
+        ["model", "format", "config", "tokenizer", "chat_template", "adapters", "policy", "plan", "tensors"]
     );
     assert_eq!([&report["model"], &report["format"]], ["gqa", "safetensors"]);
     assert_eq!([&report["tokenizer"], &report["chat_template"]], [&Value::Null, &json!(false)]);
@@ -367,6 +371,22 @@ fn inspect_says_what_a_model_has_that_llama_had_not() {
         serde_json::from_slice(&killick(&["inspect", "--json", "--model", &path]).stdout).unwrap();
     assert_eq!(report["config"]["architecture"], "phi3");
     assert_eq!(report["config"]["rope_scaling"], json!({"type": "none"}));
+}
+
+#[test]
+fn inspect_lists_adapters_and_takes_the_policy_that_one_of_them_brings() {
+    let (wide, narrow) =
+        (data("adapter/wide").display().to_string(), data("adapter/narrow").display().to_string());
+    let report = inspected(&["--adapter", &wide, "--adapter", &format!("{narrow}=-0.5")]);
+    let adapters = json!([{"name": "wide", "scale": 1.0, "weights": 21}, {"name": "narrow", "scale": -0.5, "weights": 6}]);
+    assert_eq!(report["adapters"], adapters);
+    assert_eq!(
+        [&report["policy"]["name"], &report["policy"]["anchors"]],
+        [&json!("anchor"), &json!([7, 30, 101])]
+    );
+    let flags = inspected(&["--adapter", &wide, "--policy", "window"]);
+    assert_eq!(flags["policy"]["name"], "window", "flags win");
+    assert_eq!(inspected(&["--adapter", &narrow])["policy"]["name"], "full", "none is recorded");
 }
 
 #[test]

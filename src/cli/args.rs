@@ -248,9 +248,31 @@ pub(crate) struct ModelArgs {
     /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
     #[arg(long, value_name = "PATH")]
     pub(crate) model: PathBuf,
+    /// A folder with a LoRA adapter in PEFT's layout to merge into the weights, times SCALE; repeatable.
+    #[arg(long, value_name = "DIR[=SCALE]", value_parser = parse_adapter)]
+    pub(crate) adapter: Vec<AdapterArg>,
     /// How weights are kept on the device.
     #[arg(long, value_enum, default_value_t = DtypeArg::F16)]
     pub(crate) dtype: DtypeArg,
+}
+
+/// An adapter and its scale.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdapterArg {
+    pub(crate) folder: PathBuf,
+    pub(crate) scale: f32,
+}
+
+/// The scale is what follows the last equals sign, if that is a number; else the whole is the folder.
+fn parse_adapter(text: &str) -> Result<AdapterArg, String> {
+    let (folder, scale) = match text.rsplit_once('=').map(|(folder, scale)| (folder, scale.parse::<f32>())) {
+        Some((folder, Ok(scale))) => (folder, scale),
+        _ => (text, 1.0),
+    };
+    if !scale.is_finite() {
+        return Err("the scale must be a finite number".to_owned());
+    }
+    Ok(AdapterArg { folder: folder.into(), scale })
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::{GpuArgs, InsertArg, ModelArgs, PolicyArgs};
+use super::args::{AdapterArg, GpuArgs, InsertArg, ModelArgs, PolicyArgs};
 use super::printable;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Tagger};
 use crate::model::Model;
-use crate::model_file::{ModelFile, TokenizerSource};
+use crate::model_file::{FileSet, ModelFile, TokenizerSource};
 use crate::session::check_ids;
 use crate::tokenizer::{ChatTemplate, Tokenizer, Turns};
 
@@ -54,7 +54,13 @@ pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
     if !args.model.exists() {
         bail!("{}: no such file or folder", args.model.display());
     }
-    Ok(ModelFile::open_path(&args.model).map_err(Error::from)?)
+    let mut file = ModelFile::open_path(&args.model).map_err(Error::from)?;
+    for AdapterArg { folder, scale } in &args.adapter {
+        let name = || format!("adapter {}", folder.display());
+        let files = FileSet::adapter_from_path(folder).map_err(Error::from).with_context(name)?;
+        pollster::block_on(file.add_adapter(files, *scale)).map_err(Error::from).with_context(name)?;
+    }
+    Ok(file)
 }
 
 /// The model's tokenizer; `None` if it brings none, which is fine as long as only ids are used.

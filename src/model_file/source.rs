@@ -172,6 +172,15 @@ impl FileSet {
         super::folder::open(path)
     }
 
+    /// A LoRA adapter on disk: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`FileSet::from_path`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn adapter_from_path(path: &std::path::Path) -> Result<Self, ModelFileError> {
+        super::folder::open_adapter(path)
+    }
+
     /// What messages and reports call this model.
     pub fn label(&self) -> &str {
         &self.label
