@@ -315,6 +315,11 @@ fn factors_that_do_not_fit_are_refused() {
     };
     refused(&model, set(&[WEIGHTS]), "Missing", CONFIG);
     refused(&model, set(&[CONFIG]), "Missing", WEIGHTS);
+    let pickled = BTreeMap::from([
+        (CONFIG.to_owned(), lora.config.to_string().into_bytes()),
+        ("adapter_model.bin".to_owned(), b"PK".to_vec()),
+    ]);
+    refused(&model, FileSet::from_bytes(pickled), "Pickled", "tools/convert/pickled.py");
     let twice = lora.config.to_string().replacen('{', r#"{"r": 2, "#, 1);
     let twice =
         BTreeMap::from([(CONFIG.to_owned(), twice.into_bytes()), (WEIGHTS.to_owned(), bytes.clone())]);

@@ -341,6 +341,36 @@ fn opens_folders_and_single_files_on_disk() -> io::Result<()> {
 
 #[cfg(unix)]
 #[test]
+fn pickled_weights_are_refused_with_the_way_to_convert_them() -> io::Result<()> {
+    let config = TinyModel::new().config().to_string().into_bytes();
+    let zip = b"PK\x03\x04 and what follows".to_vec();
+    let shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    let index = "pytorch_model.bin.index.json";
+    for names in [vec!["pytorch_model.bin"], shards.to_vec(), [&[index], &shards[..]].concat()] {
+        let folder = tempfile::tempdir()?;
+        let named = names.iter().map(|name| ((*name).to_owned(), zip.clone()));
+        write(folder.path(), &named.chain([(CONFIG.to_owned(), config.clone())]).collect())?;
+        let error = ModelFile::open_path(folder.path()).err().expect("no reader for pickles");
+        let first = names.iter().min().copied();
+        assert!(matches!(&error, ModelFileError::Pickled { file } if Some(&**file) == first), "{error:?}");
+        assert!(error.to_string().contains("tools/convert/pickled.py"), "{error}");
+    }
+    // Alone, and under a name of its own, its first bytes tell.
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("weights.pth"), &zip)?;
+    let error =
+        ModelFile::open_path(&folder.path().join("weights.pth")).err().expect("no reader for pickles");
+    assert!(matches!(error, ModelFileError::Pickled { .. }), "{error:?}");
+    // Beside safetensors a pickle is a copy that nobody needs.
+    let mut files = TinyModel::new().files();
+    files.insert("pytorch_model.bin".to_owned(), zip);
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), &files)?;
+    assert!(ModelFile::open_path(folder.path()).is_ok());
+    Ok(())
+}
+
+#[test]
 fn follows_links_only_inside_the_folder_and_the_hub_cache() -> io::Result<()> {
     use std::os::unix::fs::symlink;
     let root = tempfile::tempdir()?;

@@ -7,7 +7,7 @@
 //! of the base holds. Whatever of an adapter is not a plain LoRA of a projection is refused: left out, it would give
 //! another function that still looks like text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::json::{self, Object};
 use super::names::{LayerWeight, WeightName};
 use super::reader::{MAX_CONFIG_BYTES, at_most, read_whole, to_usize};
 use super::safetensors;
-use super::source::FileSet;
+use super::source::{FileSet, PICKLED_ADAPTER};
 use super::tensor::{TensorInfo, field};
 use super::{POLICY_KEYS, missing};
 
@@ -67,8 +67,10 @@ pub(super) struct Adapter {
 struct Delta {
     /// `(rank, columns)`.
     a: TensorInfo,
-    /// `(rows, rank)`.
+    /// `(rows of the module, rank)`.
     b: TensorInfo,
+    /// The weight's first row in the module.
+    first_row: u32,
     rank: u32,
     scale: f32,
 }
@@ -81,26 +83,34 @@ impl Adapter {
         let json = json::parse(ADAPTER_CONFIG, "the file", &json)?;
         let settings = Settings::read(&Object::root(ADAPTER_CONFIG, &json)?)?;
 
-        let source = files.get(ADAPTER_WEIGHTS).ok_or_else(|| missing(files.label(), ADAPTER_WEIGHTS))?;
+        let source = files.get(ADAPTER_WEIGHTS).ok_or_else(|| match files.get(PICKLED_ADAPTER) {
+            Some(_) => ModelFileError::Pickled { file: PICKLED_ADAPTER.to_owned() },
+            None => missing(files.label(), ADAPTER_WEIGHTS),
+        })?;
         let tensors = safetensors::parse(source.as_ref(), ADAPTER_WEIGHTS).await?;
-        let mut tensors: BTreeMap<String, TensorInfo> =
-            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-        let mut deltas = BTreeMap::new();
+        let by_name: BTreeMap<&str, &TensorInfo> =
+            tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let (mut deltas, mut used) = (BTreeMap::new(), BTreeSet::new());
         for name in WeightName::all(config).filter(|name| is_projection(*name)) {
-            let weight = name.huggingface();
-            let module = weight.strip_suffix(".weight").unwrap_or(&weight);
-            let (a, b) = ("lora_A", "lora_B");
-            let factor = |letter: &str| format!("{PREFIX}{module}.{letter}.weight");
-            match (tensors.remove(&factor(a)), tensors.remove(&factor(b))) {
+            // A module may hold several weights, one below the other; so does its B.
+            let place = name.place(config, false);
+            let module = place.tensor.strip_suffix(".weight").unwrap_or(&place.tensor);
+            let factor = |letter: &str| format!("{PREFIX}{module}.lora_{letter}.weight");
+            let (a, b) = (factor("A"), factor("B"));
+            match (by_name.get(a.as_str()), by_name.get(b.as_str())) {
                 (None, None) => {}
                 (Some(a), Some(b)) => {
-                    deltas.insert(name, settings.delta(module, name.shape(config), a, b, scale)?);
+                    used.extend([&a.name, &b.name]);
+                    let shape = (place.rows, name.shape(config).1);
+                    let (rank, scale) = settings.delta(module, shape, a, b, scale)?;
+                    let (a, b, first_row) = ((*a).clone(), (*b).clone(), place.first_row);
+                    deltas.insert(name, Delta { a, b, first_row, rank, scale });
                 }
-                (Some(_), None) => return Err(missing(ADAPTER_WEIGHTS, &field(&factor(b)))),
-                (None, Some(_)) => return Err(missing(ADAPTER_WEIGHTS, &field(&factor(a)))),
+                (Some(_), None) => return Err(missing(ADAPTER_WEIGHTS, &field(&b))),
+                (None, Some(_)) => return Err(missing(ADAPTER_WEIGHTS, &field(&a))),
             }
         }
-        if let Some(tensor) = tensors.into_values().next() {
+        if let Some(tensor) = tensors.iter().find(|tensor| !used.contains(&tensor.name)) {
             return Err(ModelFileError::Unsupported {
                 file: ADAPTER_WEIGHTS.to_owned(),
                 field: tensor.field(),
@@ -125,6 +135,8 @@ impl Adapter {
         let rank = to_usize(ADAPTER_WEIGHTS, "the rank", delta.rank.into())?;
         let (mut a, mut b) = (Vec::new(), Vec::new());
         delta.a.read_rows(&self.files, columns, 0..delta.rank, &mut a).await?;
+        let first = delta.first_row;
+        let rows = first.saturating_add(rows.start)..first.saturating_add(rows.end);
         delta.b.read_rows(&self.files, rank, rows, &mut b).await?;
         let mut sum = vec![0.0_f32; columns];
         for (row, factors) in out.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
@@ -202,15 +214,15 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// Checks the factors of one module, `(rows, columns)` large, and says what they are multiplied by.
+    /// Checks the factors of one module, `(rows, columns)` large; gives their rank and what their product is multiplied by.
     fn delta(
         &self,
         module: &str,
         (rows, columns): (u32, u32),
-        a: TensorInfo,
-        b: TensorInfo,
+        a: &TensorInfo,
+        b: &TensorInfo,
         scale: f32,
-    ) -> Result<Delta, ModelFileError> {
+    ) -> Result<(u32, f32), ModelFileError> {
         let rank = chosen(&self.ranks, module).unwrap_or(self.rank);
         let field = self.json.field(&format!("r of {module}"));
         if rank == 0 {
@@ -222,7 +234,7 @@ impl<'a> Settings<'a> {
             });
         }
         at_most(ADAPTER_CONFIG, &field, rank, MAX_RANK)?;
-        for (tensor, expected) in [(&a, [rank, columns.into()]), (&b, [rows.into(), rank])] {
+        for (tensor, expected) in [(a, [rank, columns.into()]), (b, [rows.into(), rank])] {
             if tensor.shape != expected {
                 return Err(ModelFileError::Shape {
                     file: ADAPTER_WEIGHTS.to_owned(),
@@ -249,7 +261,7 @@ impl<'a> Settings<'a> {
                 expected: "a finite number".to_owned(),
             });
         }
-        Ok(Delta { a, b, rank, scale: factor })
+        Ok((rank, factor))
     }
 }
 

@@ -133,6 +133,16 @@ pub enum ModelFileError {
         /// What the field may be instead, if that can be listed.
         supported: Option<String>,
     },
+    /// Weights in a pickle, a format that can run programs when it is read.
+    #[error(
+        "{}: the weights are pickled, and reading a pickle can run a program; convert them first: \
+         python tools/convert/pickled.py FOLDER NEW_FOLDER",
+        quoted(file)
+    )]
+    Pickled {
+        /// The file.
+        file: String,
+    },
     /// Text that is not the JSON it should be.
     #[error("{}: {field} is not valid JSON: {problem}", quoted(file))]
     Json {

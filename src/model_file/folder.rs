@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 use super::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::error::{ModelFileError, quoted};
-use super::source::{FileSet, FileSource, INDEX, Source, is_companion, is_model_file};
+use super::source::{
+    FileSet, FileSource, INDEX, PICKLED_ADAPTER, Source, is_companion, is_model_file, is_pickled,
+};
 
 /// Opens the folder or file a user named; see [`FileSet::from_path`].
 pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
@@ -20,7 +22,7 @@ pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
     let is_folder = std::fs::metadata(path).map_err(io_error(&label, "the path"))?.is_dir();
     let mut files = BTreeMap::new();
     if is_folder {
-        add_folder(path, is_model_file, &mut files)?;
+        add_folder(path, |name| is_model_file(name) || is_pickled(name), &mut files)?;
         return Ok(FileSet::new(label, files));
     }
     let folder = match path.parent() {
@@ -44,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
 /// Opens the folder of an adapter; see [`FileSet::adapter_from_path`].
 pub(super) fn open_adapter(path: &Path) -> Result<FileSet, ModelFileError> {
     let mut files = BTreeMap::new();
-    add_folder(path, |name| [ADAPTER_CONFIG, ADAPTER_WEIGHTS].contains(&name), &mut files)?;
+    add_folder(path, |name| [ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLED_ADAPTER].contains(&name), &mut files)?;
     Ok(FileSet::new(label(path), files))
 }
 

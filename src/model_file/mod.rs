@@ -51,6 +51,9 @@ pub use tokenizer_source::{GgufTokenizer, TokenizerSource};
 /// The key of config.json, and of GGUF metadata, for the cache policy recorded with a model.
 const POLICY_KEYS: (&str, &str) = ("killick_policy", "killick.policy");
 
+/// The first bytes of a zip file, in which PyTorch keeps its pickles.
+const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
+
 /// The format of the weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -112,6 +115,9 @@ impl ModelFile {
                 let source = files.get(name).ok_or_else(|| missing(files.label(), "a model file"))?;
                 let head_len = usize::try_from(source.len()).unwrap_or(usize::MAX).min(gguf::MAGIC.len());
                 let head = read_exact(source.as_ref(), name, "the magic", 0, head_len).await?;
+                if head == ZIP_MAGIC {
+                    return Err(ModelFileError::Pickled { file: name.clone() });
+                }
                 if head == gguf::MAGIC || !name.ends_with(".safetensors") {
                     from_gguf(gguf::parse(source.as_ref(), name).await?, name)?
                 } else {
