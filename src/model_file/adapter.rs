@@ -114,7 +114,10 @@ impl Adapter {
             return Err(ModelFileError::Unsupported {
                 file: ADAPTER_WEIGHTS.to_owned(),
                 field: tensor.field(),
-                value: "no LoRA factor of a projection that this model has".to_owned(),
+                value: "no LoRA factor of a projection of this model".to_owned(),
+                supported: Some(
+                    "the projections of attention and MLP, and lm_head if it is not tied".to_owned(),
+                ),
             });
         }
         if deltas.is_empty() {
@@ -266,7 +269,7 @@ impl<'a> Settings<'a> {
 }
 
 fn unsupported(json: &Object<'_>, key: &str, value: String) -> ModelFileError {
-    ModelFileError::Unsupported { file: json.file.to_owned(), field: json.field(key), value }
+    ModelFileError::Unsupported { file: json.file.to_owned(), field: json.field(key), value, supported: None }
 }
 
 /// Whether a setting is off: false, or nothing in it.
