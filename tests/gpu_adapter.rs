@@ -32,10 +32,10 @@ const NATS: f64 = 1e-4;
 fn bases(case: &Value) -> [String; 2] {
     let base = case["base"].as_str().unwrap();
     let gguf = match base {
-        "gqa" => "tiny/gqa.f32.gguf",
-        _ => "tiny/mha-untied.f16.gguf",
+        "gqa" => "tiny/gqa.f32.gguf".to_owned(),
+        other => format!("tiny/{other}.f16.gguf"),
     };
-    [format!("tiny/{base}"), gguf.to_owned()]
+    [format!("tiny/{base}"), gguf]
 }
 
 fn adapter(name: &str) -> FileSet {

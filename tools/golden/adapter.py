@@ -6,8 +6,9 @@ Every adapter is made by PEFT alone: get_peft_model, some steps of AdamW under t
     wide     on gqa: all seven projections, rank-stabilised, ranks and alphas by pattern, trained for `anchor`, a policy recorded
     narrow   on gqa: q and v only, bfloat16
     untied   on mha-untied: all seven and lm_head, alpha / rank
+    stacked  on phi3, whose qkv_proj and gate_up_proj are several weights in one
 
-Run:  python tools/golden/adapter.py (after tiny.py)
+Run:  python tools/golden/adapter.py (after tiny.py and families.py)
 """
 
 import base64
@@ -35,6 +36,7 @@ ADAPTERS = {  # name -> base, settings, stored type, policy
                          alpha_pattern={"down_proj": 11, "^model.layers.2.self_attn.k_proj": 2.5}), torch.float32, ANCHOR),
     "narrow": ("gqa", dict(r=2, lora_alpha=8, target_modules=["q_proj", "v_proj"]), torch.bfloat16, None),
     "untied": ("mha-untied", dict(r=3, lora_alpha=6, target_modules=[*ALL, "lm_head"]), torch.float32, None),
+    "stacked": ("phi3", dict(r=3, lora_alpha=6, target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]), torch.float32, None),
 }
 
 
@@ -62,6 +64,7 @@ def train(name: str) -> None:
     (OUT / name / "README.md").unlink(missing_ok=True)
     file = OUT / name / "adapter_config.json"
     config = json.loads(file.read_text()) | ({"killick_policy": policy} if policy else {})
+    config["target_modules"].sort()  # PEFT keeps a set
     file.write_text(json.dumps(config, indent=2) + "\n")
     weights = load_file(OUT / name / "adapter_model.safetensors")
     assert all(w.float().std() > 1e-3 for w in weights.values()), "an untouched factor proves nothing"
@@ -142,7 +145,8 @@ def main() -> None:
     full = {"preset": "full"}
     cases = [case("wide", "gqa", [("wide", 1.0)], ANCHOR, 41), case("narrow", "gqa", [("narrow", 1.0)], full, 42),
              case("two with scales", "gqa", [("wide", 0.75), ("narrow", -1.5)], full, 43),
-             case("untied", "mha-untied", [("untied", 1.0)], full, 44), case("untied, doubled", "mha-untied", [("untied", 2.0)], ANCHOR, 45)]
+             case("untied", "mha-untied", [("untied", 1.0)], full, 44), case("untied, doubled", "mha-untied", [("untied", 2.0)], ANCHOR, 45),
+             case("stacked", "phi3", [("stacked", 1.0)], ANCHOR, 46)]
     write(OUT / "golden.json", {"trained_context": TRAINED, "tolerance": TOLERANCE, "cases": cases, "ablations": ablations()})
     assert all(p.stat().st_size <= LIMIT for p in OUT.rglob("*") if p.is_file())
 
