@@ -8,6 +8,7 @@ use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
 use crate::kv::{AtMaxSegment, Preset};
+use crate::model_file::Encoding;
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Describe a model and what it would take in memory, without loading it.
     Inspect(InspectArgs),
+    /// Write a model in another form: GGUF or a safetensors folder, rounded or quantised, adapters merged.
+    Convert(ConvertArgs),
     /// List the GPUs of this machine.
     Devices(DevicesArgs),
 }
@@ -237,6 +240,62 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(ClapArgs, Debug)]
+pub(crate) struct ConvertArgs {
+    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
+    #[arg(value_name = "INPUT")]
+    pub(crate) input: PathBuf,
+    /// The file (`.gguf`) or folder to make.
+    #[arg(value_name = "OUTPUT")]
+    pub(crate) output: PathBuf,
+    /// How matrices are stored.
+    #[arg(long, value_enum, default_value_t = ToArg::F16)]
+    pub(crate) to: ToArg,
+    /// The form of the output. Default: gguf if its name ends so, else safetensors.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) format: Option<FormArg>,
+    #[command(flatten)]
+    pub(crate) adapters: AdapterArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Replace an output that exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormArg {
+    /// A folder with model.safetensors, config.json and the tokenizer.
+    Safetensors,
+    /// One GGUF file.
+    Gguf,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToArg {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// Bytes in blocks of 32; GGUF only.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Nibbles in blocks of 32; GGUF only.
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl From<ToArg> for Encoding {
+    fn from(to: ToArg) -> Self {
+        match to {
+            ToArg::F32 => Self::F32,
+            ToArg::F16 => Self::F16,
+            ToArg::Q8_0 => Self::Q8_0,
+            ToArg::Q4_0 => Self::Q4_0,
+        }
+    }
+}
+
+#[derive(ClapArgs, Debug)]
 pub(crate) struct DevicesArgs {
     /// Print one JSON array.
     #[arg(long)]
@@ -248,12 +307,18 @@ pub(crate) struct ModelArgs {
     /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
     #[arg(long, value_name = "PATH")]
     pub(crate) model: PathBuf,
-    /// A folder with a LoRA adapter in PEFT's layout to merge into the weights, times SCALE; repeatable.
-    #[arg(long, value_name = "DIR[=SCALE]", value_parser = parse_adapter)]
-    pub(crate) adapter: Vec<AdapterArg>,
+    #[command(flatten)]
+    pub(crate) adapters: AdapterArgs,
     /// How weights are kept on the device.
     #[arg(long, value_enum, default_value_t = DtypeArg::F16)]
     pub(crate) dtype: DtypeArg,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AdapterArgs {
+    /// A folder with a LoRA adapter in PEFT's layout to merge into the weights, times SCALE; repeatable.
+    #[arg(long, value_name = "DIR[=SCALE]", value_parser = parse_adapter)]
+    pub(crate) adapter: Vec<AdapterArg>,
 }
 
 /// An adapter and its scale.
@@ -362,6 +427,32 @@ pub(crate) struct PolicyArgs {
 }
 
 impl PolicyArgs {
+    /// Whether any flag is given. All are named, so that a new one cannot be forgotten.
+    pub(crate) fn is_given(&self) -> bool {
+        let Self {
+            policy,
+            anchors,
+            anchor_ids,
+            window,
+            sinks,
+            pin,
+            max_anchors,
+            max_segment,
+            max_distance,
+            isolated,
+            insert,
+            ctx,
+        } = self;
+        let numbers = [window, sinks, max_anchors, max_segment, max_distance, ctx];
+        numbers.iter().any(|number| number.is_some())
+            || !anchors.is_empty()
+            || !anchor_ids.is_empty()
+            || policy.is_some()
+            || pin.is_some()
+            || isolated.is_some()
+            || insert.is_some()
+    }
+
     /// Whether a flag asks for less than the whole text to be remembered.
     pub(crate) fn is_bounded(&self) -> bool {
         let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();

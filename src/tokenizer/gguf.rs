@@ -65,6 +65,9 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
     .build(file)
 }
 
+/// The names of `tokenizer.ggml.pre` that are known.
+pub(crate) const NAMES: &[&str] = &["gpt-2", "smollm"];
+
 /// The split that a name stands for (llama.cpp, `llm_tokenizer_bpe`): "smollm" isolates every `\p{N}` first.
 ///
 /// "default" and a missing name mean a split of llama.cpp's own that no published tokenizer was trained with.
