@@ -400,10 +400,51 @@ fn anchors_on_a_model_not_trained_for_them_are_one_warning() {
 }
 
 #[test]
+fn convert_writes_what_its_flags_say_and_says_what_it_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (tiny, gguf, back, renamed) = (tiny(), path("a.gguf"), path("back"), path("q8"));
+    let run = |args: &[&str]| {
+        let output = killick(&[&["convert"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&[&tiny, &gguf]).ends_with("a.gguf: 29 tensors, 0.3 MiB\n"));
+    run(&[&gguf, &back, "--to", "f32", "--policy", "anchor", "--anchor-ids", "7,30", "--sinks", "2"]);
+    let said = run(&[&back, &renamed, "--to", "q8_0", "--format", "gguf"]);
+    assert!(said.contains("3 of them in f16"), "{said}");
+    let inspected = |model: &str| -> Value {
+        serde_json::from_slice(&killick(&["inspect", "--json", "--model", model]).stdout).unwrap()
+    };
+    let (first, second) = (inspected(&back), inspected(&renamed));
+    assert_eq!([&first["format"], &second["format"]], ["safetensors", "gguf v3"]);
+    for report in [&first, &second] {
+        let policy = &report["policy"];
+        assert_eq!(
+            [&policy["name"], &policy["sinks"], &policy["anchors"]],
+            [&json!("anchor"), &json!(2), &json!([7, 30])]
+        );
+    }
+    assert_eq!(second["tensors"][0]["dtype"], "Q8_0");
+    for (args, words) in [
+        (vec![tiny.as_str(), &gguf], vec!["a.gguf", "--force"]),
+        (vec![&tiny, "model.safetensors"], vec!["folder"]),
+        (vec![&tiny, "no-such", "--to", "q4_0"], vec!["gguf"]),
+        (vec![&tiny, "no-such", "--anchor-ids", "999"], vec!["999"]),
+        (vec!["no-such", "nowhere"], vec!["no-such", "no such file"]),
+    ] {
+        let (code, message) = fails(&[&["convert"], &args[..]].concat());
+        assert_eq!(code, 1, "{args:?}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+    }
+    run(&[&tiny, &gguf, "--force"]);
+}
+
+#[test]
 fn every_flag_is_documented() {
     let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let mut flags = 0;
-    for command in ["generate", "chat", "score", "inspect", "devices"] {
+    for command in ["generate", "chat", "score", "inspect", "convert", "devices"] {
         let help = String::from_utf8(killick(&[command, "--help"]).stdout).unwrap();
         let long = help
             .split_whitespace()

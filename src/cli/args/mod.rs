@@ -1,5 +1,7 @@
 //! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
 
+mod convert;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -8,9 +10,10 @@ use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
 use crate::kv::{AtMaxSegment, Preset};
-use crate::model_file::Encoding;
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
+
+pub(crate) use convert::{ConvertArgs, FormArg};
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]
@@ -240,62 +243,6 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(ClapArgs, Debug)]
-pub(crate) struct ConvertArgs {
-    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
-    #[arg(value_name = "INPUT")]
-    pub(crate) input: PathBuf,
-    /// The file (`.gguf`) or folder to make.
-    #[arg(value_name = "OUTPUT")]
-    pub(crate) output: PathBuf,
-    /// How matrices are stored.
-    #[arg(long, value_enum, default_value_t = ToArg::F16)]
-    pub(crate) to: ToArg,
-    /// The form of the output. Default: gguf if its name ends so, else safetensors.
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) format: Option<FormArg>,
-    #[command(flatten)]
-    pub(crate) adapters: AdapterArgs,
-    #[command(flatten)]
-    pub(crate) policy: PolicyArgs,
-    /// Replace an output that exists.
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FormArg {
-    /// A folder with model.safetensors, config.json and the tokenizer.
-    Safetensors,
-    /// One GGUF file.
-    Gguf,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ToArg {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// Bytes in blocks of 32; GGUF only.
-    #[value(name = "q8_0")]
-    Q8_0,
-    /// Nibbles in blocks of 32; GGUF only.
-    #[value(name = "q4_0")]
-    Q4_0,
-}
-
-impl From<ToArg> for Encoding {
-    fn from(to: ToArg) -> Self {
-        match to {
-            ToArg::F32 => Self::F32,
-            ToArg::F16 => Self::F16,
-            ToArg::Q8_0 => Self::Q8_0,
-            ToArg::Q4_0 => Self::Q4_0,
-        }
-    }
-}
-
-#[derive(ClapArgs, Debug)]
 pub(crate) struct DevicesArgs {
     /// Print one JSON array.
     #[arg(long)]
@@ -442,6 +389,8 @@ impl PolicyArgs {
             isolated,
             insert,
             ctx,
+            at_max_segment,
+            anchor_not_after_digit,
         } = self;
         let numbers = [window, sinks, max_anchors, max_segment, max_distance, ctx];
         numbers.iter().any(|number| number.is_some())
@@ -451,6 +400,8 @@ impl PolicyArgs {
             || pin.is_some()
             || isolated.is_some()
             || insert.is_some()
+            || at_max_segment.is_some()
+            || *anchor_not_after_digit
     }
 
     /// Whether a flag asks for less than the whole text to be remembered.
