@@ -217,12 +217,19 @@ const TEXTS: [&str; 6] = [
 fn a_byte_level_tokenizer_goes_to_gguf_and_back() {
     let folder = tempfile::tempdir().unwrap();
     // The config names other tokens as the first and the last of a text.
-    let mut old = with_tokenizer("tiny.json", json!({"bos_token": "<bos>", "eos_token": "<eos>"}), true);
+    let mut old = with_tokenizer(
+        "tiny.json",
+        json!({"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": {"content": "<mask>"}}),
+        true,
+    );
     (old.config.bos_token, old.config.eos_tokens) = (Some(0), vec![1, 3]);
     let (gguf, back) = (folder.path().join("a.gguf"), folder.path().join("b"));
     to(&old, &gguf, Form::Gguf, Encoding::F32).unwrap();
     let middle = open(&gguf);
     to(&middle, &back, Form::Safetensors, Encoding::F32).unwrap();
+    let config: Json =
+        serde_json::from_slice(&std::fs::read(back.join("tokenizer_config.json")).unwrap()).unwrap();
+    assert_eq!([&config["pad_token"], &config["unk_token"]], [&json!("<mask>"), &Json::Null]);
     for new in [middle, open(&back)] {
         for text in TEXTS {
             assert_eq!(ids(&new, text), ids(&old, text), "{text:?}");

@@ -72,8 +72,8 @@ pub(super) fn carry(file: &ModelFile, form: Form) -> Result<Carried, ConvertErro
             Carried::Files([json].into_iter().chain(config).collect())
         }
         (TokenizerSource::Gguf(source), Form::Safetensors) => Carried::Files(from_gguf::files(file, source)?),
-        (TokenizerSource::HuggingFace { tokenizer_json, .. }, Form::Gguf) => {
-            Carried::Gguf(to_gguf::metadata(file, tokenizer_json)?)
+        (TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config }, Form::Gguf) => {
+            Carried::Gguf(to_gguf::metadata(file, tokenizer_json, tokenizer_config.as_deref())?)
         }
     };
     if let (Some(template), Form::Safetensors) = (file.chat_template(), form) {

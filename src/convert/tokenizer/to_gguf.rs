@@ -17,8 +17,12 @@ const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
-/// The metadata of the tokenizer that `json`, the tokenizer.json of `file`, describes.
-pub(super) fn metadata(file: &ModelFile, json: &[u8]) -> Result<GgufTokenizer, ConvertError> {
+/// The metadata of the tokenizer that `json`, the tokenizer.json of `file`, describes; `config` is its `tokenizer_config.json`.
+pub(super) fn metadata(
+    file: &ModelFile,
+    json: &[u8],
+    config: Option<&[u8]>,
+) -> Result<GgufTokenizer, ConvertError> {
     // The reader of the tokenizer room accepts it, so it has the structure that is looked for here.
     let tokenizer = Tokenizer::from_source(file.tokenizer(), file.label())?;
     let json: Value =
@@ -29,6 +33,12 @@ pub(super) fn metadata(file: &ModelFile, json: &[u8]) -> Result<GgufTokenizer, C
     }
     let mut found = vocabulary(&json, file.config.vocab_size, byte_level)?;
     affixes(&tokenizer, &mut found)?;
+    let config: Value = config.and_then(|config| serde_json::from_slice(config).ok()).unwrap_or_default();
+    let named = |key: &str| {
+        let name = config[key].as_str().or(config[key]["content"].as_str())?;
+        found.tokens.iter().position(|token| token == name).and_then(|id| u32::try_from(id).ok())
+    };
+    (found.unk, found.pad) = (named("unk_token"), named("pad_token"));
     let merges = merges(&json);
     if byte_level {
         found.merges = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
@@ -156,7 +166,7 @@ fn scores(merges: &[(String, String)], found: &mut GgufTokenizer) {
         found.scores.push(score);
     }
     let unknown = found.token_types.iter().position(|kind| *kind == UNKNOWN);
-    found.unk = unknown.and_then(|id| u32::try_from(id).ok());
+    found.unk = unknown.and_then(|id| u32::try_from(id).ok()).or(found.unk);
 }
 
 /// The first name of a rule that gives the same ids.
