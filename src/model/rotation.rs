@@ -56,6 +56,7 @@ pub(super) fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
 }
 
 /// The scaling of Llama 3 as llama.cpp stores it: what each frequency is divided by (rope_dim / 2). `None` for another scaling.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn llama3_divisors(config: &Config) -> Option<Vec<f32>> {
     let RopeScaling::Llama3 { .. } = config.rope_scaling else { return None };
     let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() };
@@ -64,6 +65,7 @@ pub(crate) fn llama3_divisors(config: &Config) -> Option<Vec<f32>> {
 }
 
 /// The scaling of a published Llama 3 with these divisors, if there is one: 3.1 squeezes by 8, 3.2 by 32.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn original_llama3(config: &Config, divisors: &[f32]) -> Option<RopeScaling> {
     let published = |factor| RopeScaling::Llama3 {
         factor,

@@ -66,6 +66,7 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
 }
 
 /// The names of `tokenizer.ggml.pre` that are known.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) const NAMES: &[&str] = &["gpt-2", "smollm"];
 
 /// The split that a name stands for (llama.cpp, `llm_tokenizer_bpe`): "smollm" isolates every `\p{N}` first.

@@ -50,6 +50,7 @@ pub use turns::Turns;
 
 use crate::model_file::TokenizerSource;
 use error::reason;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use gguf::NAMES as PRE_TOKENIZERS;
 
 /// A tokenizer, checked and ready. Clones share one vocabulary.
@@ -173,16 +174,19 @@ impl Tokenizer {
     }
 
     /// Ids put before and after a text where special tokens are asked for.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn affixes(&self) -> (&[u32], &[u32]) {
         (&self.built.prefix, &self.built.suffix)
     }
 
     /// The rule that splits a text, as tokenizer.json describes it.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn pre_tokenizer(&self) -> serde_json::Value {
         serde_json::to_value(self.built.encoder.get_pre_tokenizer()).unwrap_or_default()
     }
 
     /// Whether a whole word of the vocabulary is taken before any merge.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn ignores_merges(&self) -> bool {
         self.built.encoder.get_model().ignore_merges
     }
