@@ -16,9 +16,10 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
-use super::error::{TokenizerError, quote, reason};
+use super::error::{TokenizerError, quote};
 use super::pieces::Spelling;
-use super::spec::{MAX_AFFIX, at_most, invalid, unsupported};
+use super::spec::{MAX_AFFIX, at_most, build_error, invalid, unsupported};
+use super::splits;
 
 /// Most components in one list, lists in lists counted through.
 const MAX_PARTS: usize = 16;
@@ -26,17 +27,6 @@ const MAX_PARTS: usize = 16;
 const MAX_DEPTH: usize = 4;
 /// Most bytes of a text that a component looks for or puts in.
 const MAX_TEXT_BYTES: usize = 64;
-
-/// The regular expressions that may split a text, by the model that made each known. They are compared as text: a
-/// pattern of unknown origin may take time without bound on the right input.
-const PATTERNS: [&str; 3] = [
-    // GPT-2
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    // Llama 3 (cl100k)
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    // Qwen 2
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-];
 
 /// A text or a regular expression to look for.
 #[derive(Deserialize)]
@@ -286,9 +276,9 @@ pub(super) fn pre_tokenizer(
             }
             PreTokenizer::Split { pattern, behavior, invert } => {
                 let pattern = match pattern {
-                    Pattern::Regex(regex) if PATTERNS.contains(&regex.as_str()) => SplitPattern::Regex(regex),
+                    Pattern::Regex(regex) if splits::KNOWN.contains(&regex.as_str()) => SplitPattern::Regex(regex),
                     Pattern::Regex(regex) => {
-                        let known = "the patterns of GPT-2, Llama 3 and Qwen 2";
+                        let known = "the patterns of GPT-2, Llama 3, Qwen 2 and DeepSeek";
                         return Err(unsupported(file, "pre_tokenizer.pattern.Regex", &quote(&regex), known));
                     }
                     Pattern::String(_) => {
@@ -449,8 +439,4 @@ fn flatten<T>(
         )?;
     }
     Ok(parts)
-}
-
-fn build_error(file: &str, error: &tokenizers::Error) -> TokenizerError {
-    TokenizerError::Build { file: file.to_owned(), reason: reason(error) }
 }

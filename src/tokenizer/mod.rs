@@ -30,9 +30,12 @@ mod chat;
 mod components;
 mod error;
 mod gguf;
+mod model;
 mod pieces;
+mod sentencepiece;
 mod sentences;
 mod spec;
+mod splits;
 mod stops;
 mod stream;
 mod turns;
@@ -77,6 +80,9 @@ impl Tokenizer {
         let built = match source {
             TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config } => {
                 validate::build(tokenizer_json, tokenizer_config.as_deref(), label)?
+            }
+            TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config } => {
+                sentencepiece::file::build(model, added_tokens.as_deref(), tokenizer_config.as_deref(), label)?
             }
             TokenizerSource::Gguf(source) => gguf::build(source, label)?,
             TokenizerSource::None => return Err(TokenizerError::Missing { file: label.to_owned() }),

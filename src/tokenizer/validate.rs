@@ -15,10 +15,11 @@ use tokenizers::AddedToken;
 
 use super::components::{self, Decoder, Normalizer, PostProcessor, PreTokenizer};
 use super::error::{TokenizerError, quote, reason};
-use super::spec::{Built, Fields, MAX_ADDED, MAX_MERGES, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
+use super::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 
 /// Most bytes of either file; the largest published tokenizer.json has 33 MB.
-const MAX_FILE_BYTES: usize = 64 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
 /// Most bytes of one component other than the model: parsed, a component takes a multiple of its size.
 const MAX_COMPONENT_BYTES: usize = 512 << 10;
 
@@ -26,6 +27,7 @@ const FIELDS: Fields = Fields {
     vocab: "model.vocab",
     token: "model.vocab[]",
     merges: "model.merges",
+    scores: "model.vocab",
     added: "added_tokens",
     affixes: "post_processor",
     unk: "model.unk_token",
@@ -62,7 +64,7 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
     let decoder: Option<Decoder> = component(parts.decoder, &file, "decoder")?;
     let (pre_tokenizer, byte_level) = components::pre_tokenizer(pre_tokenizer, &file)?;
     let (prefix, suffix) = components::affixes(post_processor, &file)?;
-    let id_of = |field: &'static str, name: Option<TokenName>| match name.map(TokenName::content) {
+    let id_of = |field: &'static str, name: Option<String>| match name {
         None => Ok(None),
         Some(name) => {
             let listed = added.iter().map(|(id, token)| (&token.content, id));
@@ -73,19 +75,21 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
             found.map(|(_, id)| Some(*id)).ok_or_else(missing)
         }
     };
-    let bos = id_of("bos_token", names.bos_token)?;
-    let eos = id_of("eos_token", names.eos_token)?;
+    let bos = id_of("bos_token", names.bos_token())?;
+    let eos = id_of("eos_token", names.eos_token())?;
     Spec {
         fields: &FIELDS,
         normalizer: components::normalizer(normalizer, &file)?,
         pre_tokenizer,
         spelling: components::spelling(decoder, byte_level, &file)?,
         vocab: model.vocab.0,
-        merges: model.merges.0,
-        unk: model.unk_token.filter(|token| !token.is_empty()),
-        fuse_unk: model.fuse_unk,
-        byte_fallback: model.byte_fallback,
-        ignore_merges: model.ignore_merges,
+        model: ModelSpec::Merges(MergeSpec {
+            merges: model.merges.0,
+            unk: model.unk_token.filter(|token| !token.is_empty()),
+            fuse_unk: model.fuse_unk,
+            byte_fallback: model.byte_fallback,
+            ignore_merges: model.ignore_merges,
+        }),
         added,
         prefix,
         suffix,
@@ -121,9 +125,19 @@ struct Parts<'a> {
 
 /// The two names that are needed from `tokenizer_config.json`; the rest of that file is for other programs.
 #[derive(Default, Deserialize)]
-struct Names {
+pub(super) struct Names {
     bos_token: Option<TokenName>,
     eos_token: Option<TokenName>,
+}
+
+impl Names {
+    pub(super) fn bos_token(&self) -> Option<String> {
+        self.bos_token.as_ref().map(TokenName::content)
+    }
+
+    pub(super) fn eos_token(&self) -> Option<String> {
+        self.eos_token.as_ref().map(TokenName::content)
+    }
 }
 
 /// A token by its content, plain or inside a description.
@@ -135,9 +149,9 @@ enum TokenName {
 }
 
 impl TokenName {
-    fn content(self) -> String {
+    fn content(&self) -> String {
         match self {
-            Self::Plain(content) | Self::Described { content } => content,
+            Self::Plain(content) | Self::Described { content } => content.clone(),
         }
     }
 }
@@ -237,7 +251,7 @@ fn component<T: DeserializeOwned>(
 }
 
 /// Reads JSON of at most `limit` bytes.
-fn parse<'a, T: Deserialize<'a>>(
+pub(super) fn parse<'a, T: Deserialize<'a>>(
     json: &'a [u8],
     limit: usize,
     file: &str,
@@ -282,7 +296,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
 }
 
 /// The vocabulary in the order of the file. Not a map, so that a token given twice is seen.
-struct Vocab(Vec<(String, u32)>);
+pub(super) struct Vocab(pub Vec<(String, u32)>);
 
 impl<'de> Deserialize<'de> for Vocab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
