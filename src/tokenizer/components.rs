@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{NFC, NFD, NFKC, NFKD, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -25,6 +26,8 @@ use super::splits;
 const MAX_PARTS: usize = 16;
 /// Most lists around a component.
 const MAX_DEPTH: usize = 4;
+/// The one regular expression that may be replaced.
+const SPACES: &str = " {2,}";
 /// Most bytes of a text that a component looks for or puts in.
 const MAX_TEXT_BYTES: usize = 64;
 
@@ -178,6 +181,15 @@ pub(super) enum Decoder {
     },
     ByteFallback,
     Fuse,
+    Metaspace {
+        replacement: char,
+        #[serde(rename = "add_prefix_space", default)]
+        _add_prefix_space: IgnoredAny,
+        #[serde(default = "always")]
+        prepend_scheme: PrependScheme,
+        #[serde(rename = "split", default)]
+        _split: IgnoredAny,
+    },
     Strip {
         content: char,
         start: usize,
@@ -224,6 +236,15 @@ pub(super) fn normalizer(
                     return Err(invalid(file, "normalizer.prepend", "\"\"", "at least one character"));
                 }
                 NormalizerWrapper::Prepend(Prepend::new(prepend))
+            }
+            // Runs of spaces, as SentencePiece collapses them.
+            Normalizer::Replace { pattern: Pattern::Regex(regex), content }
+                if regex == SPACES && [" ", "\u{2581}"].contains(&content.as_str()) =>
+            {
+                NormalizerWrapper::Replace(
+                    Replace::new(ReplacePattern::Regex(regex), content)
+                        .map_err(|error| build_error(file, &error))?,
+                )
             }
             Normalizer::Replace { pattern, content } => {
                 let pattern = plain(pattern, file, "normalizer.pattern")?;
@@ -276,7 +297,9 @@ pub(super) fn pre_tokenizer(
             }
             PreTokenizer::Split { pattern, behavior, invert } => {
                 let pattern = match pattern {
-                    Pattern::Regex(regex) if splits::KNOWN.contains(&regex.as_str()) => SplitPattern::Regex(regex),
+                    Pattern::Regex(regex) if splits::KNOWN.contains(&regex.as_str()) => {
+                        SplitPattern::Regex(regex)
+                    }
                     Pattern::Regex(regex) => {
                         let known = "the patterns of GPT-2, Llama 3, Qwen 2 and DeepSeek";
                         return Err(unsupported(file, "pre_tokenizer.pattern.Regex", &quote(&regex), known));
@@ -381,6 +404,10 @@ pub(super) fn spelling(
     })?;
     let spelling = match parts.as_slice() {
         [Decoder::ByteLevel { .. }] if byte_level => Some(Spelling::ByteLevel),
+        [Decoder::Metaspace { replacement: '\u{2581}', prepend_scheme, .. }] if !byte_level => {
+            let strip_first_space = *prepend_scheme != PrependScheme::Never;
+            Some(Spelling::Pieces { byte_fallback: false, strip_first_space })
+        }
         [Decoder::Replace { pattern: Pattern::String(pattern), content }, rest @ ..]
             if pattern == "\u{2581}" && content == " " && !byte_level =>
         {
@@ -397,7 +424,7 @@ pub(super) fn spelling(
         }
         _ => None,
     };
-    let known = "\"ByteLevel\" with a pre-tokenizer of that type, or \"Replace\" of U+2581 by a space, \"ByteFallback\", \"Fuse\", \"Strip\" of one space";
+    let known = "\"ByteLevel\" with a pre-tokenizer of that type, \"Metaspace\" with U+2581, or \"Replace\" of U+2581 by a space, \"ByteFallback\", \"Fuse\", \"Strip\" of one space";
     let value = if missing { "null" } else { "this combination" };
     spelling.ok_or_else(|| unsupported(file, field, value, known))
 }

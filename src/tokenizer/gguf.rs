@@ -40,7 +40,11 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
     let (model, pre_tokenizer, spelling) = match source.model.as_str() {
         "gpt2" => {
             let split = splits::named(source.pre.as_deref(), file)?;
-            (byte_pairs(source, split.ignore_merges, file)?, Some(split.pre_tokenizer(file)?), Spelling::ByteLevel)
+            (
+                byte_pairs(source, split.ignore_merges, file)?,
+                Some(split.pre_tokenizer(file)?),
+                Spelling::ByteLevel,
+            )
         }
         "llama" => pieces(source, Algorithm::ByScore, file)?,
         "t5" => pieces(source, Algorithm::Likeliest { single: true }, file)?,
@@ -99,7 +103,8 @@ fn pieces(
     }
     let kinds = source.token_types.iter().enumerate().map(|(id, number)| kind(*number, id, file));
     let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
-    let unknown = || kinds.iter().position(|kind| *kind == Kind::Unknown).and_then(|id| u32::try_from(id).ok());
+    let unknown =
+        || kinds.iter().position(|kind| *kind == Kind::Unknown).and_then(|id| u32::try_from(id).ok());
     let byte_fallback = kinds.contains(&Kind::Byte);
     let spec = PieceSpec {
         algorithm,

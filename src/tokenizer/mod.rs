@@ -82,7 +82,12 @@ impl Tokenizer {
                 validate::build(tokenizer_json, tokenizer_config.as_deref(), label)?
             }
             TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config } => {
-                sentencepiece::file::build(model, added_tokens.as_deref(), tokenizer_config.as_deref(), label)?
+                sentencepiece::file::build(
+                    model,
+                    added_tokens.as_deref(),
+                    tokenizer_config.as_deref(),
+                    label,
+                )?
             }
             TokenizerSource::Gguf(source) => gguf::build(source, label)?,
             TokenizerSource::None => return Err(TokenizerError::Missing { file: label.to_owned() }),

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::Token;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
 
 use super::error::{TokenizerError, quote};
 use super::sentencepiece::{PieceSpec, Pieces};

@@ -70,7 +70,8 @@ pub(super) struct Built {
     pub encoder: Encoder,
     /// The exact bytes of every token by id; `None` for an unused id.
     pub table: Vec<Option<Box<[u8]>>>,
-    /// Ids of special tokens, sorted.
+    /// Ids of tokens that are found in the text before anything else, and of the special ones among them; both sorted.
+    pub added: Vec<u32>,
     pub special: Vec<u32>,
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
@@ -89,13 +90,15 @@ impl Spec {
         let mut table = self.check_vocab(file)?;
         self.check_added(file, &mut table)?;
         self.check_ids(file, &table)?;
-        let mut special: Vec<u32> = self.added.iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
-        special.sort_unstable();
+        let mut tokens: Vec<(u32, bool)> =
+            self.added.iter().map(|(id, token)| (*id, token.special)).collect();
+        tokens.sort_unstable();
         let model = self.model.build(self.vocab, self.fields, file)?;
         Ok(Built {
             encoder: encoder(model, self.normalizer, self.pre_tokenizer, &self.added, self.fields, file)?,
             table,
-            special,
+            added: tokens.iter().map(|(id, _)| *id).collect(),
+            special: tokens.iter().filter(|(_, special)| *special).map(|(id, _)| *id).collect(),
             prefix: self.prefix,
             suffix: self.suffix,
             bos: self.bos,

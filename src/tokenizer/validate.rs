@@ -16,6 +16,7 @@ use tokenizers::AddedToken;
 use super::components::{self, Decoder, Normalizer, PostProcessor, PreTokenizer};
 use super::error::{TokenizerError, quote, reason};
 use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
+use super::sentencepiece::{self, Algorithm, PieceSpec};
 use super::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 
 /// Most bytes of either file; the largest published tokenizer.json has 33 MB.
@@ -56,7 +57,7 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
             return Err(unsupported(&file, field, &quote(part.get()), "null"));
         }
     }
-    let model = model(parts.model, &file)?;
+    let (vocab, model) = model(parts.model, &file)?;
     let added = added_tokens(parts.added_tokens, &file)?;
     let normalizer: Option<Normalizer> = component(parts.normalizer, &file, "normalizer")?;
     let pre_tokenizer: Option<PreTokenizer> = component(parts.pre_tokenizer, &file, "pre_tokenizer")?;
@@ -68,9 +69,8 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
         None => Ok(None),
         Some(name) => {
             let listed = added.iter().map(|(id, token)| (&token.content, id));
-            let found = listed
-                .chain(model.vocab.0.iter().map(|(token, id)| (token, id)))
-                .find(|(token, _)| **token == name);
+            let found =
+                listed.chain(vocab.iter().map(|(token, id)| (token, id))).find(|(token, _)| **token == name);
             let missing = || invalid(&config_file, field, &quote(&name), "a token of tokenizer.json");
             found.map(|(_, id)| Some(*id)).ok_or_else(missing)
         }
@@ -82,14 +82,8 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
         normalizer: components::normalizer(normalizer, &file)?,
         pre_tokenizer,
         spelling: components::spelling(decoder, byte_level, &file)?,
-        vocab: model.vocab.0,
-        model: ModelSpec::Merges(MergeSpec {
-            merges: model.merges.0,
-            unk: model.unk_token.filter(|token| !token.is_empty()),
-            fuse_unk: model.fuse_unk,
-            byte_fallback: model.byte_fallback,
-            ignore_merges: model.ignore_merges,
-        }),
+        vocab,
+        model,
         added,
         prefix,
         suffix,
@@ -177,6 +171,18 @@ struct Bpe {
     merges: Merges,
 }
 
+/// A model of type Unigram: pieces with their scores, in the order of their ids.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unigram {
+    #[serde(rename = "type")]
+    _kind: String,
+    unk_id: Option<u32>,
+    vocab: Bounded<(String, f64), MAX_VOCAB>,
+    #[serde(default)]
+    byte_fallback: bool,
+}
+
 /// The type of a model, read before the rest because the rest depends on it.
 #[derive(Deserialize)]
 struct Kind<'a> {
@@ -184,12 +190,19 @@ struct Kind<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-fn model(raw: &RawValue, file: &str) -> Result<Bpe, TokenizerError> {
+/// A vocabulary, spelling and id, and the model over it.
+type Model = (Vec<(String, u32)>, ModelSpec);
+
+fn model(raw: &RawValue, file: &str) -> Result<Model, TokenizerError> {
     let Kind { kind } = parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?;
-    if let Some(kind) = kind.filter(|kind| kind != "BPE") {
-        return Err(unsupported(file, "model.type", &quote(&kind), "\"BPE\""));
+    match kind.as_deref() {
+        None | Some("BPE") => bpe(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
+        Some("Unigram") => unigram(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
+        Some(other) => Err(unsupported(file, "model.type", &quote(other), "\"BPE\", \"Unigram\"")),
     }
-    let model: Bpe = parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?;
+}
+
+fn bpe(model: Bpe, file: &str) -> Result<Model, TokenizerError> {
     if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
         return Err(unsupported(
             file,
@@ -207,7 +220,37 @@ fn model(raw: &RawValue, file: &str) -> Result<Bpe, TokenizerError> {
             return Err(unsupported(file, field, &quote(affix), "null"));
         }
     }
-    Ok(model)
+    let spec = MergeSpec {
+        merges: model.merges.0,
+        unk: model.unk_token.filter(|token| !token.is_empty()),
+        fuse_unk: model.fuse_unk,
+        byte_fallback: model.byte_fallback,
+        ignore_merges: model.ignore_merges,
+    };
+    Ok((model.vocab.0, ModelSpec::Merges(spec)))
+}
+
+/// Kinds are not in the file: whatever is not found as an added token first, a text can become.
+fn unigram(model: Unigram, file: &str) -> Result<Model, TokenizerError> {
+    let has_piece = |id: &u32| usize::try_from(*id).is_ok_and(|id| id < model.vocab.0.len());
+    if let Some(unk) = model.unk_id.filter(|id| !has_piece(id)) {
+        return Err(invalid(file, "model.unk_id", &unk.to_string(), "the id of a token"));
+    }
+    let (vocab, pieces) = model
+        .vocab
+        .0
+        .into_iter()
+        .zip(0u32..)
+        .map(|((token, score), id)| ((token, id), (score, sentencepiece::Kind::Normal)))
+        .unzip();
+    let spec = PieceSpec {
+        algorithm: Algorithm::Likeliest { single: false },
+        pieces,
+        unk: model.unk_id,
+        byte_fallback: model.byte_fallback,
+        spaces: None,
+    };
+    Ok((vocab, ModelSpec::Pieces(spec)))
 }
 
 /// One entry of `added_tokens`.

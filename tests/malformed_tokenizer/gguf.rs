@@ -194,17 +194,17 @@ fn malformed_vocabularies_of_pieces_are_refused() {
     };
     let cases = [
         ("no scores", changed(|k| k.scores.clear()), (Invalid, "tokenizer.ggml.scores: 0 entries")),
-        (
-            "no types",
-            changed(|k| k.token_types.clear()),
-            (Invalid, "tokenizer.ggml.token_type: 0 entries"),
-        ),
+        ("no types", changed(|k| k.token_types.clear()), (Invalid, "tokenizer.ggml.token_type: 0 entries")),
         (
             "score without bound",
             changed(|k| k.scores[4] = f32::INFINITY),
             (Invalid, "tokenizer.ggml.scores[4]: inf"),
         ),
-        ("score that is none", changed(|k| k.scores[5] = f32::NAN), (Invalid, "tokenizer.ggml.scores[5]: NaN")),
+        (
+            "score that is none",
+            changed(|k| k.scores[5] = f32::NAN),
+            (Invalid, "tokenizer.ggml.scores[5]: NaN"),
+        ),
         (
             "unknown type",
             changed(|k| k.token_types[3] = 7),

@@ -57,7 +57,8 @@ fn the_smallest_file_loads() {
     let tokenizer = load(base().concat(), Some(r#"{"<AC>": 6}"#), None).unwrap();
     assert_eq!(tokenizer.encode("ab <AC> a!", true).unwrap(), [1, 2, 5, 6, 2, 3, 0]);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), None));
-    let named = load(base().concat(), None, Some(r#"{"bos_token":"a","eos_token":"","add_bos_token":false}"#));
+    let named =
+        load(base().concat(), None, Some(r#"{"bos_token":"a","eos_token":"","add_bos_token":false}"#));
     assert_eq!(named.unwrap().encode("b", true).unwrap(), [2, 4]);
 }
 
@@ -79,11 +80,19 @@ fn malformed_piece_files_are_refused() {
         ("length of 2^63", and([number(1 << 3 | 2), number(1 << 63)].concat()), (Invalid, "a broken field")),
         ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces: a broken field")),
         ("piece that is not UTF-8", with(3, piece(b"\xff", 0.0, 1)), (Invalid, "pieces[3].piece: bytes")),
-        ("piece without a spelling that is special", with(1, put(1, &set(3, 3))), (Invalid, "added tokens[1]")),
+        (
+            "piece without a spelling that is special",
+            with(1, put(1, &set(3, 3))),
+            (Invalid, "added tokens[1]"),
+        ),
         ("piece twice", with(4, piece(b"a", 0.0, 1)), (Invalid, "pieces: \"a\"")),
         ("piece of 1 MiB", with(4, piece(&[b'x'; 1 << 20], 0.0, 1)), (TooLarge, "pieces.piece")),
         ("unknown kind", with(4, piece(b"b", 0.0, 9)), (Invalid, "pieces[4].type: 9")),
-        ("kind of 2^64 - 1", with(4, piece(b"b", 0.0, u64::MAX)), (Invalid, "pieces[4].type: 18446744073709551615")),
+        (
+            "kind of 2^64 - 1",
+            with(4, piece(b"b", 0.0, u64::MAX)),
+            (Invalid, "pieces[4].type: 18446744073709551615"),
+        ),
         ("score that is none", with(4, piece(b"b", f32::NAN, 1)), (Invalid, "pieces.score[4]: NaN")),
         ("words as pieces", trainer(set(3, 3)), (Unsupported, "trainer_spec.model_type: 3")),
         (
@@ -106,7 +115,11 @@ fn malformed_piece_files_are_refused() {
             normalizer(put(2, &[0; 64])),
             (Unsupported, "normalizer_spec.precompiled_charsmap: a table of 64 bytes"),
         ),
-        ("spaces as they are", normalizer(set(5, 0)), (Unsupported, "normalizer_spec.escape_whitespaces: false")),
+        (
+            "spaces as they are",
+            normalizer(set(5, 0)),
+            (Unsupported, "normalizer_spec.escape_whitespaces: false"),
+        ),
     ];
     for (name, model, expected) in &cases {
         assert_refused(name, *expected, LIMIT, || load(model.clone(), None, None));
@@ -130,7 +143,12 @@ fn malformed_added_tokens_are_refused() {
         assert_refused(name, expected, LIMIT, || load(base().concat(), Some(added), None));
     }
     let missing = || load(base().concat(), None, Some(r#"{"eos_token": "</s>"}"#));
-    assert_refused("token that is not there", (Invalid, "crafted/tokenizer_config.json: eos_token: \"</s>\""), LIMIT, missing);
+    assert_refused(
+        "token that is not there",
+        (Invalid, "crafted/tokenizer_config.json: eos_token: \"</s>\""),
+        LIMIT,
+        missing,
+    );
 }
 
 #[test]

@@ -48,7 +48,13 @@ impl Eq for Pair {}
 
 /// The parts of a text with their ids, `None` for what is no piece.
 pub(super) fn split<'t>(pieces: &Pieces, text: &'t str) -> Vec<(&'t str, Option<u32>)> {
-    let mut merge = Merge { pieces, text, symbols: symbols(pieces, text), queue: BinaryHeap::new(), halves: HashMap::new() };
+    let mut merge = Merge {
+        pieces,
+        text,
+        symbols: symbols(pieces, text),
+        queue: BinaryHeap::new(),
+        halves: HashMap::new(),
+    };
     for right in 1..merge.symbols.len() {
         merge.offer(right.checked_sub(1), Some(right));
     }
@@ -101,7 +107,9 @@ impl<'t> Merge<'_, 't> {
             return;
         }
         let Some(joined) = self.text.get(a.start..b.end) else { return };
-        let Some(piece) = self.pieces.in_text.get(joined).and_then(|id| self.pieces.piece(*id)) else { return };
+        let Some(piece) = self.pieces.in_text.get(joined).and_then(|id| self.pieces.piece(*id)) else {
+            return;
+        };
         if piece.kind == Kind::Unused {
             self.halves.insert(joined, (self.part(a), self.part(b)));
         }

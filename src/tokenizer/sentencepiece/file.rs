@@ -85,7 +85,9 @@ pub(in crate::tokenizer) fn build(
         None => (Names::default(), Affixes::default()),
     };
     let later: Vocab = match added {
-        Some(added) => parse(added, MAX_FILE_BYTES, &format!("{label}/added_tokens.json"), "added_tokens.json")?,
+        Some(added) => {
+            parse(added, MAX_FILE_BYTES, &format!("{label}/added_tokens.json"), "added_tokens.json")?
+        }
         None => Vocab(Vec::new()),
     };
     let (pieces, vocab): (Vec<_>, Vec<_>) = read
@@ -94,7 +96,9 @@ pub(in crate::tokenizer) fn build(
         .zip(0u32..)
         .map(|((spelling, score, kind), id)| ((score, kind), (spelling, id)))
         .unzip();
-    let id_of = |field: &'static str, name: Option<String>, trained: u64| match name.filter(|name| !name.is_empty()) {
+    let id_of = |field: &'static str, name: Option<String>, trained: u64| match name
+        .filter(|name| !name.is_empty())
+    {
         Some(name) => {
             let found = later.0.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
             let missing = || invalid(&config_file, field, &quote(&name), "a token of the vocabulary");
@@ -105,8 +109,10 @@ pub(in crate::tokenizer) fn build(
     };
     let bos = id_of("bos_token", names.bos_token(), read.bos)?;
     let eos = id_of("eos_token", names.eos_token(), read.eos)?;
-    let special = vocab.iter().zip(&pieces).filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control));
-    let special = special.map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true).normalized(false)));
+    let special =
+        vocab.iter().zip(&pieces).filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control));
+    let special =
+        special.map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true).normalized(false)));
     let mut tokens: Vec<(u32, AddedToken)> = special.collect();
     let mut later = later.0;
     // The crate numbers added tokens in the order in which they come.

@@ -21,7 +21,8 @@ pub(super) fn split<'t>(pieces: &Pieces, text: &'t str, single: bool) -> Vec<(&'
     let mut best = vec![Best::default(); text.len().saturating_add(1)];
     let unknown = rounded(pieces.least - UNKNOWN_PENALTY, single);
     for (start, c) in text.char_indices() {
-        let (so_far, rest) = (best.get(start).map_or(0.0, |b| b.score), text.get(start..).unwrap_or_default());
+        let (so_far, rest) =
+            (best.get(start).map_or(0.0, |b| b.score), text.get(start..).unwrap_or_default());
         let mut reach = |len: usize, score: f64, id: Option<u32>| {
             let Some(target) = start.checked_add(len).and_then(|end| best.get_mut(end)) else { return };
             let score = rounded(score + so_far, single);
@@ -62,7 +63,10 @@ impl Pieces {
     }
 }
 
-#[expect(clippy::as_conversions, reason = "the only way to round to 32 bits, and no number that an index could be")]
+#[expect(
+    clippy::as_conversions,
+    reason = "the only way to round to 32 bits, and no number that an index could be"
+)]
 fn rounded(sum: f64, single: bool) -> f64 {
     if single { f64::from(sum as f32) } else { sum }
 }

@@ -23,7 +23,8 @@ impl Prefixes {
             .map_while(move |(at, byte)| {
                 // All entries left agree with the text before `at`; those that end there come first.
                 let next = |entry: &(Box<[u8]>, u32)| entry.0.get(at).copied();
-                let (_, from) = rest.split_at_checked(rest.partition_point(|entry| next(entry) < Some(byte)))?;
+                let (_, from) =
+                    rest.split_at_checked(rest.partition_point(|entry| next(entry) < Some(byte)))?;
                 rest = from.get(..from.partition_point(|entry| next(entry) <= Some(byte)))?;
                 let len = at.saturating_add(1);
                 rest.first().map(|(spelling, id)| (spelling.len() == len).then_some((len, *id)))
