@@ -5,7 +5,7 @@ use crate::generate::{GenerateOptions, TextGeneration};
 use crate::gpu::GpuError;
 use crate::kv::{Anchor, Insert};
 use crate::session::Session;
-use crate::tokenizer::{StopStrings, Tokenizer, Turns, mark_sentences};
+use crate::tokenizer::{StopStrings, Tokenizer, Turns};
 
 /// A conversation.
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Chat {
         }
         let text = match insert {
             Some(insert) => {
-                self.turns.next(marked(system, insert).as_deref(), &mark_sentences(user, insert.place))?
+                let mark = |text: &str| self.tokenizer.mark_anchors(text, &insert);
+                self.turns.next(system.map(mark).as_deref(), &mark(user))?
             }
             None => self.turns.next(system, user)?,
         };
@@ -182,7 +183,8 @@ pub fn first_prompt(
 ) -> Result<Vec<u32>, Error> {
     let text = match insert {
         Some(insert) => {
-            turns.first(marked(system, insert).as_deref(), &mark_sentences(user, insert.place))?
+            let mark = |text: &str| tokenizer.mark_anchors(text, &insert);
+            turns.first(system.map(mark).as_deref(), &mark(user))?
         }
         None => turns.first(system, user)?,
     };
@@ -208,8 +210,4 @@ pub fn system_tokens(
     let one = first_prompt(turns, tokenizer, system, "\u{1}", insert)?;
     let other = first_prompt(turns, tokenizer, system, "\u{2}", insert)?;
     Ok(one.iter().zip(&other).take_while(|(a, b)| a == b).count() as u32)
-}
-
-fn marked(system: Option<&str>, insert: Insert) -> Option<String> {
-    system.map(|text| mark_sentences(text, insert.place))
 }

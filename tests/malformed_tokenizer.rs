@@ -5,6 +5,8 @@
 mod files;
 #[path = "malformed_tokenizer/gguf.rs"]
 mod gguf;
+#[path = "malformed_tokenizer/pieces.rs"]
+mod pieces;
 #[path = "malformed_tokenizer/templates.rs"]
 mod templates;
 

@@ -196,6 +196,8 @@ fn tokenizer(tokenizer: &GgufTokenizer, metadata: &mut Metadata) {
         add_bos,
         add_eos,
         add_space_prefix,
+        remove_extra_whitespaces,
+        has_charsmap: _, // such a tokenizer is refused by its reader
     } = tokenizer;
     metadata.string("tokenizer.ggml.model", model);
     if let Some(pre) = pre {
@@ -216,9 +218,12 @@ fn tokenizer(tokenizer: &GgufTokenizer, metadata: &mut Metadata) {
             metadata.u32(&format!("tokenizer.ggml.{key}"), *id);
         }
     }
-    for (key, flag) in
-        [("add_bos_token", add_bos), ("add_eos_token", add_eos), ("add_space_prefix", add_space_prefix)]
-    {
+    for (key, flag) in [
+        ("add_bos_token", add_bos),
+        ("add_eos_token", add_eos),
+        ("add_space_prefix", add_space_prefix),
+        ("remove_extra_whitespaces", remove_extra_whitespaces),
+    ] {
         metadata.bool(&format!("tokenizer.ggml.{key}"), *flag);
     }
 }

@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use super::{ConvertError, WriteError};
 
 /// What a folder may hold and still be replaced.
-const OF_A_MODEL: [&str; 9] = [
+const OF_A_MODEL: [&str; 11] = [
     ".safetensors",
     ".safetensors.index.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
+    "added_tokens.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     "README.md",

@@ -121,6 +121,8 @@ const COMPANIONS: &[&str] = &[
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
+    "added_tokens.json",
     "chat_template.jinja",
 ];
 

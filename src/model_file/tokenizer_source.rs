@@ -21,6 +21,15 @@ pub enum TokenizerSource {
         /// `tokenizer_config.json`.
         tokenizer_config: Option<Vec<u8>>,
     },
+    /// The files of a checkpoint without a tokenizer.json.
+    SentencePiece {
+        /// tokenizer.model, as the trainer of `SentencePiece` writes it.
+        model: Vec<u8>,
+        /// `added_tokens.json`: tokens that came after the vocabulary, and their numbers.
+        added_tokens: Option<Vec<u8>>,
+        /// `tokenizer_config.json`.
+        tokenizer_config: Option<Vec<u8>>,
+    },
     /// The metadata of a GGUF file.
     Gguf(GgufTokenizer),
     /// No tokenizer: the model takes token numbers only.
@@ -30,7 +39,7 @@ pub enum TokenizerSource {
 /// The keys `tokenizer.ggml.*` of a GGUF file.
 #[derive(Debug, Clone)]
 pub struct GgufTokenizer {
-    /// `gpt2` (byte-level BPE), `llama` (`SentencePiece`) or another algorithm.
+    /// `gpt2` (byte-level BPE), `llama` (`SentencePiece`, merged by score), `t5` (`SentencePiece`, unigram) or another.
     pub model: String,
     /// The name of the rule that splits text before BPE.
     pub pre: Option<String>,
@@ -56,6 +65,10 @@ pub struct GgufTokenizer {
     pub add_eos: bool,
     /// Whether a space is put before the text.
     pub add_space_prefix: bool,
+    /// Whether spaces at both ends vanish, and all but one of several in a row.
+    pub remove_extra_whitespaces: bool,
+    /// Whether the file holds a table that rewrites characters (`tokenizer.ggml.precompiled_charsmap`).
+    pub has_charsmap: bool,
 }
 
 const PAD: &str = "tokenizer.ggml.padding_token_id";
@@ -125,8 +138,9 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         }
         None => Ok(None),
     };
-    let is_sentencepiece = model == "llama";
-    let add_bos = is_sentencepiece || pre.as_deref().is_some_and(|pre| PRE_WITH_BOS.contains(&pre));
+    // What is not said is as llama.cpp takes it.
+    let merged_by_score = model == "llama";
+    let add_bos = merged_by_score || pre.as_deref().is_some_and(|pre| PRE_WITH_BOS.contains(&pre));
     Ok(TokenizerSource::Gguf(GgufTokenizer {
         token_types: token_types.unwrap_or_default().to_vec(),
         merges,
@@ -136,8 +150,10 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         unk: id("tokenizer.ggml.unknown_token_id")?,
         pad: id(PAD)?,
         add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(add_bos),
-        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
-        add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(is_sentencepiece),
+        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(model == "t5"),
+        add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(merged_by_score),
+        remove_extra_whitespaces: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
+        has_charsmap: metadata.contains("tokenizer.ggml.precompiled_charsmap"),
         model,
         pre,
         tokens,
@@ -167,7 +183,13 @@ pub(super) async fn from_files(files: &FileSet) -> Result<(TokenizerSource, Opti
     };
     let source = match read("tokenizer.json", MAX_TOKENIZER_BYTES).await? {
         Some(tokenizer_json) => TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config },
-        None => TokenizerSource::None,
+        None => match read("tokenizer.model", MAX_TOKENIZER_BYTES).await? {
+            Some(model) => {
+                let added_tokens = read("added_tokens.json", MAX_TOKENIZER_CONFIG_BYTES).await?;
+                TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config }
+            }
+            None => TokenizerSource::None,
+        },
     };
     Ok((source, template))
 }

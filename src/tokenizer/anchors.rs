@@ -49,7 +49,7 @@ impl Tokenizer {
         insert: Option<&Insert>,
     ) -> Result<Vec<u32>, TokenizerError> {
         match insert {
-            Some(insert) => self.encode_marked(&mark_sentences(text, insert.place), add_special, insert.id),
+            Some(insert) => self.encode_marked(&self.mark_anchors(text, insert), add_special, insert.id),
             None => self.encode(text, add_special),
         }
     }
@@ -67,6 +67,36 @@ impl Tokenizer {
     ) -> Result<Vec<u32>, TokenizerError> {
         let ids = self.encode_with_anchors(text, add_special, policy.insert.as_ref())?;
         Ok(Tagger::default().close_segments(policy, &ids))
+    }
+
+    /// The text with marks where `insert` puts them, as [`mark_sentences`] does, and for each anchor that is written out.
+    ///
+    /// A written anchor takes the white space around it, and what follows it begins with one space: in "Hi. <AC> Bye",
+    /// which is how training data holds it, no token stands for the spaces alone.
+    pub fn mark_anchors(&self, text: &str, insert: &Insert) -> String {
+        let added = self.built.added.binary_search(&insert.id).is_ok();
+        let spelling = self.bytes(insert.id).filter(|_| added).and_then(|bytes| str::from_utf8(bytes).ok());
+        let Some(spelling) = spelling.filter(|spelling| text.contains(spelling)) else {
+            return mark_sentences(text, insert.place);
+        };
+        let mut marked = String::new();
+        let mut parts = text.split(spelling).peekable();
+        let mut first = true;
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            let part = if first { part } else { part.trim_start() };
+            let part = mark_sentences(if last { part } else { part.trim_end() }, insert.place);
+            if !first && !part.is_empty() {
+                marked.push(' ');
+            }
+            // The mark after the last sentence is the one that is written.
+            marked.push_str(if last { &part } else { part.trim_end_matches(ANCHOR_MARK) });
+            if !last {
+                marked.push(ANCHOR_MARK);
+            }
+            first = false;
+        }
+        marked
     }
 
     /// The ids of `text`, each [`ANCHOR_MARK`] as the one token `anchor`; with anchors hidden they decode to the text

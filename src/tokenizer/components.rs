@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{NFC, NFD, NFKC, NFKD, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -16,27 +17,19 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
-use super::error::{TokenizerError, quote, reason};
+use super::error::{TokenizerError, quote};
 use super::pieces::Spelling;
-use super::spec::{MAX_AFFIX, at_most, invalid, unsupported};
+use super::spec::{MAX_AFFIX, at_most, build_error, invalid, unsupported};
+use super::splits;
 
 /// Most components in one list, lists in lists counted through.
 const MAX_PARTS: usize = 16;
 /// Most lists around a component.
 const MAX_DEPTH: usize = 4;
+/// The one regular expression that may be replaced.
+const SPACES: &str = " {2,}";
 /// Most bytes of a text that a component looks for or puts in.
 const MAX_TEXT_BYTES: usize = 64;
-
-/// The regular expressions that may split a text, by the model that made each known. They are compared as text: a
-/// pattern of unknown origin may take time without bound on the right input.
-const PATTERNS: [&str; 3] = [
-    // GPT-2
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    // Llama 3 (cl100k)
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    // Qwen 2
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-];
 
 /// A text or a regular expression to look for.
 #[derive(Deserialize)]
@@ -188,6 +181,15 @@ pub(super) enum Decoder {
     },
     ByteFallback,
     Fuse,
+    Metaspace {
+        replacement: char,
+        #[serde(rename = "add_prefix_space", default)]
+        _add_prefix_space: IgnoredAny,
+        #[serde(default = "always")]
+        prepend_scheme: PrependScheme,
+        #[serde(rename = "split", default)]
+        _split: IgnoredAny,
+    },
     Strip {
         content: char,
         start: usize,
@@ -234,6 +236,15 @@ pub(super) fn normalizer(
                     return Err(invalid(file, "normalizer.prepend", "\"\"", "at least one character"));
                 }
                 NormalizerWrapper::Prepend(Prepend::new(prepend))
+            }
+            // Runs of spaces, as SentencePiece collapses them.
+            Normalizer::Replace { pattern: Pattern::Regex(regex), content }
+                if regex == SPACES && [" ", "\u{2581}"].contains(&content.as_str()) =>
+            {
+                NormalizerWrapper::Replace(
+                    Replace::new(ReplacePattern::Regex(regex), content)
+                        .map_err(|error| build_error(file, &error))?,
+                )
             }
             Normalizer::Replace { pattern, content } => {
                 let pattern = plain(pattern, file, "normalizer.pattern")?;
@@ -286,9 +297,11 @@ pub(super) fn pre_tokenizer(
             }
             PreTokenizer::Split { pattern, behavior, invert } => {
                 let pattern = match pattern {
-                    Pattern::Regex(regex) if PATTERNS.contains(&regex.as_str()) => SplitPattern::Regex(regex),
+                    Pattern::Regex(regex) if splits::KNOWN.contains(&regex.as_str()) => {
+                        SplitPattern::Regex(regex)
+                    }
                     Pattern::Regex(regex) => {
-                        let known = "the patterns of GPT-2, Llama 3 and Qwen 2";
+                        let known = "the patterns of GPT-2, Llama 3, Qwen 2 and DeepSeek";
                         return Err(unsupported(file, "pre_tokenizer.pattern.Regex", &quote(&regex), known));
                     }
                     Pattern::String(_) => {
@@ -391,6 +404,10 @@ pub(super) fn spelling(
     })?;
     let spelling = match parts.as_slice() {
         [Decoder::ByteLevel { .. }] if byte_level => Some(Spelling::ByteLevel),
+        [Decoder::Metaspace { replacement: '\u{2581}', prepend_scheme, .. }] if !byte_level => {
+            let strip_first_space = *prepend_scheme != PrependScheme::Never;
+            Some(Spelling::Pieces { byte_fallback: false, strip_first_space })
+        }
         [Decoder::Replace { pattern: Pattern::String(pattern), content }, rest @ ..]
             if pattern == "\u{2581}" && content == " " && !byte_level =>
         {
@@ -407,7 +424,7 @@ pub(super) fn spelling(
         }
         _ => None,
     };
-    let known = "\"ByteLevel\" with a pre-tokenizer of that type, or \"Replace\" of U+2581 by a space, \"ByteFallback\", \"Fuse\", \"Strip\" of one space";
+    let known = "\"ByteLevel\" with a pre-tokenizer of that type, \"Metaspace\" with U+2581, or \"Replace\" of U+2581 by a space, \"ByteFallback\", \"Fuse\", \"Strip\" of one space";
     let value = if missing { "null" } else { "this combination" };
     spelling.ok_or_else(|| unsupported(file, field, value, known))
 }
@@ -449,8 +466,4 @@ fn flatten<T>(
         )?;
     }
     Ok(parts)
-}
-
-fn build_error(file: &str, error: &tokenizers::Error) -> TokenizerError {
-    TokenizerError::Build { file: file.to_owned(), reason: reason(error) }
 }

@@ -1,22 +1,38 @@
-//! The byte-pair tokenizer inside a GGUF file.
+//! The tokenizer inside a GGUF file: byte-level byte pairs, or the pieces of SentencePiece.
 //!
-//! GGUF names the pre-tokenizer instead of describing it, so every name accepted here is a promise about the exact
-//! split; a name that is not known is refused, because a wrong split gives plausible, wrong ids.
+//! GGUF names the pre-tokenizer instead of describing it, so every name accepted (`splits`) is a promise about the
+//! exact split; a name that is not known is refused, because a wrong split gives plausible, wrong ids.
 
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, PreTokenizerWrapper};
+use tokenizers::AddedToken;
 
 use super::error::{TokenizerError, quote};
+use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
 use super::pieces::Spelling;
-use super::spec::{Built, Fields, MAX_MERGES, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use super::sentencepiece::{Algorithm, Kind, PieceSpec, Spaces};
+use super::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use super::splits;
 use crate::model_file::GgufTokenizer;
+
+/// A name of `tokenizer.ggml.pre` for each split that is known, the most common first.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) const NAMES: &[&str] = &[
+    "gpt-2",
+    "llama-bpe",
+    "qwen2",
+    "smollm",
+    "dbrx",
+    "deepseek-v3",
+    "deepseek-llm",
+    "deepseek-coder",
+    "falcon",
+    "default",
+];
 
 const FIELDS: Fields = Fields {
     vocab: "tokenizer.ggml.tokens",
     token: "tokenizer.ggml.tokens[]",
     merges: "tokenizer.ggml.merges",
+    scores: "tokenizer.ggml.scores",
     added: "tokenizer.ggml.token_type",
     affixes: "tokenizer.ggml.add_bos_token",
     unk: "tokenizer.ggml.unknown_token_id",
@@ -29,34 +45,37 @@ const FIELDS: Fields = Fields {
 /// # Errors
 /// A model or pre-tokenizer that is not known, and everything that does not fit together.
 pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, TokenizerError> {
-    if source.model != "gpt2" {
-        return Err(unsupported(file, "tokenizer.ggml.model", &quote(&source.model), "\"gpt2\""));
-    }
-    let pre_tokenizer = pre_tokenizer(source.pre.as_deref(), file)?;
     at_most(file, FIELDS.vocab, source.tokens.len(), MAX_VOCAB)?;
-    at_most(file, FIELDS.merges, source.merges.len(), MAX_MERGES)?;
-    same_length(file, "tokenizer.ggml.token_type", source.token_types.len(), source.tokens.len())?;
-    // Byte-pair encoding has no use for the scores, but a wrong length says that the file is broken.
-    same_length(file, "tokenizer.ggml.scores", source.scores.len(), source.tokens.len())?;
     let has_token = |id: &u32| usize::try_from(*id).is_ok_and(|id| id < source.tokens.len());
     for (field, id) in [(FIELDS.unk, source.unk), ("tokenizer.ggml.padding_token_id", source.pad)] {
         if let Some(id) = id.filter(|id| !has_token(id)) {
             return Err(invalid(file, field, &id.to_string(), "the id of a token"));
         }
     }
+    let (model, pre_tokenizer, spelling) = match source.model.as_str() {
+        "gpt2" => {
+            let split = splits::named(source.pre.as_deref(), file)?;
+            (
+                byte_pairs(source, split.ignore_merges, file)?,
+                Some(split.pre_tokenizer(file)?),
+                Spelling::ByteLevel,
+            )
+        }
+        "llama" => pieces(source, Algorithm::ByScore, file)?,
+        "t5" => pieces(source, Algorithm::Likeliest { single: true }, file)?,
+        other => {
+            let known = "\"gpt2\", \"llama\", \"t5\"";
+            return Err(unsupported(file, "tokenizer.ggml.model", &quote(other), known));
+        }
+    };
     Spec {
         fields: &FIELDS,
         vocab: source.tokens.iter().cloned().zip(0u32..).collect(),
-        merges: merges(&source.merges, file)?,
-        // The unknown token is never produced: bytes without a token vanish, in llama.cpp and in transformers.
-        unk: None,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: false,
+        model,
         added: added(source, file)?,
         normalizer: None,
-        pre_tokenizer: Some(pre_tokenizer),
-        spelling: Spelling::ByteLevel,
+        pre_tokenizer,
+        spelling,
         prefix: affix(source.add_bos, source.bos, "tokenizer.ggml.bos_token_id", file)?,
         suffix: affix(source.add_eos, source.eos, "tokenizer.ggml.eos_token_id", file)?,
         bos: source.bos,
@@ -65,26 +84,52 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
     .build(file)
 }
 
-/// The names of `tokenizer.ggml.pre` that are known.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) const NAMES: &[&str] = &["gpt-2", "smollm"];
+/// Merges of bytes. The unknown token is never produced: bytes without a token vanish, in llama.cpp and in transformers.
+fn byte_pairs(source: &GgufTokenizer, ignore_merges: bool, file: &str) -> Result<ModelSpec, TokenizerError> {
+    at_most(file, FIELDS.merges, source.merges.len(), MAX_MERGES)?;
+    optional(file, "tokenizer.ggml.token_type", source.token_types.len(), source.tokens.len())?;
+    // Byte-pair encoding has no use for the scores, but a wrong length says that the file is broken.
+    optional(file, FIELDS.scores, source.scores.len(), source.tokens.len())?;
+    if let Some(id) = source.token_types.iter().position(|kind| *kind == 6) {
+        let field = format!("{}[{id}]", FIELDS.added);
+        return Err(invalid(file, &field, "6", "1 to 5, for a byte-level model has no byte tokens"));
+    }
+    Ok(ModelSpec::Merges(MergeSpec {
+        merges: merges(&source.merges, file)?,
+        ignore_merges,
+        ..MergeSpec::default()
+    }))
+}
 
-/// The split that a name stands for (llama.cpp, `llm_tokenizer_bpe`): "smollm" isolates every `\p{N}` first.
-///
-/// "default" and a missing name mean a split of llama.cpp's own that no published tokenizer was trained with.
-fn pre_tokenizer(name: Option<&str>, file: &str) -> Result<PreTokenizerWrapper, TokenizerError> {
-    let byte_level = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true));
-    match name {
-        Some("gpt-2") => Ok(byte_level),
-        Some("smollm") => Ok(PreTokenizerWrapper::Sequence(Sequence::new(vec![
-            PreTokenizerWrapper::Digits(Digits::new(true)),
-            byte_level,
-        ]))),
-        other => {
-            let value = other.map_or_else(|| "no value".to_owned(), quote);
-            Err(unsupported(file, "tokenizer.ggml.pre", &value, "\"gpt-2\", \"smollm\""))
+/// The pieces of SentencePiece with their scores and kinds.
+fn pieces(
+    source: &GgufTokenizer,
+    algorithm: Algorithm,
+    file: &str,
+) -> Result<(ModelSpec, Option<tokenizers::PreTokenizerWrapper>, Spelling), TokenizerError> {
+    if source.has_charsmap {
+        let field = "tokenizer.ggml.precompiled_charsmap";
+        return Err(unsupported(file, field, "a table of characters", "none: text is taken as it is"));
+    }
+    for (field, len) in [(FIELDS.added, source.token_types.len()), (FIELDS.scores, source.scores.len())] {
+        if len != source.tokens.len() {
+            return Err(invalid(file, field, &format!("{len} entries"), "one for every token"));
         }
     }
+    let kinds = source.token_types.iter().enumerate().map(|(id, number)| kind(*number, id, file));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    let unknown =
+        || kinds.iter().position(|kind| *kind == Kind::Unknown).and_then(|id| u32::try_from(id).ok());
+    let byte_fallback = kinds.contains(&Kind::Byte);
+    let spec = PieceSpec {
+        algorithm,
+        unk: source.unk.or_else(unknown),
+        byte_fallback,
+        spaces: Some(Spaces { prefix: source.add_space_prefix, collapse: source.remove_extra_whitespaces }),
+        pieces: source.scores.iter().map(|score| f64::from(*score)).zip(kinds).collect(),
+    };
+    let spelling = Spelling::Pieces { byte_fallback, strip_first_space: source.add_space_prefix };
+    Ok((ModelSpec::Pieces(spec), None, spelling))
 }
 
 /// "left right" with exactly one space: byte-level spellings hold none.
@@ -96,27 +141,26 @@ fn merges(lines: &[String], file: &str) -> Result<Vec<(String, String)>, Tokeniz
     lines.iter().enumerate().map(split).collect()
 }
 
-/// Control and user defined tokens are found in the text before anything else; unused ones and plain ones are not.
+/// Control, unknown and user defined tokens are found in the text before anything else; the others are not.
 fn added(source: &GgufTokenizer, file: &str) -> Result<Vec<(u32, AddedToken)>, TokenizerError> {
     let mut added = Vec::new();
-    for (id, (token, kind)) in (0u32..).zip(source.tokens.iter().zip(&source.token_types)) {
-        let special = match kind {
-            1 | 5 => continue,
-            2 | 3 => true,
-            4 => false,
-            _ => {
-                let field = format!("{}[{id}]", FIELDS.added);
-                return Err(invalid(
-                    file,
-                    &field,
-                    &kind.to_string(),
-                    "1 to 5, for a byte-level model has no byte tokens",
-                ));
-            }
+    for ((id, number), token) in source.token_types.iter().enumerate().zip(&source.tokens) {
+        let special = match kind(*number, id, file)? {
+            Kind::Normal | Kind::Unused | Kind::Byte => continue,
+            Kind::Unknown | Kind::Control => true,
+            Kind::UserDefined => false,
         };
+        // No vocabulary has more than 2^20 tokens.
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
         added.push((id, AddedToken::from(token.clone(), special).normalized(false)));
     }
     Ok(added)
+}
+
+/// The kind of token `id` from its number.
+fn kind(number: i32, id: usize, file: &str) -> Result<Kind, TokenizerError> {
+    let field = || format!("{}[{id}]", FIELDS.added);
+    Kind::of(number.into()).ok_or_else(|| invalid(file, &field(), &number.to_string(), "1 to 6"))
 }
 
 /// The id to put before or after a text, if the file wants one there.
@@ -128,7 +172,7 @@ fn affix(wanted: bool, id: Option<u32>, field: &str, file: &str) -> Result<Vec<u
 }
 
 /// An array that is absent or has one entry per token.
-fn same_length(file: &str, field: &str, len: usize, tokens: usize) -> Result<(), TokenizerError> {
+fn optional(file: &str, field: &str, len: usize, tokens: usize) -> Result<(), TokenizerError> {
     if len == 0 || len == tokens {
         return Ok(());
     }

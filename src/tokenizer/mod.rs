@@ -30,9 +30,12 @@ mod chat;
 mod components;
 mod error;
 mod gguf;
+mod model;
 mod pieces;
+mod sentencepiece;
 mod sentences;
 mod spec;
+mod splits;
 mod stops;
 mod stream;
 mod turns;
@@ -52,6 +55,8 @@ use crate::model_file::TokenizerSource;
 use error::reason;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use gguf::NAMES as PRE_TOKENIZERS;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use sentencepiece::file::PieceTable;
 
 /// A tokenizer, checked and ready. Clones share one vocabulary.
 #[derive(Clone)]
@@ -79,6 +84,14 @@ impl Tokenizer {
         let built = match source {
             TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config } => {
                 validate::build(tokenizer_json, tokenizer_config.as_deref(), label)?
+            }
+            TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config } => {
+                sentencepiece::file::build(
+                    model,
+                    added_tokens.as_deref(),
+                    tokenizer_config.as_deref(),
+                    label,
+                )?
             }
             TokenizerSource::Gguf(source) => gguf::build(source, label)?,
             TokenizerSource::None => return Err(TokenizerError::Missing { file: label.to_owned() }),
@@ -188,7 +201,10 @@ impl Tokenizer {
     /// Whether a whole word of the vocabulary is taken before any merge.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn ignores_merges(&self) -> bool {
-        self.built.encoder.get_model().ignore_merges
+        match self.built.encoder.get_model() {
+            model::Model::Merges(model) => model.ignore_merges,
+            model::Model::Pieces(_) => false,
+        }
     }
 
     fn is_special(&self, id: u32) -> bool {

@@ -7,13 +7,13 @@
 
 use std::collections::HashSet;
 
-use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
     TokenizerBuilder, TokenizerImpl,
 };
 
 use super::error::{TokenizerError, quote, reason};
+use super::model::{Model, ModelSpec};
 use super::pieces::Spelling;
 
 /// Most entries of a vocabulary; the largest published ones have 256 Ki.
@@ -22,8 +22,6 @@ pub(super) const MAX_VOCAB: usize = 1 << 20;
 pub(super) const MAX_HOLES: usize = 4096;
 /// Most bytes of one token's spelling.
 pub(super) const MAX_TOKEN_BYTES: usize = 4096;
-/// Most merges; the largest published tokenizers have 512 Ki.
-pub(super) const MAX_MERGES: usize = 1 << 20;
 /// Most added tokens, and most bytes of all their contents: the crate builds one automaton of them.
 pub(super) const MAX_ADDED: usize = 1 << 14;
 pub(super) const MAX_ADDED_BYTES: usize = 1 << 20;
@@ -32,7 +30,7 @@ pub(super) const MAX_AFFIX: usize = 16;
 
 /// What the `tokenizers` crate keeps of a tokenizer here: text to ids and nothing else.
 pub(super) type Encoder =
-    TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<Model, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// The names that errors use for the parts of a [`Spec`], which differ by container.
 #[derive(Debug)]
@@ -41,6 +39,7 @@ pub(super) struct Fields {
     /// One entry of the vocabulary.
     pub token: &'static str,
     pub merges: &'static str,
+    pub scores: &'static str,
     pub added: &'static str,
     pub affixes: &'static str,
     pub unk: &'static str,
@@ -48,19 +47,12 @@ pub(super) struct Fields {
     pub eos: &'static str,
 }
 
-/// A byte-pair tokenizer, as read and not yet checked as a whole.
+/// A tokenizer, as read and not yet checked as a whole.
 pub(super) struct Spec {
     pub fields: &'static Fields,
     /// Spelling and id, in the order of the file.
     pub vocab: Vec<(String, u32)>,
-    /// Left and right part, best first.
-    pub merges: Vec<(String, String)>,
-    /// Token for characters that are not in the vocabulary; without one they vanish, as in the reference.
-    pub unk: Option<String>,
-    pub fuse_unk: bool,
-    pub byte_fallback: bool,
-    /// Whether a whole word of the vocabulary is taken before any merge.
-    pub ignore_merges: bool,
+    pub model: ModelSpec,
     /// Tokens found in the text before anything else, with the id that the file gives them.
     pub added: Vec<(u32, AddedToken)>,
     pub normalizer: Option<NormalizerWrapper>,
@@ -78,7 +70,8 @@ pub(super) struct Built {
     pub encoder: Encoder,
     /// The exact bytes of every token by id; `None` for an unused id.
     pub table: Vec<Option<Box<[u8]>>>,
-    /// Ids of special tokens, sorted.
+    /// Ids of tokens that are found in the text before anything else, and of the special ones among them; both sorted.
+    pub added: Vec<u32>,
     pub special: Vec<u32>,
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
@@ -93,18 +86,19 @@ impl Spec {
     /// # Errors
     /// [`TokenizerError::TooLarge`] and [`TokenizerError::Invalid`] naming the field; [`TokenizerError::Build`] where
     /// the crate refuses what passed.
-    pub(super) fn build(mut self, file: &str) -> Result<Built, TokenizerError> {
+    pub(super) fn build(self, file: &str) -> Result<Built, TokenizerError> {
         let mut table = self.check_vocab(file)?;
-        self.check_model(file)?;
         self.check_added(file, &mut table)?;
         self.check_ids(file, &table)?;
-        let encoder = self.encoder(file)?;
-        let mut special: Vec<u32> = self.added.iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
-        special.sort_unstable();
+        let mut tokens: Vec<(u32, bool)> =
+            self.added.iter().map(|(id, token)| (*id, token.special)).collect();
+        tokens.sort_unstable();
+        let model = self.model.build(self.vocab, self.fields, file)?;
         Ok(Built {
-            encoder,
+            encoder: encoder(model, self.normalizer, self.pre_tokenizer, &self.added, self.fields, file)?,
             table,
-            special,
+            added: tokens.iter().map(|(id, _)| *id).collect(),
+            special: tokens.iter().filter(|(_, special)| *special).map(|(id, _)| *id).collect(),
             prefix: self.prefix,
             suffix: self.suffix,
             bos: self.bos,
@@ -146,36 +140,6 @@ impl Spec {
             }
         }
         Ok(table)
-    }
-
-    /// Merges name known parts and make known tokens; so does the token for unknown characters.
-    fn check_model(&self, file: &str) -> Result<(), TokenizerError> {
-        let known: HashSet<&str> = self.vocab.iter().map(|(token, _)| token.as_str()).collect();
-        at_most(file, self.fields.merges, self.merges.len(), MAX_MERGES)?;
-        let mut joined = String::new();
-        for (i, (left, right)) in self.merges.iter().enumerate() {
-            joined.clear();
-            joined.push_str(left);
-            joined.push_str(right);
-            let parts_known =
-                !left.is_empty() && !right.is_empty() && known.contains(&**left) && known.contains(&**right);
-            if !parts_known || !known.contains(&*joined) {
-                let field = format!("{}[{i}]", self.fields.merges);
-                let value = format!("{} + {}", quote(left), quote(right));
-                return Err(invalid(
-                    file,
-                    &field,
-                    &value,
-                    "both parts and their concatenation in the vocabulary",
-                ));
-            }
-        }
-        match &self.unk {
-            Some(unk) if !known.contains(&**unk) => {
-                Err(invalid(file, self.fields.unk, &quote(unk), "a token of the vocabulary"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Added tokens: bounded, each content and id once, and found in the text in one way only. Fills their bytes in.
@@ -228,47 +192,35 @@ impl Spec {
         self.bos.iter().try_for_each(|id| check(self.fields.bos, *id))?;
         self.eos.iter().try_for_each(|id| check(self.fields.eos, *id))
     }
+}
 
-    /// Hands the checked parts to the crate.
-    fn encoder(&mut self, file: &str) -> Result<Encoder, TokenizerError> {
-        let refused = |error: tokenizers::Error| TokenizerError::Build {
-            file: file.to_owned(),
-            reason: reason(&error),
-        };
-        let vocab: Vocab = std::mem::take(&mut self.vocab).into_iter().collect();
-        let mut model = BPE::builder()
-            .vocab_and_merges(vocab, std::mem::take(&mut self.merges))
-            .fuse_unk(self.fuse_unk)
-            .byte_fallback(self.byte_fallback)
-            .ignore_merges(self.ignore_merges)
-            // The cache lives in a thread local that outlives the tokenizer; words are short enough without it.
-            .cache_capacity(0);
-        if let Some(unk) = self.unk.take() {
-            model = model.unk_token(unk);
+/// Hands the checked parts to the crate.
+fn encoder(
+    model: Model,
+    normalizer: Option<NormalizerWrapper>,
+    pre_tokenizer: Option<PreTokenizerWrapper>,
+    added: &[(u32, AddedToken)],
+    fields: &Fields,
+    file: &str,
+) -> Result<Encoder, TokenizerError> {
+    let refused = |error: tokenizers::Error| build_error(file, &error);
+    let mut encoder = TokenizerBuilder::new()
+        .with_model(model)
+        .with_normalizer(normalizer)
+        .with_pre_tokenizer(pre_tokenizer)
+        .build()
+        .map_err(refused)?;
+    encoder.add_tokens(added.iter().map(|(_, token)| token.clone())).map_err(refused)?;
+    // The crate numbers added tokens itself and only warns where the file says otherwise.
+    for (i, (id, token)) in added.iter().enumerate() {
+        let given = encoder.token_to_id(&token.content);
+        if given != Some(*id) {
+            let value = format!("{} with id {id}", quote(&token.content));
+            let field = format!("{}[{i}]", fields.added);
+            return Err(invalid(file, &field, &value, "the id of the vocabulary, or the next one after it"));
         }
-        let mut encoder = TokenizerBuilder::new()
-            .with_model(model.build().map_err(refused)?)
-            .with_normalizer(self.normalizer.take())
-            .with_pre_tokenizer(self.pre_tokenizer.take())
-            .build()
-            .map_err(refused)?;
-        encoder.add_tokens(self.added.iter().map(|(_, token)| token.clone())).map_err(refused)?;
-        // The crate numbers added tokens itself and only warns where the file says otherwise.
-        for (i, (id, token)) in self.added.iter().enumerate() {
-            let given = encoder.token_to_id(&token.content);
-            if given != Some(*id) {
-                let value = format!("{} with id {id}", quote(&token.content));
-                let field = format!("{}[{i}]", self.fields.added);
-                return Err(invalid(
-                    file,
-                    &field,
-                    &value,
-                    "the id of the vocabulary, or the next one after it",
-                ));
-            }
-        }
-        Ok(encoder)
     }
+    Ok(encoder)
 }
 
 /// A count or size within its bound, or an error.
@@ -283,6 +235,11 @@ pub(super) fn at_most(file: &str, field: &str, value: usize, limit: usize) -> Re
         value: number(value),
         limit: number(limit),
     })
+}
+
+/// [`TokenizerError::Build`] with the words of the crate.
+pub(super) fn build_error(file: &str, error: &tokenizers::Error) -> TokenizerError {
+    TokenizerError::Build { file: file.to_owned(), reason: reason(error) }
 }
 
 /// [`TokenizerError::Invalid`]; `value` is already quoted.

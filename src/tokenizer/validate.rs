@@ -15,10 +15,12 @@ use tokenizers::AddedToken;
 
 use super::components::{self, Decoder, Normalizer, PostProcessor, PreTokenizer};
 use super::error::{TokenizerError, quote, reason};
-use super::spec::{Built, Fields, MAX_ADDED, MAX_MERGES, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
+use super::sentencepiece::{self, Algorithm, PieceSpec};
+use super::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 
 /// Most bytes of either file; the largest published tokenizer.json has 33 MB.
-const MAX_FILE_BYTES: usize = 64 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
 /// Most bytes of one component other than the model: parsed, a component takes a multiple of its size.
 const MAX_COMPONENT_BYTES: usize = 512 << 10;
 
@@ -26,6 +28,7 @@ const FIELDS: Fields = Fields {
     vocab: "model.vocab",
     token: "model.vocab[]",
     merges: "model.merges",
+    scores: "model.vocab",
     added: "added_tokens",
     affixes: "post_processor",
     unk: "model.unk_token",
@@ -54,7 +57,7 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
             return Err(unsupported(&file, field, &quote(part.get()), "null"));
         }
     }
-    let model = model(parts.model, &file)?;
+    let (vocab, model) = model(parts.model, &file)?;
     let added = added_tokens(parts.added_tokens, &file)?;
     let normalizer: Option<Normalizer> = component(parts.normalizer, &file, "normalizer")?;
     let pre_tokenizer: Option<PreTokenizer> = component(parts.pre_tokenizer, &file, "pre_tokenizer")?;
@@ -62,30 +65,25 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
     let decoder: Option<Decoder> = component(parts.decoder, &file, "decoder")?;
     let (pre_tokenizer, byte_level) = components::pre_tokenizer(pre_tokenizer, &file)?;
     let (prefix, suffix) = components::affixes(post_processor, &file)?;
-    let id_of = |field: &'static str, name: Option<TokenName>| match name.map(TokenName::content) {
+    let id_of = |field: &'static str, name: Option<String>| match name {
         None => Ok(None),
         Some(name) => {
             let listed = added.iter().map(|(id, token)| (&token.content, id));
-            let found = listed
-                .chain(model.vocab.0.iter().map(|(token, id)| (token, id)))
-                .find(|(token, _)| **token == name);
+            let found =
+                listed.chain(vocab.iter().map(|(token, id)| (token, id))).find(|(token, _)| **token == name);
             let missing = || invalid(&config_file, field, &quote(&name), "a token of tokenizer.json");
             found.map(|(_, id)| Some(*id)).ok_or_else(missing)
         }
     };
-    let bos = id_of("bos_token", names.bos_token)?;
-    let eos = id_of("eos_token", names.eos_token)?;
+    let bos = id_of("bos_token", names.bos_token())?;
+    let eos = id_of("eos_token", names.eos_token())?;
     Spec {
         fields: &FIELDS,
         normalizer: components::normalizer(normalizer, &file)?,
         pre_tokenizer,
         spelling: components::spelling(decoder, byte_level, &file)?,
-        vocab: model.vocab.0,
-        merges: model.merges.0,
-        unk: model.unk_token.filter(|token| !token.is_empty()),
-        fuse_unk: model.fuse_unk,
-        byte_fallback: model.byte_fallback,
-        ignore_merges: model.ignore_merges,
+        vocab,
+        model,
         added,
         prefix,
         suffix,
@@ -121,9 +119,19 @@ struct Parts<'a> {
 
 /// The two names that are needed from `tokenizer_config.json`; the rest of that file is for other programs.
 #[derive(Default, Deserialize)]
-struct Names {
+pub(super) struct Names {
     bos_token: Option<TokenName>,
     eos_token: Option<TokenName>,
+}
+
+impl Names {
+    pub(super) fn bos_token(&self) -> Option<String> {
+        self.bos_token.as_ref().map(TokenName::content)
+    }
+
+    pub(super) fn eos_token(&self) -> Option<String> {
+        self.eos_token.as_ref().map(TokenName::content)
+    }
 }
 
 /// A token by its content, plain or inside a description.
@@ -135,9 +143,9 @@ enum TokenName {
 }
 
 impl TokenName {
-    fn content(self) -> String {
+    fn content(&self) -> String {
         match self {
-            Self::Plain(content) | Self::Described { content } => content,
+            Self::Plain(content) | Self::Described { content } => content.clone(),
         }
     }
 }
@@ -163,6 +171,18 @@ struct Bpe {
     merges: Merges,
 }
 
+/// A model of type Unigram: pieces with their scores, in the order of their ids.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unigram {
+    #[serde(rename = "type")]
+    _kind: String,
+    unk_id: Option<u32>,
+    vocab: Bounded<(String, f64), MAX_VOCAB>,
+    #[serde(default)]
+    byte_fallback: bool,
+}
+
 /// The type of a model, read before the rest because the rest depends on it.
 #[derive(Deserialize)]
 struct Kind<'a> {
@@ -170,12 +190,19 @@ struct Kind<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-fn model(raw: &RawValue, file: &str) -> Result<Bpe, TokenizerError> {
+/// A vocabulary, spelling and id, and the model over it.
+type Model = (Vec<(String, u32)>, ModelSpec);
+
+fn model(raw: &RawValue, file: &str) -> Result<Model, TokenizerError> {
     let Kind { kind } = parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?;
-    if let Some(kind) = kind.filter(|kind| kind != "BPE") {
-        return Err(unsupported(file, "model.type", &quote(&kind), "\"BPE\""));
+    match kind.as_deref() {
+        None | Some("BPE") => bpe(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
+        Some("Unigram") => unigram(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
+        Some(other) => Err(unsupported(file, "model.type", &quote(other), "\"BPE\", \"Unigram\"")),
     }
-    let model: Bpe = parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?;
+}
+
+fn bpe(model: Bpe, file: &str) -> Result<Model, TokenizerError> {
     if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
         return Err(unsupported(
             file,
@@ -193,7 +220,37 @@ fn model(raw: &RawValue, file: &str) -> Result<Bpe, TokenizerError> {
             return Err(unsupported(file, field, &quote(affix), "null"));
         }
     }
-    Ok(model)
+    let spec = MergeSpec {
+        merges: model.merges.0,
+        unk: model.unk_token.filter(|token| !token.is_empty()),
+        fuse_unk: model.fuse_unk,
+        byte_fallback: model.byte_fallback,
+        ignore_merges: model.ignore_merges,
+    };
+    Ok((model.vocab.0, ModelSpec::Merges(spec)))
+}
+
+/// Kinds are not in the file: whatever is not found as an added token first, a text can become.
+fn unigram(model: Unigram, file: &str) -> Result<Model, TokenizerError> {
+    let has_piece = |id: &u32| usize::try_from(*id).is_ok_and(|id| id < model.vocab.0.len());
+    if let Some(unk) = model.unk_id.filter(|id| !has_piece(id)) {
+        return Err(invalid(file, "model.unk_id", &unk.to_string(), "the id of a token"));
+    }
+    let (vocab, pieces) = model
+        .vocab
+        .0
+        .into_iter()
+        .zip(0u32..)
+        .map(|((token, score), id)| ((token, id), (score, sentencepiece::Kind::Normal)))
+        .unzip();
+    let spec = PieceSpec {
+        algorithm: Algorithm::Likeliest { single: false },
+        pieces,
+        unk: model.unk_id,
+        byte_fallback: model.byte_fallback,
+        spaces: None,
+    };
+    Ok((vocab, ModelSpec::Pieces(spec)))
 }
 
 /// One entry of `added_tokens`.
@@ -237,7 +294,7 @@ fn component<T: DeserializeOwned>(
 }
 
 /// Reads JSON of at most `limit` bytes.
-fn parse<'a, T: Deserialize<'a>>(
+pub(super) fn parse<'a, T: Deserialize<'a>>(
     json: &'a [u8],
     limit: usize,
     file: &str,
@@ -282,7 +339,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
 }
 
 /// The vocabulary in the order of the file. Not a map, so that a token given twice is seen.
-struct Vocab(Vec<(String, u32)>);
+pub(super) struct Vocab(pub Vec<(String, u32)>);
 
 impl<'de> Deserialize<'de> for Vocab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

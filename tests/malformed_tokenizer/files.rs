@@ -86,9 +86,47 @@ fn malformed_tokenizer_files_are_refused() {
             (Unsupported, "padding"),
         ),
         (
-            "model of type Unigram",
-            with("/model", json!({"type": "Unigram", "vocab": [["a", 0.0]]})),
-            (Unsupported, "model.type: \"Unigram\""),
+            "unigram piece without a score",
+            with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a"]]})),
+            (Json, "model: line 1"),
+        ),
+        (
+            "unigram score that is a text",
+            with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a", "0"]]})),
+            (Json, "model: line 1"),
+        ),
+        (
+            "unigram piece twice",
+            with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0], ["a", -1.0]]})),
+            (Invalid, "model.vocab: \"a\""),
+        ),
+        (
+            "unigram unknown piece beyond the end",
+            with("/model", json!({"type": "Unigram", "unk_id": 1, "vocab": [["a", 0.0]]})),
+            (Invalid, "model.unk_id: 1"),
+        ),
+        (
+            "unigram piece of 257 bytes",
+            with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a".repeat(257), 0.0]]})),
+            (TooLarge, "model.vocab[]"),
+        ),
+        (
+            "unigram fallback without its pieces",
+            with(
+                "/model",
+                json!({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0]], "byte_fallback": true}),
+            ),
+            (Invalid, "model.vocab: no token \"<0x00>\""),
+        ),
+        (
+            "replacement of another regular expression",
+            with("/normalizer", json!({"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": " "})),
+            (Unsupported, "normalizer.pattern: \"(a+)+$\""),
+        ),
+        (
+            "runs of spaces that become another text",
+            with("/normalizer", json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "xx"})),
+            (Unsupported, "normalizer.pattern: \" {2,}\""),
         ),
         (
             "model of type WordPiece",

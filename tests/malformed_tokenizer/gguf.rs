@@ -22,6 +22,8 @@ fn keys() -> GgufTokenizer {
         add_bos: true,
         add_eos: false,
         add_space_prefix: false,
+        remove_extra_whitespaces: false,
+        has_charsmap: false,
     }
 }
 
@@ -34,8 +36,8 @@ fn malformed_gguf_tokenizers_are_refused() {
     let cases = [
         (
             "another model",
-            GgufTokenizer { model: "llama".into(), ..keys() },
-            (Unsupported, "crafted.gguf: tokenizer.ggml.model: \"llama\""),
+            GgufTokenizer { model: "rwkv".into(), ..keys() },
+            (Unsupported, "crafted.gguf: tokenizer.ggml.model: \"rwkv\""),
         ),
         (
             "hostile model name",
@@ -44,13 +46,13 @@ fn malformed_gguf_tokenizers_are_refused() {
         ),
         (
             "another pre-tokenizer",
-            GgufTokenizer { pre: Some("llama-bpe".into()), ..keys() },
-            (Unsupported, "tokenizer.ggml.pre: \"llama-bpe\""),
+            GgufTokenizer { pre: Some("chameleon".into()), ..keys() },
+            (Unsupported, "tokenizer.ggml.pre: \"chameleon\""),
         ),
         (
-            "llama.cpp's default split",
-            GgufTokenizer { pre: Some("default".into()), ..keys() },
-            (Unsupported, "tokenizer.ggml.pre"),
+            "hostile pre-tokenizer",
+            GgufTokenizer { pre: Some("gpt-2\u{1b}[0m".into()), ..keys() },
+            (Unsupported, r#"tokenizer.ggml.pre: "gpt-2\u{1b}[0m""#),
         ),
         (
             "no pre-tokenizer",
@@ -157,5 +159,108 @@ fn malformed_gguf_tokenizers_are_refused() {
     ];
     for (name, keys, expected) in &cases {
         assert_refused(name, *expected, LIMIT, || load(keys));
+    }
+}
+
+/// A smallest GGUF tokenizer of pieces that loads.
+fn pieces() -> GgufTokenizer {
+    let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
+    let words = ["<unk>", "<s>", "\u{2581}", "a", "b", "ab"].map(str::to_owned);
+    let tokens: Vec<String> = words.into_iter().chain(bytes).collect();
+    GgufTokenizer {
+        model: "llama".into(),
+        pre: Some("default".into()),
+        token_types: [2, 3].into_iter().chain([1; 4]).chain([6; 256]).collect(),
+        scores: (0u8..=255).chain(0..6).map(|rank| -f32::from(rank)).collect(),
+        merges: Vec::new(),
+        tokens,
+        bos: Some(1),
+        eos: None,
+        unk: Some(0),
+        add_space_prefix: true,
+        ..keys()
+    }
+}
+
+#[test]
+fn malformed_vocabularies_of_pieces_are_refused() {
+    let load =
+        |keys: &GgufTokenizer| Tokenizer::from_source(&TokenizerSource::Gguf(keys.clone()), "crafted.gguf");
+    assert_eq!(load(&pieces()).unwrap().encode("ab<s>\n", true).unwrap(), [1, 2, 5, 1, 2, 6 + 10]);
+    let changed = |change: fn(&mut GgufTokenizer)| {
+        let mut keys = pieces();
+        change(&mut keys);
+        keys
+    };
+    let cases = [
+        ("no scores", changed(|k| k.scores.clear()), (Invalid, "tokenizer.ggml.scores: 0 entries")),
+        ("no types", changed(|k| k.token_types.clear()), (Invalid, "tokenizer.ggml.token_type: 0 entries")),
+        (
+            "score without bound",
+            changed(|k| k.scores[4] = f32::INFINITY),
+            (Invalid, "tokenizer.ggml.scores[4]: inf"),
+        ),
+        (
+            "score that is none",
+            changed(|k| k.scores[5] = f32::NAN),
+            (Invalid, "tokenizer.ggml.scores[5]: NaN"),
+        ),
+        (
+            "unknown type",
+            changed(|k| k.token_types[3] = 7),
+            (Invalid, "tokenizer.ggml.token_type[3]: 7 is not valid: expected 1 to 6"),
+        ),
+        (
+            "a byte without a piece",
+            changed(|k| k.tokens[6 + 0x41] = "<0x4>".into()),
+            (Invalid, "tokenizer.ggml.tokens: no token \"<0x41>\""),
+        ),
+        ("piece twice", changed(|k| k.tokens[4] = "a".into()), (Invalid, "tokenizer.ggml.tokens: \"a\"")),
+        ("empty special piece", changed(|k| k.tokens[1].clear()), (Invalid, "tokenizer.ggml.token_type[1]")),
+        ("unknown piece beyond the end", changed(|k| k.unk = Some(262)), (Invalid, "unknown_token_id: 262")),
+        (
+            "piece of 1 MiB",
+            changed(|k| k.tokens[3] = "x".repeat(1 << 20)),
+            (TooLarge, "tokenizer.ggml.tokens[]"),
+        ),
+        (
+            "long piece of a unigram vocabulary",
+            changed(|k| {
+                k.model = "t5".into();
+                k.tokens[3] = "x".repeat(257);
+            }),
+            (TooLarge, "tokenizer.ggml.tokens[]: 257 is more than the limit of 256"),
+        ),
+        (
+            "table of characters",
+            changed(|k| k.has_charsmap = true),
+            (Unsupported, "tokenizer.ggml.precompiled_charsmap"),
+        ),
+        ("begin token wanted but not named", changed(|k| k.bos = None), (Invalid, "bos_token_id: no value")),
+    ];
+    for (name, keys, expected) in &cases {
+        assert_refused(name, *expected, LIMIT, || load(keys));
+    }
+}
+
+#[test]
+fn hostile_vocabularies_of_pieces_take_no_more_than_linear_time() {
+    // Every merge is possible, every piece begins like every other, and unused ones have to be taken apart again.
+    let runs = || (1..=200).map(|len| "a".repeat(len));
+    let tokens: Vec<String> = ["<unk>".to_owned()].into_iter().chain(runs()).collect();
+    for (model, kind) in [("llama", 1), ("llama", 5), ("t5", 1), ("llama", 4), ("t5", 4)] {
+        let keys = GgufTokenizer {
+            model: model.into(),
+            token_types: [2].into_iter().chain([kind; 200]).collect(),
+            scores: (0..=200u8).map(f32::from).collect(),
+            tokens: tokens.clone(),
+            bos: None,
+            add_bos: false,
+            ..pieces()
+        };
+        let tokenizer = Tokenizer::from_source(&TokenizerSource::Gguf(keys), "crafted.gguf").unwrap();
+        let start = std::time::Instant::now();
+        let ids = tokenizer.encode(&"a".repeat(100_000), false).unwrap();
+        assert!(!ids.is_empty() && start.elapsed().as_secs() < 20, "{model} {kind}: {:?}", start.elapsed());
     }
 }

@@ -1,13 +1,13 @@
-//! tokenizer.json -> GGUF metadata.
+//! tokenizer.json, or tokenizer.model -> GGUF metadata.
 //!
 //! For byte-level tokenizers GGUF names the rule that splits text instead of describing it, so each name that the reader
 //! knows is tried, and the first one taken under which the ids are the same. SentencePiece's merges become scores.
 
 use serde_json::Value;
 
-use super::{ConvertError, Form, difference};
+use super::{ConvertError, Form, difference, difference_of_pieces};
 use crate::model_file::{GgufTokenizer, ModelFile, TokenizerSource};
-use crate::tokenizer::{PRE_TOKENIZERS, Tokenizer};
+use crate::tokenizer::{PRE_TOKENIZERS, PieceTable, Tokenizer};
 
 /// Kinds of tokens, as llama.cpp numbers them.
 const NORMAL: i32 = 1;
@@ -32,13 +32,7 @@ pub(super) fn metadata(
         return Err(refuse("the tokenizer's normalizer", "byte-level text is taken as it is"));
     }
     let mut found = vocabulary(&json, file.config.vocab_size, byte_level)?;
-    affixes(&tokenizer, &mut found)?;
-    let config: Value = config.and_then(|config| serde_json::from_slice(config).ok()).unwrap_or_default();
-    let named = |key: &str| {
-        let name = config[key].as_str().or(config[key]["content"].as_str())?;
-        found.tokens.iter().position(|token| token == name).and_then(|id| u32::try_from(id).ok())
-    };
-    (found.unk, found.pad) = (named("unk_token"), named("pad_token"));
+    ends(&tokenizer, config, &mut found)?;
     let merges = merges(&json);
     if byte_level {
         found.merges = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
@@ -48,9 +42,44 @@ pub(super) fn metadata(
     found.model = "llama".to_owned();
     found.add_space_prefix =
         mentions(&json["normalizer"], "Prepend") || mentions(&json["pre_tokenizer"], "Metaspace");
+    checked(file, &tokenizer, found)
+}
+
+/// The metadata of a tokenizer.model and the tokens that were added to it.
+pub(super) fn of_pieces(
+    file: &ModelFile,
+    model: &[u8],
+    added: Option<&[u8]>,
+    config: Option<&[u8]>,
+) -> Result<GgufTokenizer, ConvertError> {
+    let tokenizer = Tokenizer::from_source(file.tokenizer(), file.label())?;
+    let table = PieceTable::read(model, file.label())?;
+    let added: Value = added.and_then(|added| serde_json::from_slice(added).ok()).unwrap_or_default();
+    let pieces = (0_u64..).zip(&table.pieces).map(|(id, (piece, _, kind))| (piece.as_str(), id, *kind));
+    let later = added.as_object().into_iter().flatten();
+    let later = later.map(|(token, id)| (token.as_str(), id.as_u64().unwrap_or(u64::MAX), USER_DEFINED));
+    let mut found = rows(pieces.chain(later), file.config.vocab_size)?;
+    if !added.is_null() {
+        log::warn!("tokens of added_tokens.json take the white space beside them, which GGUF cannot say");
+    }
+    found.scores = table.pieces.iter().map(|(_, score, _)| *score).collect();
+    found.scores.resize(found.tokens.len(), 0.0);
+    found.model = if table.by_score { "llama" } else { "t5" }.to_owned();
+    (found.add_space_prefix, found.remove_extra_whitespaces) = (table.space_prefix, table.collapse);
+    ends(&tokenizer, config, &mut found)?;
+    found.unk = first_unknown(&found).or(found.unk);
+    checked(file, &tokenizer, found)
+}
+
+/// The metadata, if it gives the ids of the tokenizer.
+fn checked(
+    file: &ModelFile,
+    tokenizer: &Tokenizer,
+    found: GgufTokenizer,
+) -> Result<GgufTokenizer, ConvertError> {
     let candidate = Tokenizer::from_source(&TokenizerSource::Gguf(found.clone()), file.label())
         .map_err(|error| refuse("the tokenizer", error.to_string()))?;
-    match difference(&tokenizer, &candidate)? {
+    match difference_of_pieces(tokenizer, &candidate)? {
         None => Ok(found),
         Some(text) => {
             Err(refuse("the tokenizer", format!("as SentencePiece's it gives other ids to {text:?}")))
@@ -71,14 +100,13 @@ fn mentions(component: &Value, kind: &str) -> bool {
     }
 }
 
-/// Tokens and their kinds, one for every row of the embedding: what no token has is marked as unused.
-fn vocabulary(json: &Value, rows: u32, byte_level: bool) -> Result<GgufTokenizer, ConvertError> {
-    let mut tokens: Vec<String> = (0..rows).map(|id| format!("[PAD{id}]")).collect();
-    let mut kinds = vec![UNUSED; tokens.len()];
+/// The vocabulary and the added tokens of a tokenizer.json.
+fn vocabulary(json: &Value, n_rows: u32, byte_level: bool) -> Result<GgufTokenizer, ConvertError> {
     let (vocab, unknown) = (json["model"]["vocab"].as_object(), json["model"]["unk_token"].as_str());
+    let number = |id: &Value| id.as_u64().unwrap_or(u64::MAX);
     let plain = vocab.into_iter().flatten().map(|(token, id)| {
         let is_byte = !byte_level && token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
-        (token.as_str(), id, if is_byte { BYTE } else { NORMAL })
+        (token.as_str(), number(id), if is_byte { BYTE } else { NORMAL })
     });
     let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
     let given = added.iter().map(|token| {
@@ -88,20 +116,29 @@ fn vocabulary(json: &Value, rows: u32, byte_level: bool) -> Result<GgufTokenizer
             true => CONTROL,
             false => USER_DEFINED,
         };
-        (content, &token["id"], kind)
+        (content, number(&token["id"]), kind)
     });
-    for (token, id, kind) in plain.chain(given) {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(usize::MAX);
-        let (Some(place), Some(place_kind)) = (tokens.get_mut(id), kinds.get_mut(id)) else {
-            return Err(refuse("the tokenizer", format!("token {id} has no row in the embedding of {rows}")));
+    for token in added.iter().filter(|token| token["lstrip"] == true || token["rstrip"] == true) {
+        let content = &token["content"];
+        log::warn!("the added token {content} takes the white space beside it, which GGUF cannot say");
+    }
+    rows(plain.chain(given), n_rows)
+}
+
+/// Tokens and their kinds, one for every row of the embedding: what no token has is marked as unused.
+fn rows<'a>(
+    given: impl Iterator<Item = (&'a str, u64, i32)>,
+    n_rows: u32,
+) -> Result<GgufTokenizer, ConvertError> {
+    let mut tokens: Vec<String> = (0..n_rows).map(|id| format!("[PAD{id}]")).collect();
+    let mut kinds = vec![UNUSED; tokens.len()];
+    for (token, id, kind) in given {
+        let place = usize::try_from(id).unwrap_or(usize::MAX);
+        let (Some(place), Some(place_kind)) = (tokens.get_mut(place), kinds.get_mut(place)) else {
+            let reason = format!("token {id} has no row in the embedding of {n_rows}");
+            return Err(refuse("the tokenizer", reason));
         };
         (*place, *place_kind) = (token.to_owned(), kind);
-    }
-    for token in added {
-        let content = &token["content"];
-        if token["lstrip"] == true || token["rstrip"] == true {
-            log::warn!("the added token {content} takes the white space beside it, which GGUF cannot say");
-        }
     }
     Ok(GgufTokenizer {
         model: "gpt2".to_owned(),
@@ -117,11 +154,20 @@ fn vocabulary(json: &Value, rows: u32, byte_level: bool) -> Result<GgufTokenizer
         add_bos: false,
         add_eos: false,
         add_space_prefix: false,
+        remove_extra_whitespaces: false,
+        has_charsmap: false,
     })
 }
 
-/// The tokens that begin and end a text, and whether they are put there.
-fn affixes(tokenizer: &Tokenizer, found: &mut GgufTokenizer) -> Result<(), ConvertError> {
+/// The first token of that kind.
+fn first_unknown(found: &GgufTokenizer) -> Option<u32> {
+    let place = found.token_types.iter().position(|kind| *kind == UNKNOWN);
+    place.and_then(|id| u32::try_from(id).ok())
+}
+
+/// The tokens that begin and end a text and whether they are put there; the unknown and the padding token by their names
+/// in `config`.
+fn ends(tokenizer: &Tokenizer, config: Option<&[u8]>, found: &mut GgufTokenizer) -> Result<(), ConvertError> {
     let affix = |ids: &[u32], place: &str, named: Option<u32>| match (ids, named) {
         ([], named) => Ok((false, named)),
         ([id], Some(named)) if *id == named => Ok((true, Some(named))),
@@ -131,6 +177,12 @@ fn affixes(tokenizer: &Tokenizer, found: &mut GgufTokenizer) -> Result<(), Conve
     let (prefix, suffix) = tokenizer.affixes();
     (found.add_bos, found.bos) = affix(prefix, "before", tokenizer.bos())?;
     (found.add_eos, found.eos) = affix(suffix, "after", tokenizer.eos())?;
+    let config: Value = config.and_then(|config| serde_json::from_slice(config).ok()).unwrap_or_default();
+    let named = |key: &str| {
+        let name = config[key].as_str().or(config[key]["content"].as_str())?;
+        found.tokens.iter().position(|token| token == name).and_then(|id| u32::try_from(id).ok())
+    };
+    (found.unk, found.pad) = (named("unk_token"), named("pad_token"));
     Ok(())
 }
 
@@ -165,8 +217,7 @@ fn scores(merges: &[(String, String)], found: &mut GgufTokenizer) {
         };
         found.scores.push(score);
     }
-    let unknown = found.token_types.iter().position(|kind| *kind == UNKNOWN);
-    found.unk = unknown.and_then(|id| u32::try_from(id).ok()).or(found.unk);
+    found.unk = first_unknown(found).or(found.unk);
 }
 
 /// The first name of a rule that gives the same ids.

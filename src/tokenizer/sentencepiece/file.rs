@@ -1,0 +1,279 @@
+//! `tokenizer.model`, the file that SentencePiece's trainer writes: pieces, and how text was prepared for them.
+//!
+//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later.
+//! Those take the white space on both their sides, as in the tokenizers that such checkpoints were trained with.
+
+use serde::Deserialize;
+use tokenizers::AddedToken;
+
+use super::wire::{self, Value};
+use super::{Algorithm, Kind, PieceSpec, Spaces};
+use crate::tokenizer::error::{TokenizerError, quote};
+use crate::tokenizer::model::ModelSpec;
+use crate::tokenizer::pieces::Spelling;
+use crate::tokenizer::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use crate::tokenizer::validate::{MAX_FILE_BYTES, Names, Vocab, parse};
+
+const FIELDS: Fields = Fields {
+    vocab: "pieces",
+    token: "pieces.piece",
+    merges: "pieces",
+    scores: "pieces.score",
+    added: "added tokens",
+    affixes: "tokenizer_config.json: add_bos_token",
+    unk: "trainer_spec.unk_id",
+    bos: "bos_token",
+    eos: "eos_token",
+};
+
+/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text.
+#[derive(Default, Deserialize)]
+struct Affixes {
+    add_bos_token: Option<bool>,
+    add_eos_token: Option<bool>,
+}
+
+/// The fields of the file that are used, with the values that stand for absent ones.
+struct Read {
+    pieces: Vec<(String, f64, Kind)>,
+    /// 1 unigram, 2 byte pairs.
+    model_type: u64,
+    byte_fallback: bool,
+    space_behind: bool,
+    unk: u64,
+    bos: u64,
+    eos: u64,
+    spaces: Spaces,
+    escape: bool,
+}
+
+/// Builds the tokenizer of a folder without a `tokenizer.json`.
+///
+/// # Errors
+/// What is not a `tokenizer.model`, what is not supported, what does not fit together; with file, field and value.
+pub(in crate::tokenizer) fn build(
+    model: &[u8],
+    added: Option<&[u8]>,
+    config: Option<&[u8]>,
+    label: &str,
+) -> Result<Built, TokenizerError> {
+    let file = format!("{label}/tokenizer.model");
+    let config_file = format!("{label}/tokenizer_config.json");
+    let read = Read::of(model, &file)?;
+    let algorithm = match read.model_type {
+        1 => Algorithm::Likeliest { single: true },
+        2 => Algorithm::ByScore,
+        other => {
+            let known = "1 (unigram), 2 (byte pairs)";
+            return Err(unsupported(&file, "trainer_spec.model_type", &other.to_string(), known));
+        }
+    };
+    for (field, found, wanted) in [
+        ("trainer_spec.treat_whitespace_as_suffix", read.space_behind, false),
+        ("normalizer_spec.escape_whitespaces", read.escape, true),
+    ] {
+        if found != wanted {
+            return Err(unsupported(&file, field, &found.to_string(), if wanted { "true" } else { "false" }));
+        }
+    }
+    let (names, affixes) = match config {
+        Some(config) => {
+            let field = "tokenizer_config.json";
+            let names: Names = parse(config, MAX_FILE_BYTES, &config_file, field)?;
+            (names, parse(config, MAX_FILE_BYTES, &config_file, field)?)
+        }
+        None => (Names::default(), Affixes::default()),
+    };
+    let later: Vocab = match added {
+        Some(added) => {
+            parse(added, MAX_FILE_BYTES, &format!("{label}/added_tokens.json"), "added_tokens.json")?
+        }
+        None => Vocab(Vec::new()),
+    };
+    let (pieces, vocab): (Vec<_>, Vec<_>) = read
+        .pieces
+        .into_iter()
+        .zip(0u32..)
+        .map(|((spelling, score, kind), id)| ((score, kind), (spelling, id)))
+        .unzip();
+    let id_of = |field: &'static str, name: Option<String>, trained: u64| match name
+        .filter(|name| !name.is_empty())
+    {
+        Some(name) => {
+            let found = later.0.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
+            let missing = || invalid(&config_file, field, &quote(&name), "a token of the vocabulary");
+            found.map(Some).ok_or_else(missing)
+        }
+        // Minus one, or any other number that is none of a piece, stands for no such token.
+        None => Ok(u32::try_from(trained).ok().filter(|id| vocab.iter().any(|(_, other)| other == id))),
+    };
+    let bos = id_of("bos_token", names.bos_token(), read.bos)?;
+    let eos = id_of("eos_token", names.eos_token(), read.eos)?;
+    let special =
+        vocab.iter().zip(&pieces).filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control));
+    let special =
+        special.map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true).normalized(false)));
+    let mut tokens: Vec<(u32, AddedToken)> = special.collect();
+    let mut later = later.0;
+    // The crate numbers added tokens in the order in which they come.
+    later.sort_by_key(|(_, id)| *id);
+    for (token, id) in later {
+        tokens.retain(|(_, other)| other.content != token);
+        tokens.push((id, AddedToken::from(token, false).normalized(false).lstrip(true).rstrip(true)));
+    }
+    let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
+    Spec {
+        fields: &FIELDS,
+        spelling: Spelling::Pieces {
+            byte_fallback: read.byte_fallback,
+            strip_first_space: read.spaces.prefix,
+        },
+        model: ModelSpec::Pieces(PieceSpec {
+            algorithm,
+            unk: u32::try_from(read.unk).ok(),
+            byte_fallback: read.byte_fallback,
+            spaces: Some(read.spaces),
+            pieces,
+        }),
+        vocab,
+        added: tokens,
+        normalizer: None,
+        pre_tokenizer: None,
+        prefix: around(affixes.add_bos_token.unwrap_or(true), bos),
+        suffix: around(affixes.add_eos_token.unwrap_or(false), eos),
+        bos,
+        eos,
+    }
+    .build(&file)
+}
+
+/// The pieces of a `tokenizer.model`, for writing them elsewhere.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) struct PieceTable {
+    /// Spelling, score, and the number of the kind.
+    pub(crate) pieces: Vec<(String, f32, i32)>,
+    /// Whether they are merged by score; else the likeliest sequence is taken.
+    pub(crate) by_score: bool,
+    /// Whether a space is put before a text.
+    pub(crate) space_prefix: bool,
+    /// Whether spaces at both ends vanish, and all but one of several in a row.
+    pub(crate) collapse: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl PieceTable {
+    /// Reads them from the file's bytes; `label` is the name of the model in errors.
+    ///
+    /// # Errors
+    /// What is not a `tokenizer.model`.
+    pub(crate) fn read(model: &[u8], label: &str) -> Result<Self, TokenizerError> {
+        let read = Read::of(model, &format!("{label}/tokenizer.model"))?;
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_possible_truncation,
+            reason = "scores are 32-bit in the file"
+        )]
+        let pieces = read.pieces.into_iter().map(|(piece, score, kind)| (piece, score as f32, kind.number()));
+        Ok(Self {
+            pieces: pieces.collect(),
+            by_score: read.model_type == 2,
+            space_prefix: read.spaces.prefix,
+            collapse: read.spaces.collapse,
+        })
+    }
+}
+
+impl Read {
+    fn of(model: &[u8], file: &str) -> Result<Self, TokenizerError> {
+        at_most(file, "tokenizer.model", model.len(), MAX_FILE_BYTES)?;
+        let mut read = Self {
+            pieces: Vec::new(),
+            model_type: 1,
+            byte_fallback: false,
+            space_behind: false,
+            unk: 0,
+            bos: 1,
+            eos: 2,
+            spaces: Spaces { prefix: true, collapse: true },
+            escape: true,
+        };
+        for field in fields(model, file, "the file") {
+            match field? {
+                (1, Value::Bytes(piece)) => {
+                    at_most(file, FIELDS.vocab, read.pieces.len().saturating_add(1), MAX_VOCAB)?;
+                    let piece = read_piece(piece, read.pieces.len(), file)?;
+                    read.pieces.push(piece);
+                }
+                (2, Value::Bytes(trainer)) => read.trainer(trainer, file)?,
+                (3, Value::Bytes(normalizer)) => read.normalizer(normalizer, file)?,
+                // Numbers of the trainer, tests of its own, extensions.
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    fn trainer(&mut self, message: &[u8], file: &str) -> Result<(), TokenizerError> {
+        for field in fields(message, file, "trainer_spec") {
+            match field? {
+                (3, Value::Number(number)) => self.model_type = number,
+                (24, Value::Number(number)) => self.space_behind = number != 0,
+                (35, Value::Number(number)) => self.byte_fallback = number != 0,
+                (40, Value::Number(number)) => self.unk = number,
+                (41, Value::Number(number)) => self.bos = number,
+                (42, Value::Number(number)) => self.eos = number,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn normalizer(&mut self, message: &[u8], file: &str) -> Result<(), TokenizerError> {
+        for field in fields(message, file, "normalizer_spec") {
+            match field? {
+                (2, Value::Bytes(table)) if !table.is_empty() => {
+                    let value = format!("a table of {} bytes", table.len());
+                    let field = "normalizer_spec.precompiled_charsmap";
+                    return Err(unsupported(file, field, &value, "none: text is taken as it is"));
+                }
+                (3, Value::Number(number)) => self.spaces.prefix = number != 0,
+                (4, Value::Number(number)) => self.spaces.collapse = number != 0,
+                (5, Value::Number(number)) => self.escape = number != 0,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Spelling, score and kind of piece `id`.
+fn read_piece(message: &[u8], id: usize, file: &str) -> Result<(String, f64, Kind), TokenizerError> {
+    let (mut spelling, mut score, mut kind) = (String::new(), 0.0, Kind::Normal);
+    for field in fields(message, file, "pieces") {
+        match field? {
+            (1, Value::Bytes(text)) => {
+                let text = str::from_utf8(text);
+                let field = || format!("pieces[{id}].piece");
+                spelling = text.map_err(|_| invalid(file, &field(), "bytes", "UTF-8"))?.to_owned();
+            }
+            (2, Value::Fixed32(bytes)) => score = f64::from(f32::from_le_bytes(bytes)),
+            (3, Value::Number(number)) => {
+                let found = i64::try_from(number).ok().and_then(Kind::of);
+                let field = || format!("pieces[{id}].type");
+                kind = found.ok_or_else(|| invalid(file, &field(), &number.to_string(), "1 to 6"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok((spelling, score, kind))
+}
+
+/// The fields of a message, or an error that names it.
+fn fields<'a>(
+    message: &'a [u8],
+    file: &'a str,
+    name: &'a str,
+) -> impl Iterator<Item = Result<(u64, Value<'a>), TokenizerError>> {
+    wire::Fields::of(message)
+        .map(move |field| field.ok_or_else(|| invalid(file, name, "a broken field", "a protobuf message")))
+}

@@ -1,0 +1,175 @@
+//! Crafted `tokenizer.model` and `added_tokens.json` files.
+
+use killick::model_file::TokenizerSource;
+use killick::tokenizer::{Tokenizer, TokenizerError};
+
+use super::Kind::{Invalid, Json, TooLarge, Unsupported};
+use super::{LIMIT, assert_refused};
+
+fn number(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+/// A field that holds a number.
+fn set(field: u64, value: u64) -> Vec<u8> {
+    [number(field << 3), number(value)].concat()
+}
+
+/// A field that holds bytes.
+fn put(field: u64, bytes: &[u8]) -> Vec<u8> {
+    [number(field << 3 | 2), number(u64::try_from(bytes.len()).unwrap()), bytes.to_vec()].concat()
+}
+
+fn piece(spelling: &[u8], score: f32, kind: u64) -> Vec<u8> {
+    let score = [&[2 << 3 | 5][..], &score.to_le_bytes()].concat();
+    put(1, &[put(1, spelling), score, set(3, kind)].concat())
+}
+
+/// The fields of a smallest file that loads.
+fn base() -> Vec<Vec<u8>> {
+    vec![
+        piece(b"<unk>", 0.0, 2),
+        piece(b"<s>", 0.0, 3),
+        piece("\u{2581}".as_bytes(), -1.0, 1),
+        piece(b"a", -2.0, 1),
+        piece(b"b", -3.0, 1),
+        piece(b"ab", -0.5, 1),
+        put(2, &[set(3, 2), set(42, u64::MAX)].concat()),
+        put(3, &[set(3, 1), set(4, 0)].concat()),
+    ]
+}
+
+fn load(model: Vec<u8>, added: Option<&str>, config: Option<&str>) -> Result<Tokenizer, TokenizerError> {
+    let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
+    let (added_tokens, tokenizer_config) = (bytes(added), bytes(config));
+    let source = TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config };
+    Tokenizer::from_source(&source, "crafted")
+}
+
+#[test]
+fn the_smallest_file_loads() {
+    let tokenizer = load(base().concat(), Some(r#"{"<AC>": 6}"#), None).unwrap();
+    assert_eq!(tokenizer.encode("ab <AC> a!", true).unwrap(), [1, 2, 5, 6, 2, 3, 0]);
+    assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), None));
+    let named =
+        load(base().concat(), None, Some(r#"{"bos_token":"a","eos_token":"","add_bos_token":false}"#));
+    assert_eq!(named.unwrap().encode("b", true).unwrap(), [2, 4]);
+}
+
+#[test]
+fn malformed_piece_files_are_refused() {
+    let with = |place: usize, field: Vec<u8>| {
+        let mut fields = base();
+        fields[place] = field;
+        fields.concat()
+    };
+    let and = |field: Vec<u8>| [base().concat(), field].concat();
+    let normalizer = |field: Vec<u8>| with(7, put(3, &field));
+    let trainer = |field: Vec<u8>| with(6, put(2, &field));
+    let cases = [
+        ("empty file", Vec::new(), (Invalid, "crafted/tokenizer.model: pieces: no entry")),
+        ("not a message", b"PK\x03\x04 not a message".to_vec(), (Invalid, "the file: a broken field")),
+        ("a group", and(vec![0x0b]), (Invalid, "the file: a broken field")),
+        ("cut off", base().concat()[..29].to_vec(), (Invalid, "a broken field")),
+        ("length of 2^63", and([number(1 << 3 | 2), number(1 << 63)].concat()), (Invalid, "a broken field")),
+        ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces: a broken field")),
+        ("piece that is not UTF-8", with(3, piece(b"\xff", 0.0, 1)), (Invalid, "pieces[3].piece: bytes")),
+        (
+            "piece without a spelling that is special",
+            with(1, put(1, &set(3, 3))),
+            (Invalid, "added tokens[1]"),
+        ),
+        ("piece twice", with(4, piece(b"a", 0.0, 1)), (Invalid, "pieces: \"a\"")),
+        ("piece of 1 MiB", with(4, piece(&[b'x'; 1 << 20], 0.0, 1)), (TooLarge, "pieces.piece")),
+        ("unknown kind", with(4, piece(b"b", 0.0, 9)), (Invalid, "pieces[4].type: 9")),
+        (
+            "kind of 2^64 - 1",
+            with(4, piece(b"b", 0.0, u64::MAX)),
+            (Invalid, "pieces[4].type: 18446744073709551615"),
+        ),
+        ("score that is none", with(4, piece(b"b", f32::NAN, 1)), (Invalid, "pieces.score[4]: NaN")),
+        ("words as pieces", trainer(set(3, 3)), (Unsupported, "trainer_spec.model_type: 3")),
+        (
+            "spaces behind words",
+            trainer([set(3, 2), set(24, 1)].concat()),
+            (Unsupported, "trainer_spec.treat_whitespace_as_suffix: true"),
+        ),
+        (
+            "fallback without its pieces",
+            trainer([set(3, 2), set(35, 1)].concat()),
+            (Invalid, "pieces: no token \"<0x00>\""),
+        ),
+        (
+            "unknown piece beyond the end",
+            trainer([set(3, 2), set(40, 6)].concat()),
+            (Invalid, "trainer_spec.unk_id: 6"),
+        ),
+        (
+            "table of characters",
+            normalizer(put(2, &[0; 64])),
+            (Unsupported, "normalizer_spec.precompiled_charsmap: a table of 64 bytes"),
+        ),
+        (
+            "spaces as they are",
+            normalizer(set(5, 0)),
+            (Unsupported, "normalizer_spec.escape_whitespaces: false"),
+        ),
+    ];
+    for (name, model, expected) in &cases {
+        assert_refused(name, *expected, LIMIT, || load(model.clone(), None, None));
+    }
+}
+
+#[test]
+fn malformed_added_tokens_are_refused() {
+    let cases = [
+        ("not JSON", "{", (Json, "crafted/added_tokens.json: added_tokens.json: line 1")),
+        ("a list", "[]", (Json, "added_tokens.json")),
+        ("id that is no number", r#"{"x": "6"}"#, (Json, "added_tokens.json")),
+        ("id far beyond the end", r#"{"x": 4294967295}"#, (TooLarge, "pieces: 4294967295")),
+        ("id with a gap before it", r#"{"x": 7}"#, (Invalid, "\"x\" with id 7")),
+        ("id of another piece", r#"{"x": 3}"#, (Invalid, "\"x\" with id 3")),
+        ("id twice", r#"{"x": 6, "y": 6}"#, (Invalid, "\"y\" with id 6")),
+        ("token twice", r#"{"x": 6, "x": 7}"#, (Invalid, "added tokens")),
+        ("empty token", r#"{"": 6}"#, (Invalid, "added tokens")),
+    ];
+    for (name, added, expected) in cases {
+        assert_refused(name, expected, LIMIT, || load(base().concat(), Some(added), None));
+    }
+    let missing = || load(base().concat(), None, Some(r#"{"eos_token": "</s>"}"#));
+    assert_refused(
+        "token that is not there",
+        (Invalid, "crafted/tokenizer_config.json: eos_token: \"</s>\""),
+        LIMIT,
+        missing,
+    );
+}
+
+#[test]
+fn a_file_cut_or_changed_at_any_byte_never_panics() {
+    let file = base().concat();
+    let mut loaded = 0;
+    let mut try_it = |model: Vec<u8>| {
+        // Whatever is accepted has to work.
+        if let Ok(tokenizer) = load(model, None, None) {
+            let ids = tokenizer.encode(" ab\u{2581}a<s>é b", true).unwrap();
+            tokenizer.decode(&ids, false).unwrap();
+            loaded += 1;
+        }
+    };
+    for at in 0..file.len() {
+        try_it(file[..at].to_vec());
+        for byte in 0..=255 {
+            let mut changed = file.clone();
+            changed[at] = byte;
+            try_it(changed);
+        }
+    }
+    assert!(loaded > file.len(), "{loaded}");
+}
