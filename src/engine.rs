@@ -11,15 +11,18 @@ use crate::model_file::{FileSet, ModelFile};
 use crate::tokenizer::Tokenizer;
 
 /// How to put a model on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct LoadOptions {
     /// How weights are kept; 16-bit by default.
     pub format: WeightFormat,
+    /// LoRA adapters merged into the weights, each with its scale (1 for what it was trained with); none by default.
+    /// [`FileSet::adapter_from_path`] opens a folder.
+    pub adapters: Vec<(FileSet, f32)>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { format: WeightFormat::F16 }
+        Self { format: WeightFormat::F16, adapters: Vec::new() }
     }
 }
 
@@ -63,9 +66,12 @@ impl Engine {
     /// Reads a model and puts its weights on the device.
     ///
     /// # Errors
-    /// Files that are broken or not supported, weights that do not fit.
+    /// Files that are broken or not supported, adapters of another model, weights that do not fit.
     pub async fn load_files(&self, files: FileSet, options: LoadOptions) -> Result<Loaded, Error> {
-        let file = ModelFile::open(files).await?;
+        let mut file = ModelFile::open(files).await?;
+        for (adapter, scale) in options.adapters {
+            file.add_adapter(adapter, scale).await?;
+        }
         let model = Model::load(&self.gpu, &file, options.format, &mut |_, _| {}).await?;
         Ok(Loaded { model: Arc::new(model), file })
     }
@@ -89,7 +95,7 @@ impl Loaded {
         Ok(Tokenizer::from_source(self.file.tokenizer(), self.file.label())?)
     }
 
-    /// The policy recorded with the model, if there is one.
+    /// The policy recorded with the model or its adapters, if there is one.
     ///
     /// # Errors
     /// What is recorded is no policy.

@@ -28,6 +28,10 @@ pub enum Error {
     /// Weights that did not reach the device.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A model that was not converted.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error(transparent)]
+    Convert(#[from] crate::convert::ConvertError),
     /// A model whose record of its policy cannot be read.
     #[error("{file}: field \"killick_policy\": {reason}")]
     RecordedPolicy {

@@ -36,6 +36,8 @@
 pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod convert;
 mod engine;
 mod error;
 pub mod generate;

@@ -43,6 +43,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     let latin1 = folder.path().join("latin1.txt");
     std::fs::write(&latin1, b"caf\xe9").unwrap();
     let latin1 = latin1.display().to_string();
+    let untied = data("adapter/untied").display().to_string();
     let (config, golden) = (format!("{tiny}/config.json"), format!("{tiny}/golden.json"));
     for (args, words) in [
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
@@ -93,6 +94,8 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
             vec!["cache of one layer", "134217728"],
         ),
         (vec!["inspect", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
+        (vec!["inspect", "--model", &tiny, "--adapter", "no/such"], vec!["adapter no/such", "No such file"]),
+        (vec!["inspect", "--model", &tiny, "--adapter", &untied], vec!["untied", "lora_A", "shape"]),
         (vec!["score", "--ids", "1", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
         (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
         (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
@@ -172,6 +175,7 @@ fn a_command_line_that_does_not_parse_is_exit_code_2() {
         vec!["inspect", "--model", &tiny, "--window", "-3"],
         vec!["inspect", "--model", &tiny, "--isolated", "perhaps"],
         vec!["inspect", "--model", &tiny, "--dtype", "f64"],
+        vec!["inspect", "--model", &tiny, "--adapter", "folder=nan"],
         vec!["inspect", "--model", &tiny, "--max-binding", "8MiB"],
         vec!["inspect", "--model", &tiny, "--pin", "system", "--sinks", "3"],
         vec!["generate", "x", "--model", &tiny, "--system", "y"],
@@ -295,7 +299,7 @@ fn inspect_describes_the_model() {
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        ["model", "format", "config", "tokenizer", "chat_template", "policy", "plan", "tensors"]
+        ["model", "format", "config", "tokenizer", "chat_template", "adapters", "policy", "plan", "tensors"]
     );
     assert_eq!([&report["model"], &report["format"]], ["gqa", "safetensors"]);
     assert_eq!([&report["tokenizer"], &report["chat_template"]], [&Value::Null, &json!(false)]);
@@ -370,6 +374,22 @@ fn inspect_says_what_a_model_has_that_llama_had_not() {
 }
 
 #[test]
+fn inspect_lists_adapters_and_takes_the_policy_that_one_of_them_brings() {
+    let (wide, narrow) =
+        (data("adapter/wide").display().to_string(), data("adapter/narrow").display().to_string());
+    let report = inspected(&["--adapter", &wide, "--adapter", &format!("{narrow}=-0.5")]);
+    let adapters = json!([{"name": "wide", "scale": 1.0, "weights": 21}, {"name": "narrow", "scale": -0.5, "weights": 6}]);
+    assert_eq!(report["adapters"], adapters);
+    assert_eq!(
+        [&report["policy"]["name"], &report["policy"]["anchors"]],
+        [&json!("anchor"), &json!([7, 30, 101])]
+    );
+    let flags = inspected(&["--adapter", &wide, "--policy", "window"]);
+    assert_eq!(flags["policy"]["name"], "window", "flags win");
+    assert_eq!(inspected(&["--adapter", &narrow])["policy"]["name"], "full", "none is recorded");
+}
+
+#[test]
 fn anchors_on_a_model_not_trained_for_them_are_one_warning() {
     let output = killick(&["inspect", "--policy", "anchor", "--anchor-ids", "7", "--model", &tiny()]);
     let message = String::from_utf8_lossy(&output.stderr);
@@ -380,10 +400,51 @@ fn anchors_on_a_model_not_trained_for_them_are_one_warning() {
 }
 
 #[test]
+fn convert_writes_what_its_flags_say_and_says_what_it_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (tiny, gguf, back, renamed) = (tiny(), path("a.gguf"), path("back"), path("q8"));
+    let run = |args: &[&str]| {
+        let output = killick(&[&["convert"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&[&tiny, &gguf]).ends_with("a.gguf: 29 tensors, 0.3 MiB\n"));
+    run(&[&gguf, &back, "--to", "f32", "--policy", "anchor", "--anchor-ids", "7,30", "--sinks", "2"]);
+    let said = run(&[&back, &renamed, "--to", "q8_0", "--format", "gguf"]);
+    assert!(said.contains("3 of them in f16"), "{said}");
+    let inspected = |model: &str| -> Value {
+        serde_json::from_slice(&killick(&["inspect", "--json", "--model", model]).stdout).unwrap()
+    };
+    let (first, second) = (inspected(&back), inspected(&renamed));
+    assert_eq!([&first["format"], &second["format"]], ["safetensors", "gguf v3"]);
+    for report in [&first, &second] {
+        let policy = &report["policy"];
+        assert_eq!(
+            [&policy["name"], &policy["sinks"], &policy["anchors"]],
+            [&json!("anchor"), &json!(2), &json!([7, 30])]
+        );
+    }
+    assert_eq!(second["tensors"][0]["dtype"], "Q8_0");
+    for (args, words) in [
+        (vec![tiny.as_str(), &gguf], vec!["a.gguf", "--force"]),
+        (vec![&tiny, "model.safetensors"], vec!["folder"]),
+        (vec![&tiny, "no-such", "--to", "q4_0"], vec!["gguf"]),
+        (vec![&tiny, "no-such", "--anchor-ids", "999"], vec!["999"]),
+        (vec!["no-such", "nowhere"], vec!["no-such", "no such file"]),
+    ] {
+        let (code, message) = fails(&[&["convert"], &args[..]].concat());
+        assert_eq!(code, 1, "{args:?}: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+    }
+    run(&[&tiny, &gguf, "--force"]);
+}
+
+#[test]
 fn every_flag_is_documented() {
     let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let mut flags = 0;
-    for command in ["generate", "chat", "score", "inspect", "devices"] {
+    for command in ["generate", "chat", "score", "inspect", "convert", "devices"] {
         let help = String::from_utf8(killick(&[command, "--help"]).stdout).unwrap();
         let long = help
             .split_whitespace()

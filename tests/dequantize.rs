@@ -3,15 +3,29 @@
 //! The data comes from `tools/golden/dequant.py`, which also describes its layout: random blocks of every type,
 //! with zero, subnormal, largest and negative scales among them.
 
-use killick::model_file::Dtype;
+use killick::model_file::{Dtype, Encoding};
 
-const GOLDEN: [(Dtype, &[u8]); 6] = [
+const GOLDEN: [(Dtype, &[u8]); 14] = [
     (Dtype::F32, include_bytes!("data/dequant/F32.bin")),
     (Dtype::F16, include_bytes!("data/dequant/F16.bin")),
     (Dtype::BF16, include_bytes!("data/dequant/BF16.bin")),
     (Dtype::Q8_0, include_bytes!("data/dequant/Q8_0.bin")),
     (Dtype::Q4_0, include_bytes!("data/dequant/Q4_0.bin")),
     (Dtype::Q4_1, include_bytes!("data/dequant/Q4_1.bin")),
+    (Dtype::Q5_0, include_bytes!("data/dequant/Q5_0.bin")),
+    (Dtype::Q5_1, include_bytes!("data/dequant/Q5_1.bin")),
+    (Dtype::Iq4Nl, include_bytes!("data/dequant/IQ4_NL.bin")),
+    (Dtype::Q2K, include_bytes!("data/dequant/Q2_K.bin")),
+    (Dtype::Q3K, include_bytes!("data/dequant/Q3_K.bin")),
+    (Dtype::Q4K, include_bytes!("data/dequant/Q4_K.bin")),
+    (Dtype::Q5K, include_bytes!("data/dequant/Q5_K.bin")),
+    (Dtype::Q6K, include_bytes!("data/dequant/Q6_K.bin")),
+];
+
+/// What `gguf.quantize` makes of the same weights.
+const ENCODED: [(Encoding, &[u8]); 2] = [
+    (Encoding::Q8_0, include_bytes!("data/dequant/Q8_0.enc.bin")),
+    (Encoding::Q4_0, include_bytes!("data/dequant/Q4_0.enc.bin")),
 ];
 
 /// Stored bytes, and the bits of the expected weights.
@@ -53,15 +67,89 @@ fn equals_the_gguf_package_bit_for_bit() {
 }
 
 #[test]
+fn every_type_is_compared() {
+    for dtype in Dtype::ALL {
+        assert_eq!(GOLDEN.iter().filter(|(golden, _)| *golden == dtype).count(), 1, "{dtype:?}");
+    }
+}
+
+#[test]
 fn the_comparison_sees_one_changed_bit() {
     for (dtype, golden) in GOLDEN {
         let (stored, expected) = parse(golden);
-        // The lowest bit of the last stored byte belongs to the last weight of every type but Q4, where it
-        // belongs to weight 15 of the last block; where the scale is zero the bit would be lost.
-        let mut stored = stored.to_vec();
-        *stored.last_mut().expect("bytes") ^= 1;
-        assert_eq!(differences(dtype, &stored, &expected).len(), 1, "{dtype:?}");
+        let block = dtype.block_bytes() as usize;
+        // In the last block, whose fields are random: no bit of it is idle, and none reaches beyond it.
+        for at in stored.len() - block..stored.len() {
+            for bit in 0..8 {
+                let mut stored = stored.to_vec();
+                stored[at] ^= 1 << bit;
+                let changed = differences(dtype, &stored, &expected);
+                assert!(!changed.is_empty(), "{dtype:?}: byte {at}, bit {bit} means nothing");
+                assert!(changed.len() <= dtype.block_elems() as usize, "{dtype:?}: {}", changed.len());
+            }
+        }
     }
+}
+
+#[test]
+fn quantises_as_the_gguf_package_does() {
+    for (encoding, golden) in ENCODED {
+        let (stored, dtype) = (stored_by(encoding, &weights_of(golden)), encoding.dtype());
+        let expected = &golden[4 + 4 * weights_of(golden).len()..];
+        assert_eq!(stored.len(), expected.len(), "{encoding:?}");
+        let block = dtype.block_bytes() as usize;
+        for (number, (got, want)) in stored.chunks(block).zip(expected.chunks(block)).enumerate() {
+            assert_eq!(got, want, "{encoding:?}: block {number}");
+        }
+        // The check can fail: one weight moved by a part of its block's scale changes its number.
+        let mut moved = weights_of(golden);
+        let last = moved.len() - 1;
+        let farthest = moved[last - 31..].iter().fold(0.0_f32, |far, w| far.max(w.abs()));
+        moved[last] = farthest * if moved[last] > 0.0 { -0.5 } else { 0.5 };
+        assert_ne!(stored_by(encoding, &moved), expected, "{encoding:?}");
+    }
+}
+
+#[test]
+fn refuses_what_a_type_cannot_hold() {
+    let block = |weight: f32| {
+        let mut block = [0.25; 32];
+        block[7] = weight;
+        block
+    };
+    let most = [
+        (Encoding::F16, 65_504.0, 65_520.0),
+        (Encoding::Q8_0, 65_504.0 * 127.0, 65_520.0 * 127.0),
+        (Encoding::Q4_0, 65_504.0 * 8.0, 65_520.0 * 8.0),
+    ];
+    for (encoding, fits, too_much) in most {
+        assert!(encoding.encode(&block(fits), &mut Vec::new()).is_ok(), "{encoding:?}");
+        for wrong in [too_much, -too_much, f32::INFINITY, f32::NAN] {
+            let error = encoding.encode(&block(wrong), &mut Vec::new()).expect_err("no type for that");
+            assert_eq!(error.to_bits(), wrong.to_bits(), "{encoding:?} names the weight");
+        }
+    }
+}
+
+#[test]
+fn a_block_without_a_finite_inverse_scale_is_zeros() {
+    for encoding in [Encoding::Q8_0, Encoding::Q4_0] {
+        let stored = stored_by(encoding, &[f32::MIN_POSITIVE / 4.0; 32]);
+        let mut weights = [f32::NAN; 32];
+        encoding.dtype().dequantize(&stored, &mut weights);
+        assert!(weights.iter().all(|weight| *weight == 0.0), "{encoding:?}: {weights:?}");
+    }
+}
+
+fn weights_of(golden: &[u8]) -> Vec<f32> {
+    let count = u32::from_le_bytes(golden[..4].try_into().expect("four bytes")) as usize;
+    golden[4..4 + 4 * count].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4"))).collect()
+}
+
+fn stored_by(encoding: Encoding, weights: &[f32]) -> Vec<u8> {
+    let mut stored = Vec::new();
+    encoding.encode(weights, &mut stored).expect("weights that the type can hold");
+    stored
 }
 
 #[test]
@@ -79,5 +167,7 @@ fn leaves_alone_what_has_no_partner() {
 fn counts_bytes_in_whole_blocks() {
     assert_eq!(Dtype::Q4_1.bytes_of(64), Some(40));
     assert_eq!(Dtype::Q4_1.bytes_of(33), None);
+    assert_eq!(Dtype::Q6K.bytes_of(512), Some(420));
+    assert_eq!(Dtype::Q6K.bytes_of(32), None);
     assert_eq!(Dtype::F32.bytes_of(u64::MAX / 2), None, "an overflow");
 }

@@ -58,6 +58,22 @@ fn score_prints_the_document_and_the_paths_agree() {
 }
 
 #[test]
+fn score_takes_adapters() {
+    let golden = support::golden::json("adapter/golden.json");
+    let case = &golden["cases"][2];
+    let ids: Vec<String> = support::golden::ids(&case["ids"]).iter().map(ToString::to_string).collect();
+    let folder = |name: &str| data(&format!("adapter/{name}")).display().to_string();
+    let (wide, narrow) = (format!("{}=0.75", folder("wide")), format!("{}=-1.5", folder("narrow")));
+    let (wide, narrow, ids) =
+        (["--adapter", &wide], ["--adapter", &narrow], ["--policy", "full", "--ids", &ids.join(",")]);
+    let mean = |flags: &[&str]| score(flags)["mean_nll"].as_f64().unwrap();
+    let want = case["mean_nll"].as_f64().unwrap();
+    let got = mean(&[ids.as_slice(), &wide, &narrow].concat());
+    assert!((got - want).abs() < 1e-4, "{got}, PEFT {want}");
+    assert!((mean(&[ids.as_slice(), &wide].concat()) - want).abs() > 1e-2, "the second adapter counts");
+}
+
+#[test]
 fn what_the_model_cannot_take_is_an_error() {
     let model = data("tiny/gqa").display().to_string();
     for (flags, word) in [

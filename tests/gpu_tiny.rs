@@ -25,7 +25,7 @@ use serde_json::Value;
 use support::golden::{base64_floats, data, difference, ids, json, list, name, nmse, numbers, policy, spec};
 use support::gpu::gpu;
 
-const MODELS: [&str; 4] = ["gqa", "mha-untied", "bf16", "blocks"];
+const MODELS: [&str; 5] = ["gqa", "mha-untied", "bf16", "blocks", "anllm"];
 /// Logits against PyTorch, normalized mean squared error (issue: at most 1e-7).
 const LOGITS_NMSE: f64 = 1e-7;
 /// NLL of a token against PyTorch, and between two paths, in nats.
@@ -121,6 +121,24 @@ fn gguf_and_safetensors_give_the_same_logits() {
             (logits(&data(&format!("tiny/{model_name}"))), logits(&data(&format!("tiny/{gguf}"))));
         assert_eq!(from_folder, from_gguf, "{model_name}");
     }
+}
+
+/// An AnLLM-AC checkpoint brings its policy, the id of `<AC>`, and a vocabulary that is a multiple of nothing.
+#[test]
+fn a_converted_anllm_checkpoint_is_scored_under_the_policy_it_brings() {
+    let file = ModelFile::open_path(&data("tiny/anllm")).unwrap();
+    assert_eq!((file.config.vocab_size, file.config.rope_theta), (32_002, 10_000.0));
+    let spec: PolicySpec = serde_json::from_value(file.policy().unwrap().clone()).unwrap();
+    assert_eq!(
+        (spec.anchors.as_deref(), spec.insert.map(|insert| insert.id)),
+        (Some(&[32_001][..]), Some(32_001))
+    );
+    let golden = json("tiny/anllm/golden.json");
+    let case = &list(&golden["cases"])[0];
+    let (model, text) = (load_file(&file), ids(&case["ids"]));
+    compare("anllm", &run(&model, &spec, &text, Path::Ring), case);
+    let dense = run(&model, &PolicySpec::new(Preset::Full), &text, Path::Ring);
+    assert!(difference(&dense.nll, &numbers(&case["nll"])).token > 0.1, "a dense mask must show");
 }
 
 /// A config field that did nothing would leave the loss where it was; PyTorch says where it goes.

@@ -13,7 +13,7 @@ use pollster::block_on;
 use proptest::prelude::*;
 use serde_json::json;
 
-use support::gguf_writer::{Gguf, Value, ggml};
+use support::gguf_writer::{Gguf, Value};
 use support::safetensors_writer::{self, Safetensors};
 use support::tiny_model::{CONFIG, GGUF, TinyModel, WEIGHTS, f32_bytes};
 
@@ -121,29 +121,24 @@ fn refuses_rows_and_weights_the_model_lacks() {
 /// A block type's writer of zeros and ones is not needed: any bytes are valid blocks.
 #[test]
 fn reads_every_data_type_as_its_dequantisation() {
-    let model = bigger();
+    let mut model = bigger();
+    model.hidden = 512; // rows of two superblocks
+    model.randomize(3);
     let name = WeightName::Layer(0, LayerWeight::Up);
-    let types = [
-        (ggml::F16, Dtype::F16),
-        (ggml::BF16, Dtype::BF16),
-        (ggml::Q8_0, Dtype::Q8_0),
-        (ggml::Q4_0, Dtype::Q4_0),
-        (ggml::Q4_1, Dtype::Q4_1),
-    ];
-    for (id, dtype) in types {
+    for dtype in Dtype::ALL {
         let mut file = model.gguf();
         let mut random = support::Random(5);
-        let bytes = dtype.bytes_of(64 * 32).expect("whole blocks");
+        let bytes = dtype.bytes_of(64 * 512).expect("whole blocks");
         // Bytes below 0x70 make no infinite or NaN number of any type.
         let data: Vec<u8> = (0..bytes).map(|_| random.below(0x70) as u8).collect();
         let tensor = file.tensor("blk.0.ffn_up.weight");
-        (tensor.dtype, tensor.data) = (id, data.clone());
+        (tensor.dtype, tensor.data) = (dtype.ggml_type(), data.clone());
         let file = open_gguf(file.bytes());
         assert_eq!(file.weight(name).map(|tensor| tensor.dtype), Some(dtype));
-        let mut expected = vec![0.0; 64 * 32];
+        let mut expected = vec![0.0; 64 * 512];
         dtype.dequantize(&data, &mut expected);
         assert_eq!(read(&file, name, 0..64), expected, "{dtype:?}");
-        assert_eq!(read(&file, name, 9..31), expected[9 * 32..31 * 32], "{dtype:?}");
+        assert_eq!(read(&file, name, 9..31), expected[9 * 512..31 * 512], "{dtype:?}");
     }
 }
 
@@ -381,6 +376,36 @@ fn opens_folders_and_single_files_on_disk() -> io::Result<()> {
 }
 
 #[cfg(unix)]
+#[test]
+fn pickled_weights_are_refused_with_the_way_to_convert_them() -> io::Result<()> {
+    let config = TinyModel::new().config().to_string().into_bytes();
+    let zip = b"PK\x03\x04 and what follows".to_vec();
+    let shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    let index = "pytorch_model.bin.index.json";
+    for names in [vec!["pytorch_model.bin"], shards.to_vec(), [&[index], &shards[..]].concat()] {
+        let folder = tempfile::tempdir()?;
+        let named = names.iter().map(|name| ((*name).to_owned(), zip.clone()));
+        write(folder.path(), &named.chain([(CONFIG.to_owned(), config.clone())]).collect())?;
+        let error = ModelFile::open_path(folder.path()).err().expect("no reader for pickles");
+        let first = names.iter().min().copied();
+        assert!(matches!(&error, ModelFileError::Pickled { file } if Some(&**file) == first), "{error:?}");
+        assert!(error.to_string().contains("tools/convert/pickled.py"), "{error}");
+    }
+    // Alone, and under a name of its own, its first bytes tell.
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("weights.pth"), &zip)?;
+    let error =
+        ModelFile::open_path(&folder.path().join("weights.pth")).err().expect("no reader for pickles");
+    assert!(matches!(error, ModelFileError::Pickled { .. }), "{error:?}");
+    // Beside safetensors a pickle is a copy that nobody needs.
+    let mut files = TinyModel::new().files();
+    files.insert("pytorch_model.bin".to_owned(), zip);
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), &files)?;
+    assert!(ModelFile::open_path(folder.path()).is_ok());
+    Ok(())
+}
+
 #[test]
 fn follows_links_only_inside_the_folder_and_the_hub_cache() -> io::Result<()> {
     use std::os::unix::fs::symlink;

@@ -123,7 +123,7 @@ fn a_kernel_is_four_files_and_a_row() {
 }
 
 /// The rooms in the order of ARCHITECTURE.md. `error`, which gathers the errors of all, is none of them.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "model_file",
     "kv",
     "tokenizer",
@@ -132,6 +132,7 @@ const ROOMS: [&str; 14] = [
     "kernels",
     "reference",
     "model",
+    "convert",
     "session",
     "generate",
     "chat",

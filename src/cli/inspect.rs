@@ -19,6 +19,7 @@ struct Report<'a> {
     config: &'a Config,
     tokenizer: Option<TokenizerReport>,
     chat_template: bool,
+    adapters: Vec<AdapterReport<'a>>,
     policy: &'a Policy,
     plan: &'a MemoryPlan,
     tensors: Vec<TensorReport<'a>>,
@@ -30,6 +31,13 @@ struct TokenizerReport {
     bos: Option<u32>,
     eos: Option<u32>,
     special: usize,
+}
+
+#[derive(Serialize)]
+struct AdapterReport<'a> {
+    name: &'a str,
+    scale: f32,
+    weights: usize,
 }
 
 #[derive(Serialize)]
@@ -68,6 +76,10 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
         config: &file.config,
         tokenizer,
         chat_template: file.chat_template().is_some(),
+        adapters: file
+            .adapters()
+            .map(|(name, weights, scale)| AdapterReport { name, scale, weights })
+            .collect(),
         policy: &policy,
         plan: &plan,
         tensors: file.tensors().iter().map(TensorReport::new).collect(),
@@ -116,6 +128,9 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
     }
     for (dtype, (count, bytes)) in by_dtype {
         writeln!(out, "  {count} tensors of {dtype}, {:.1} MiB", mib(bytes))?;
+    }
+    for AdapterReport { name, scale, weights } in &report.adapters {
+        writeln!(out, "  adapter {} times {scale}, which changes {weights} tensors", printable(name))?;
     }
     writeln!(out, "policy {}", p.preset)?;
     writeln!(

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::{GpuArgs, InsertArg, ModelArgs, PolicyArgs};
+use super::args::{AdapterArg, GpuArgs, InsertArg, ModelArgs, PolicyArgs};
 use super::printable;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Tagger};
 use crate::model::Model;
-use crate::model_file::{ModelFile, TokenizerSource};
+use crate::model_file::{FileSet, ModelFile, TokenizerSource};
 use crate::session::check_ids;
 use crate::tokenizer::{ChatTemplate, Tokenizer, Turns};
 
@@ -51,10 +51,21 @@ pub(super) fn check_text(file: &ModelFile, policy: &Policy, ids: &[u32]) -> Resu
 }
 
 pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
-    if !args.model.exists() {
-        bail!("{}: no such file or folder", args.model.display());
+    open_model(&args.model, &args.adapters.adapter)
+}
+
+/// Opens a model and its adapters.
+pub(super) fn open_model(path: &Path, adapters: &[AdapterArg]) -> anyhow::Result<ModelFile> {
+    if !path.exists() {
+        bail!("{}: no such file or folder", path.display());
     }
-    Ok(ModelFile::open_path(&args.model).map_err(Error::from)?)
+    let mut file = ModelFile::open_path(path).map_err(Error::from)?;
+    for AdapterArg { folder, scale } in adapters {
+        let name = || format!("adapter {}", folder.display());
+        let files = FileSet::adapter_from_path(folder).map_err(Error::from).with_context(name)?;
+        pollster::block_on(file.add_adapter(files, *scale)).map_err(Error::from).with_context(name)?;
+    }
+    Ok(file)
 }
 
 /// The model's tokenizer; `None` if it brings none, which is fine as long as only ids are used.
@@ -91,22 +102,29 @@ pub(super) fn open_gpu(args: &GpuArgs) -> Result<Gpu, Error> {
 }
 
 pub(super) fn load_model(gpu: &Gpu, file: &ModelFile, args: &ModelArgs) -> Result<Arc<Model>, Error> {
+    let (bar, mut progress) = progress_bar("loading");
+    let model = pollster::block_on(Model::load(gpu, file, args.dtype.into(), &mut progress))?;
+    bar.finish_and_clear();
+    Ok(Arc::new(model))
+}
+
+/// A bar on a terminal, and what moves it: bytes done and bytes in all.
+pub(super) fn progress_bar(what: &str) -> (ProgressBar, impl FnMut(u64, u64) + use<>) {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(0), target);
-    if let Ok(style) = ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes}") {
+    if let Ok(style) = ProgressStyle::with_template(&format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}}")) {
         bar.set_style(style);
     }
-    let mut progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
+    let moved = bar.clone();
+    let progress = move |done, total| {
+        moved.set_length(total);
+        moved.set_position(done);
     };
-    let model = pollster::block_on(Model::load(gpu, file, args.dtype.into(), &mut progress))?;
-    bar.finish_and_clear();
-    Ok(Arc::new(model))
+    (bar, progress)
 }
 
 /// The policy the flags ask for: the preset of `--policy`, else the one recorded with the model, else `sepllm` if a flag
@@ -118,6 +136,36 @@ pub(super) fn policy(
     tokenizer: Option<&Tokenizer>,
     system_tokens: Option<&dyn Fn(Option<Insert>) -> Result<u32, Error>>,
 ) -> anyhow::Result<Policy> {
+    let (spec, trained) = policy_spec(args, file, tokenizer, system_tokens)?;
+    let policy = spec.resolve(&file.config).map_err(Error::from)?;
+    if let (Some(asked), Some(limit)) = (spec.ctx, policy.limit)
+        && asked > limit
+    {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: note: ctx {asked} is more than the {limit} tokens {} was trained for; the text ends there",
+            printable(file.label())
+        );
+    }
+    policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
+    if policy.preset == Preset::Anchor && !trained {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: warning: {} does not say that it was trained with anchors; if it was not, it will write worse text \
+             under policy anchor (sepllm suits it better)",
+            printable(file.label())
+        );
+    }
+    Ok(policy)
+}
+
+/// The same before its fields are resolved, and whether the model says that it was trained with anchors.
+pub(super) fn policy_spec(
+    args: &PolicyArgs,
+    file: &ModelFile,
+    tokenizer: Option<&Tokenizer>,
+    system_tokens: Option<&dyn Fn(Option<Insert>) -> Result<u32, Error>>,
+) -> anyhow::Result<(PolicySpec, bool)> {
     if args.pin.is_some() && system_tokens.is_none() {
         bail!(
             "--pin system needs chat, or generate --chat: without a chat template there is no system prompt"
@@ -168,26 +216,7 @@ pub(super) fn policy(
     if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }
-    let policy = spec.resolve(&file.config).map_err(Error::from)?;
-    if let (Some(asked), Some(limit)) = (spec.ctx, policy.limit)
-        && asked > limit
-    {
-        let _ = writeln!(
-            std::io::stderr(),
-            "killick: note: ctx {asked} is more than the {limit} tokens {} was trained for; the text ends there",
-            printable(file.label())
-        );
-    }
-    policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
-    if policy.preset == Preset::Anchor && !trained {
-        let _ = writeln!(
-            std::io::stderr(),
-            "killick: warning: {} does not say that it was trained with anchors; if it was not, it will write worse text \
-             under policy anchor (sepllm suits it better)",
-            printable(file.label())
-        );
-    }
-    Ok(policy)
+    Ok((spec, trained))
 }
 
 /// Where anchors are put into a prompt: as `--insert` says, else as recorded with the model.

@@ -2,6 +2,7 @@
 
 mod args;
 mod chat;
+mod convert;
 mod devices;
 mod generate;
 mod inspect;
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::run(args).map(done),
         Command::Score(args) => score::run(args).map(done),
         Command::Inspect(args) => inspect::run(args).map(done),
+        Command::Convert(args) => convert::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),
     };
     match result {

@@ -21,6 +21,8 @@ use crate::model_file::{Config, ModelFile};
 
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use rotation::{llama3_divisors, original_llama3};
 pub use session_plan::SessionShape;
 pub(crate) use session_plan::{
     LOGPROB_WORDS, RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,

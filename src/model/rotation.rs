@@ -54,3 +54,30 @@ pub(super) fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
     }
     Rotation { frequencies, magnitude }
 }
+
+/// The scaling of Llama 3 as llama.cpp stores it: what each frequency is divided by (rope_dim / 2). `None` for another scaling.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn llama3_divisors(config: &Config) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { .. } = config.rope_scaling else { return None };
+    let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() };
+    let pairs = rotation(&plain, None).frequencies.into_iter().zip(rotation(config, None).frequencies);
+    Some(pairs.map(|(plain, scaled)| (plain / scaled) as f32).collect())
+}
+
+/// The scaling of a published Llama 3 with these divisors, if there is one: 3.1 squeezes by 8, 3.2 by 32.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn original_llama3(config: &Config, divisors: &[f32]) -> Option<RopeScaling> {
+    let published = |factor| RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 8192,
+    };
+    // llama.cpp's converter computes them in 32 bits.
+    let close = |(a, b): (&f32, &f32)| (a / b - 1.0).abs() < 1e-5;
+    [8.0, 32.0].map(published).into_iter().find(|scaling| {
+        let scaled = Config { rope_scaling: *scaling, ..config.clone() };
+        let expected = llama3_divisors(&scaled).unwrap_or_default();
+        expected.len() == divisors.len() && expected.iter().zip(divisors).all(close)
+    })
+}

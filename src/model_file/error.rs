@@ -6,6 +6,8 @@
 
 use std::io;
 
+use super::dtype::Dtype;
+
 /// The most characters of a file's own text that a message repeats.
 const MAX_QUOTED_CHARS: usize = 64;
 
@@ -94,8 +96,9 @@ pub enum ModelFileError {
     },
     /// A tensor is stored in a data type this reader does not know.
     #[error(
-        "{}: {field} has the data type {dtype}; this reader knows F32, F16, BF16, Q8_0, Q4_0 and Q4_1",
-        quoted(file)
+        "{}: {field} has the data type {dtype}; this reader knows {}",
+        quoted(file),
+        Dtype::ALL.map(Dtype::name).join(", ")
     )]
     UnknownDtype {
         /// The file.
@@ -129,6 +132,16 @@ pub enum ModelFileError {
         value: String,
         /// What the field may be instead, if that can be listed.
         supported: Option<String>,
+    },
+    /// Weights in a pickle, a format that can run programs when it is read.
+    #[error(
+        "{}: the weights are pickled, and reading a pickle can run a program; convert them first: \
+         python tools/convert/pickled.py FOLDER NEW_FOLDER",
+        quoted(file)
+    )]
+    Pickled {
+        /// The file.
+        file: String,
     },
     /// Text that is not the JSON it should be.
     #[error("{}: {field} is not valid JSON: {problem}", quoted(file))]

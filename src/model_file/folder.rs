@@ -8,24 +8,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::error::{ModelFileError, quoted};
-use super::source::{FileSet, FileSource, INDEX, Source, is_companion, is_model_file};
+use super::source::{
+    FileSet, FileSource, INDEX, PICKLED_ADAPTER, Source, is_companion, is_model_file, is_pickled,
+};
 
 /// Opens the folder or file a user named; see [`FileSet::from_path`].
 pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
-    let label = path
-        .canonicalize()
-        .ok()
-        .as_deref()
-        .and_then(Path::file_name)
-        .or(path.file_name())
-        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let label = label(path);
     // A link the user names keeps its own name: the target may be a blob called by its hash.
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let is_folder = std::fs::metadata(path).map_err(io_error(&label, "the path"))?.is_dir();
     let mut files = BTreeMap::new();
     if is_folder {
-        add_folder(path, is_model_file, &mut files)?;
+        add_folder(path, |name| is_model_file(name) || is_pickled(name), &mut files)?;
         return Ok(FileSet::new(label, files));
     }
     let folder = match path.parent() {
@@ -44,6 +41,23 @@ pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
     let source = FileSource::open(path).map_err(io_error(&name, "the file"))?;
     files.insert(name.clone(), Rc::new(source));
     Ok(FileSet::new(name, files))
+}
+
+/// Opens the folder of an adapter; see [`FileSet::adapter_from_path`].
+pub(super) fn open_adapter(path: &Path) -> Result<FileSet, ModelFileError> {
+    let mut files = BTreeMap::new();
+    add_folder(path, |name| [ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLED_ADAPTER].contains(&name), &mut files)?;
+    Ok(FileSet::new(label(path), files))
+}
+
+/// What a folder or file is called in messages.
+fn label(path: &Path) -> String {
+    path.canonicalize()
+        .ok()
+        .as_deref()
+        .and_then(Path::file_name)
+        .or(path.file_name())
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Adds the files of `folder` whose plain name is `wanted`.

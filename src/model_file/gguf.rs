@@ -300,27 +300,16 @@ async fn parse_tensors(
 
 /// The data type with a number of `ggml_type`, or the name of one this reader does not know.
 fn dtype_of(id: u32) -> Result<Dtype, String> {
+    if let Some(dtype) = Dtype::ALL.into_iter().find(|dtype| dtype.ggml_type() == id) {
+        return Ok(dtype);
+    }
     let unknown = match id {
-        0 => return Ok(Dtype::F32),
-        1 => return Ok(Dtype::F16),
-        2 => return Ok(Dtype::Q4_0),
-        3 => return Ok(Dtype::Q4_1),
-        8 => return Ok(Dtype::Q8_0),
-        30 => return Ok(Dtype::BF16),
-        6 => "Q5_0",
-        7 => "Q5_1",
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
         19 => "IQ1_S",
-        20 => "IQ4_NL",
         21 => "IQ3_S",
         22 => "IQ2_S",
         23 => "IQ4_XS",

@@ -15,6 +15,7 @@
     clippy::string_slice
 )]
 
+mod adapter;
 mod config;
 mod dtype;
 mod error;
@@ -32,12 +33,13 @@ mod tokenizer_source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use adapter::Adapter;
 use names::Extra;
-use reader::{READ_BYTES, len_u64, read_exact, to_usize};
+use reader::{read_exact, to_usize};
 use source::Primary;
 
 pub use config::{Architecture, Biases, Config, RopeScaling};
-pub use dtype::Dtype;
+pub use dtype::{Dtype, Encoding};
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
 #[cfg(not(target_arch = "wasm32"))]
@@ -48,6 +50,9 @@ pub use tokenizer_source::{GgufTokenizer, TokenizerSource};
 
 /// The key of config.json, and of GGUF metadata, for the cache policy recorded with a model.
 const POLICY_KEYS: (&str, &str) = ("killick_policy", "killick.policy");
+
+/// The first bytes of a zip file, in which PyTorch keeps its pickles.
+const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 /// The format of the weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,7 @@ pub struct ModelFile {
     tokenizer: TokenizerSource,
     chat_template: Option<String>,
     policy: Option<serde_json::Value>,
+    adapters: Vec<Adapter>,
 }
 
 /// Rows of a tensor.
@@ -80,8 +86,6 @@ struct Located {
     /// Index into the tensors.
     tensor: usize,
     first_row: u32,
-    /// All rows of the tensor.
-    rows: u32,
 }
 
 /// What the header of either format yields.
@@ -111,6 +115,9 @@ impl ModelFile {
                 let source = files.get(name).ok_or_else(|| missing(files.label(), "a model file"))?;
                 let head_len = usize::try_from(source.len()).unwrap_or(usize::MAX).min(gguf::MAGIC.len());
                 let head = read_exact(source.as_ref(), name, "the magic", 0, head_len).await?;
+                if head == ZIP_MAGIC {
+                    return Err(ModelFileError::Pickled { file: name.clone() });
+                }
                 if head == gguf::MAGIC || !name.ends_with(".safetensors") {
                     from_gguf(gguf::parse(source.as_ref(), name).await?, name)?
                 } else {
@@ -121,7 +128,33 @@ impl ModelFile {
         let Parsed { config, format, tensors, tokenizer, chat_template, policy } = parsed;
         let (Primary::Index(name) | Primary::Weights(name)) = &primary;
         let weights = map_weights(&config, format, &tensors, name)?;
-        Ok(Self { config, format, files, tensors, weights, tokenizer, chat_template, policy })
+        Ok(Self {
+            config,
+            format,
+            files,
+            tensors,
+            weights,
+            tokenizer,
+            chat_template,
+            policy,
+            adapters: Vec::new(),
+        })
+    }
+
+    /// Adds a LoRA adapter in PEFT's layout (`adapter_config.json` and `adapter_model.safetensors`), times `scale`: from now
+    /// on the weights it changes read as if it had been merged into them. Any number of adapters may be added.
+    ///
+    /// # Errors
+    /// Files that are broken, that are not a plain LoRA of projections, or that do not fit the model.
+    pub async fn add_adapter(&mut self, files: FileSet, scale: f32) -> Result<(), ModelFileError> {
+        let adapter = Adapter::open(files, scale, &self.config).await?;
+        self.adapters.push(adapter);
+        Ok(())
+    }
+
+    /// The adapters added so far: what messages call them, the number of weights they change, and the scale.
+    pub fn adapters(&self) -> impl Iterator<Item = (&str, usize, f32)> {
+        self.adapters.iter().map(|adapter| (adapter.label(), adapter.changes(), adapter.scale))
     }
 
     /// [`ModelFile::open`] on a folder or file of this machine.
@@ -177,12 +210,18 @@ impl ModelFile {
         use LayerWeight::{K, Q};
         let is_permuted = matches!(name, WeightName::Layer(_, Q | K) | WeightName::Bias(_, Q | K));
         let is_gguf = matches!(self.format, Format::Gguf { .. });
-        if is_gguf && is_permuted && self.config.architecture.conventions().interleaved {
-            return self.read_permuted(tensor, columns, n_rows, rows).await;
+        let mut out = if is_gguf && is_permuted && self.config.architecture.conventions().interleaved {
+            self.read_permuted(tensor, columns, rows.clone()).await?
+        } else {
+            let first = located.first_row;
+            let stored = first.saturating_add(rows.start)..first.saturating_add(rows.end);
+            let mut out = Vec::new();
+            tensor.read_rows(&self.files, columns, stored, &mut out).await?;
+            out
+        };
+        for adapter in &self.adapters {
+            adapter.add_to(name, rows.clone(), columns, &mut out).await?;
         }
-        let mut out = Vec::new();
-        let stored = located.first_row.saturating_add(rows.start)..located.first_row.saturating_add(rows.end);
-        self.read_stored(tensor, columns, located.rows, stored, &mut out).await?;
         Ok(out)
     }
 
@@ -206,34 +245,6 @@ impl ModelFile {
         }
     }
 
-    /// Appends rows as the file orders them.
-    async fn read_stored(
-        &self,
-        tensor: &TensorInfo,
-        columns: usize,
-        n_rows: u32,
-        rows: Range<u32>,
-        out: &mut Vec<f32>,
-    ) -> Result<(), ModelFileError> {
-        let source = self.files.get(&tensor.file).ok_or_else(|| missing(self.label(), &tensor.file))?;
-        // The shape was checked at open: a row is a whole number of bytes, and all rows lie inside the file.
-        let row_bytes = tensor.bytes.checked_div(n_rows.into()).unwrap_or_default();
-        let rows_at_once = len_u64(READ_BYTES).checked_div(row_bytes).unwrap_or_default().max(1);
-        let (mut row, end) = (u64::from(rows.start), u64::from(rows.end));
-        while row < end {
-            let count = rows_at_once.min(end.saturating_sub(row));
-            let offset = tensor.offset.saturating_add(row.saturating_mul(row_bytes));
-            let len = to_usize(&tensor.file, &tensor.field(), count.saturating_mul(row_bytes))?;
-            let bytes = read_exact(source.as_ref(), &tensor.file, &tensor.field(), offset, len).await?;
-            let filled = out.len();
-            let count = to_usize(&tensor.file, &tensor.field(), count)?;
-            out.resize(filled.saturating_add(count.saturating_mul(columns)), 0.0);
-            tensor.dtype.dequantize(&bytes, out.get_mut(filled..).unwrap_or_default());
-            row = row.saturating_add(rows_at_once);
-        }
-        Ok(())
-    }
-
     /// Rows of an interleaved GGUF Q or K, put back into rotate-half order.
     ///
     /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
@@ -243,7 +254,6 @@ impl ModelFile {
         &self,
         tensor: &TensorInfo,
         columns: usize,
-        n_rows: u32,
         rows: Range<u32>,
     ) -> Result<Vec<f32>, ModelFileError> {
         let head_dim = self.config.head_dim;
@@ -254,8 +264,8 @@ impl ModelFile {
             let first = row.saturating_sub(within);
             if held != Some(first) {
                 head.clear();
-                self.read_stored(tensor, columns, n_rows, first..first.saturating_add(head_dim), &mut head)
-                    .await?;
+                let whole = first..first.saturating_add(head_dim);
+                tensor.read_rows(&self.files, columns, whole, &mut head).await?;
                 held = Some(first);
             }
             let stored = match within.checked_sub(half) {
@@ -279,9 +289,9 @@ impl ModelFile {
     }
 
     /// The cache policy recorded with the model, a JSON object: `killick_policy` in config.json, or the
-    /// string `killick.policy` in GGUF metadata.
+    /// string `killick.policy` in GGUF metadata. That of an adapter replaces it, the last one's if several have one.
     pub fn policy(&self) -> Option<&serde_json::Value> {
-        self.policy.as_ref()
+        self.adapters.iter().rev().find_map(|adapter| adapter.policy.as_ref()).or(self.policy.as_ref())
     }
 
     fn tensor_name(&self, name: WeightName) -> String {
@@ -362,7 +372,7 @@ fn map_weights(
             let (file, found) = (tensor.file.to_string(), tensor.shape.clone());
             return Err(ModelFileError::Shape { file, field: tensor.field(), found, expected });
         }
-        weights.insert(name, Located { tensor: index, first_row: place.first_row, rows: place.rows });
+        weights.insert(name, Located { tensor: index, first_row: place.first_row });
         used.insert(index);
     }
     for (_, tensor) in tensors.iter().enumerate().filter(|(index, _)| !used.contains(index)) {

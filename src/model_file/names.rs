@@ -180,6 +180,16 @@ impl WeightName {
         Place { tensor, first_row: 0, rows: rows_of(self) }
     }
 
+    /// The tensor that holds it in a new file: name, rows (`None` for a vector) and columns.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn stored_as(self, config: &Config, gguf: bool) -> (String, Option<u64>, u64) {
+        let (place, (rows, columns)) = (self.place(config, gguf), self.shape(config));
+        if self.is_vector() {
+            return (place.tensor, None, u64::from(rows).saturating_mul(columns.into()));
+        }
+        (place.tensor, Some(place.rows.into()), columns.into())
+    }
+
     /// The tensor's name in a Hugging Face checkpoint that stacks nothing.
     pub fn huggingface(self) -> String {
         let (layer, weight, end) = match self {

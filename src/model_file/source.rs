@@ -174,6 +174,15 @@ impl FileSet {
         super::folder::open(path)
     }
 
+    /// A LoRA adapter on disk: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`FileSet::from_path`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn adapter_from_path(path: &std::path::Path) -> Result<Self, ModelFileError> {
+        super::folder::open_adapter(path)
+    }
+
     /// What messages and reports call this model.
     pub fn label(&self) -> &str {
         &self.label
@@ -195,13 +204,17 @@ impl FileSet {
     pub(super) fn primary(&self) -> Result<Primary, ModelFileError> {
         let ending = |end: &str| self.files.keys().filter(|name| name.ends_with(end)).collect::<Vec<_>>();
         let (gguf, safetensors) = (ending(".gguf"), ending(".safetensors"));
-        let others: Vec<_> = self.files.keys().filter(|name| !is_model_file(name)).collect();
+        let (pickled, others): (Vec<_>, Vec<_>) =
+            self.files.keys().filter(|name| !is_model_file(name)).partition(|name| is_pickled(name));
         let has = |name: &str| self.files.contains_key(name);
         match (gguf.as_slice(), safetensors.as_slice(), others.as_slice()) {
             ([], _, _) if has("model.safetensors") => Ok(Primary::Weights("model.safetensors".to_owned())),
             ([], _, _) if has(INDEX) => Ok(Primary::Index(INDEX.to_owned())),
             ([one], [], _) if !has(INDEX) => Ok(Primary::Weights((*one).clone())),
             ([], [one], _) | ([], [], [one]) => Ok(Primary::Weights((*one).clone())),
+            ([], [], []) if !pickled.is_empty() => Err(ModelFileError::Pickled {
+                file: pickled.first().map(|name| (*name).clone()).unwrap_or_default(),
+            }),
             ([], [], []) => Err(ModelFileError::Missing {
                 file: self.label.clone(),
                 field: "a model file (.gguf, .safetensors or model.safetensors.index.json)".to_owned(),
@@ -227,6 +240,15 @@ impl FileSet {
 pub(super) fn is_model_file(name: &str) -> bool {
     is_companion(name) || name == INDEX || name.ends_with(".gguf") || name.ends_with(".safetensors")
 }
+
+/// Whether a file of that name holds weights as PyTorch pickles them.
+pub(super) fn is_pickled(name: &str) -> bool {
+    name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json"))
+        || name == PICKLED_ADAPTER
+}
+
+/// The weights of an adapter as old versions of PEFT wrote them.
+pub(super) const PICKLED_ADAPTER: &str = "adapter_model.bin";
 
 /// Whether the file is a config, a tokenizer or the like.
 pub(super) fn is_companion(name: &str) -> bool {

@@ -4,10 +4,13 @@
 //! holes, overlaps and the end of the file together. Past fixes of other readers were bypassed
 //! because each guarded one addition only (llama.cpp, CVE-2025-53630 and CVE-2026-27940).
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::dtype::Dtype;
 use super::error::{ModelFileError, quoted};
+use super::reader::{READ_BYTES, len_u64, read_exact, to_usize};
+use super::source::FileSet;
 
 /// A tensor as it lies in its file.
 #[derive(Debug, Clone)]
@@ -30,6 +33,37 @@ impl TensorInfo {
     /// What messages call it.
     pub(super) fn field(&self) -> String {
         field(&self.name)
+    }
+
+    /// Appends rows of `columns` weights to `out`, as the file orders them, about 1 MiB read at a time.
+    ///
+    /// The caller has checked shape and rows: a row is a whole number of bytes, and all rows lie inside the file.
+    pub(super) async fn read_rows(
+        &self,
+        files: &FileSet,
+        columns: usize,
+        rows: Range<u32>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelFileError> {
+        let source = files.get(&self.file).ok_or_else(|| ModelFileError::Missing {
+            file: files.label().to_owned(),
+            field: self.file.to_string(),
+        })?;
+        let row_bytes = self.dtype.bytes_of(len_u64(columns)).unwrap_or_default();
+        let rows_at_once = len_u64(READ_BYTES).checked_div(row_bytes).unwrap_or_default().max(1);
+        let (mut row, end) = (u64::from(rows.start), u64::from(rows.end));
+        while row < end {
+            let count = rows_at_once.min(end.saturating_sub(row));
+            let offset = self.offset.saturating_add(row.saturating_mul(row_bytes));
+            let len = to_usize(&self.file, &self.field(), count.saturating_mul(row_bytes))?;
+            let bytes = read_exact(source.as_ref(), &self.file, &self.field(), offset, len).await?;
+            let filled = out.len();
+            let count = to_usize(&self.file, &self.field(), count)?;
+            out.resize(filled.saturating_add(count.saturating_mul(columns)), 0.0);
+            self.dtype.dequantize(&bytes, out.get_mut(filled..).unwrap_or_default());
+            row = row.saturating_add(rows_at_once);
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,21 @@ use super::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported}
 use super::splits;
 use crate::model_file::GgufTokenizer;
 
+/// A name of `tokenizer.ggml.pre` for each split that is known, the most common first.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) const NAMES: &[&str] = &[
+    "gpt-2",
+    "llama-bpe",
+    "qwen2",
+    "smollm",
+    "dbrx",
+    "deepseek-v3",
+    "deepseek-llm",
+    "deepseek-coder",
+    "falcon",
+    "default",
+];
+
 const FIELDS: Fields = Fields {
     vocab: "tokenizer.ggml.tokens",
     token: "tokenizer.ggml.tokens[]",

@@ -53,6 +53,10 @@ pub use turns::Turns;
 
 use crate::model_file::TokenizerSource;
 use error::reason;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use gguf::NAMES as PRE_TOKENIZERS;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use sentencepiece::file::PieceTable;
 
 /// A tokenizer, checked and ready. Clones share one vocabulary.
 #[derive(Clone)]
@@ -180,6 +184,27 @@ impl Tokenizer {
     /// Ids of all special tokens, sorted.
     pub fn special_ids(&self) -> &[u32] {
         &self.built.special
+    }
+
+    /// Ids put before and after a text where special tokens are asked for.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn affixes(&self) -> (&[u32], &[u32]) {
+        (&self.built.prefix, &self.built.suffix)
+    }
+
+    /// The rule that splits a text, as tokenizer.json describes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn pre_tokenizer(&self) -> serde_json::Value {
+        serde_json::to_value(self.built.encoder.get_pre_tokenizer()).unwrap_or_default()
+    }
+
+    /// Whether a whole word of the vocabulary is taken before any merge.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn ignores_merges(&self) -> bool {
+        match self.built.encoder.get_model() {
+            model::Model::Merges(model) => model.ignore_merges,
+            model::Model::Pieces(_) => false,
+        }
     }
 
     fn is_special(&self, id: u32) -> bool {

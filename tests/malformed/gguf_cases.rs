@@ -166,7 +166,12 @@ fn tensors() -> Vec<Case> {
             *f.tensor(EMBEDDING) =
                 Tensor { dims: vec![16, 24], dtype: ggml::Q4_1, ..f.tensor(EMBEDDING).clone() };
         }),
-        gguf(10, "unknown data type", "UnknownDtype", "Q4_K", |f| f.tensor(EMBEDDING).dtype = ggml::Q4_K),
+        gguf(9, "row not whole blocks", "Invalid", "a multiple of 256 weights, the block of Q4_K", |f| {
+            // 32 rows of 8 weights: one whole superblock in all.
+            *f.tensor(EMBEDDING) =
+                Tensor { dims: vec![8, 32], dtype: ggml::Q4_K, ..f.tensor(EMBEDDING).clone() };
+        }),
+        gguf(10, "unknown data type", "UnknownDtype", "IQ4_XS", |f| f.tensor(EMBEDDING).dtype = ggml::IQ4_XS),
         gguf(10, "unknown data type", "UnknownDtype", "number 255", |f| f.tensor(Q).dtype = 255),
         gguf(11, "offset not aligned", "Invalid", "multiple of 32", |f| f.tensors[1].offset = Some(1)),
         gguf(11, "offset overlaps", "Invalid", "right after the tensor before", |f| {

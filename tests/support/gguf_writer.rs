@@ -24,6 +24,7 @@ pub mod ggml {
     pub const Q4_1: u32 = 3;
     pub const Q8_0: u32 = 8;
     pub const Q4_K: u32 = 12;
+    pub const IQ4_XS: u32 = 23;
     pub const BF16: u32 = 30;
 }
 

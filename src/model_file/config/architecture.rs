@@ -66,6 +66,24 @@ impl Architecture {
         self.conventions().model_type
     }
 
+    /// The class in config.json's `architectures`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn class(self) -> &'static str {
+        self.conventions().class
+    }
+
+    /// The name in GGUF, if it has one of its own there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn gguf_name(self) -> Option<&'static str> {
+        self.conventions().gguf
+    }
+
+    /// Whether GGUF interleaves the two halves of each head of q and k.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn is_interleaved(self) -> bool {
+        self.conventions().interleaved
+    }
+
     /// After the config classes of `transformers` and the converter of llama.cpp.
     pub(in crate::model_file) const fn conventions(self) -> Conventions {
         match self {

@@ -147,6 +147,42 @@ pub(in crate::tokenizer) fn build(
     .build(&file)
 }
 
+/// The pieces of a `tokenizer.model`, for writing them elsewhere.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) struct PieceTable {
+    /// Spelling, score, and the number of the kind.
+    pub(crate) pieces: Vec<(String, f32, i32)>,
+    /// Whether they are merged by score; else the likeliest sequence is taken.
+    pub(crate) by_score: bool,
+    /// Whether a space is put before a text.
+    pub(crate) space_prefix: bool,
+    /// Whether spaces at both ends vanish, and all but one of several in a row.
+    pub(crate) collapse: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl PieceTable {
+    /// Reads them from the file's bytes; `label` is the name of the model in errors.
+    ///
+    /// # Errors
+    /// What is not a `tokenizer.model`.
+    pub(crate) fn read(model: &[u8], label: &str) -> Result<Self, TokenizerError> {
+        let read = Read::of(model, &format!("{label}/tokenizer.model"))?;
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_possible_truncation,
+            reason = "scores are 32-bit in the file"
+        )]
+        let pieces = read.pieces.into_iter().map(|(piece, score, kind)| (piece, score as f32, kind.number()));
+        Ok(Self {
+            pieces: pieces.collect(),
+            by_score: read.model_type == 2,
+            space_prefix: read.spaces.prefix,
+            collapse: read.spaces.collapse,
+        })
+    }
+}
+
 impl Read {
     fn of(model: &[u8], file: &str) -> Result<Self, TokenizerError> {
         at_most(file, "tokenizer.model", model.len(), MAX_FILE_BYTES)?;

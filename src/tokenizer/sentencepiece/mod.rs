@@ -57,6 +57,19 @@ impl Kind {
         })
     }
 
+    /// The number that [`Kind::of`] reads.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Self::Normal => 1,
+            Self::Unknown => 2,
+            Self::Control => 3,
+            Self::UserDefined => 4,
+            Self::Unused => 5,
+            Self::Byte => 6,
+        }
+    }
+
     /// Whether a text can become the piece; the others only get their ids otherwise.
     fn in_text(self) -> bool {
         matches!(self, Self::Normal | Self::UserDefined | Self::Unused)

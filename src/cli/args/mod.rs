@@ -1,5 +1,7 @@
 //! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
 
+mod convert;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,8 @@ use crate::gpu::pipeline::WeightFormat;
 use crate::kv::{AtMaxSegment, Preset};
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
+
+pub(crate) use convert::{ConvertArgs, FormArg};
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]
@@ -29,6 +33,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Describe a model and what it would take in memory, without loading it.
     Inspect(InspectArgs),
+    /// Write a model in another form: GGUF or a safetensors folder, rounded or quantised, adapters merged.
+    Convert(ConvertArgs),
     /// List the GPUs of this machine.
     Devices(DevicesArgs),
 }
@@ -248,9 +254,37 @@ pub(crate) struct ModelArgs {
     /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
     #[arg(long, value_name = "PATH")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) adapters: AdapterArgs,
     /// How weights are kept on the device.
     #[arg(long, value_enum, default_value_t = DtypeArg::F16)]
     pub(crate) dtype: DtypeArg,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AdapterArgs {
+    /// A folder with a LoRA adapter in PEFT's layout to merge into the weights, times SCALE; repeatable.
+    #[arg(long, value_name = "DIR[=SCALE]", value_parser = parse_adapter)]
+    pub(crate) adapter: Vec<AdapterArg>,
+}
+
+/// An adapter and its scale.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdapterArg {
+    pub(crate) folder: PathBuf,
+    pub(crate) scale: f32,
+}
+
+/// The scale is what follows the last equals sign, if that is a number; else the whole is the folder.
+fn parse_adapter(text: &str) -> Result<AdapterArg, String> {
+    let (folder, scale) = match text.rsplit_once('=').map(|(folder, scale)| (folder, scale.parse::<f32>())) {
+        Some((folder, Ok(scale))) => (folder, scale),
+        _ => (text, 1.0),
+    };
+    if !scale.is_finite() {
+        return Err("the scale must be a finite number".to_owned());
+    }
+    Ok(AdapterArg { folder: folder.into(), scale })
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,6 +374,36 @@ pub(crate) struct PolicyArgs {
 }
 
 impl PolicyArgs {
+    /// Whether any flag is given. All are named, so that a new one cannot be forgotten.
+    pub(crate) fn is_given(&self) -> bool {
+        let Self {
+            policy,
+            anchors,
+            anchor_ids,
+            window,
+            sinks,
+            pin,
+            max_anchors,
+            max_segment,
+            max_distance,
+            isolated,
+            insert,
+            ctx,
+            at_max_segment,
+            anchor_not_after_digit,
+        } = self;
+        let numbers = [window, sinks, max_anchors, max_segment, max_distance, ctx];
+        numbers.iter().any(|number| number.is_some())
+            || !anchors.is_empty()
+            || !anchor_ids.is_empty()
+            || policy.is_some()
+            || pin.is_some()
+            || isolated.is_some()
+            || insert.is_some()
+            || at_max_segment.is_some()
+            || *anchor_not_after_digit
+    }
+
     /// Whether a flag asks for less than the whole text to be remembered.
     pub(crate) fn is_bounded(&self) -> bool {
         let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();

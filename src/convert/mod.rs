@@ -1,0 +1,243 @@
+//! A model from one form into another: GGUF or a safetensors folder, weights kept, rounded or quantised, adapters merged,
+//! tokenizer, chat template and cache policy carried along.
+//!
+//! ```text
+//! layout.rs       which tensors the new file has, and their rows, whatever the old one was
+//! gguf.rs         the head of a GGUF file
+//! safetensors.rs  the head of a safetensors file, and config.json
+//! tokenizer.rs    the tokenizer, from either form into either
+//! staged.rs       a file or folder that appears whole or not at all
+//! ```
+//!
+//! Weights pass a piece at a time. Before it gets its name, what was written is opened again by the readers that will open
+//! it later, and must describe the same function: so a field that one of the formats cannot express is an error here, not
+//! another model there.
+
+mod gguf;
+mod layout;
+mod safetensors;
+mod staged;
+mod tokenizer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model_file::{Architecture, Config, Encoding, ModelFile, ModelFileError, RopeScaling};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use layout::Layout;
+use staged::Staged;
+
+/// The form of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A folder with `model.safetensors`, `config.json` and the tokenizer.
+    Safetensors,
+    /// One GGUF file, version 3.
+    Gguf,
+}
+
+/// How to convert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvertOptions {
+    /// The form of the output.
+    pub form: Form,
+    /// How matrices are stored; norms and biases are always 32-bit. A matrix whose rows are not whole blocks becomes 16-bit.
+    pub encoding: Encoding,
+    /// The cache policy to record, a JSON object as in `killick_policy`; [`ModelFile::policy`] keeps what there was.
+    pub policy: Option<serde_json::Value>,
+    /// Whether to replace an output that exists: a file, or a folder with nothing in it but a model.
+    pub force: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Converted {
+    /// Tensors.
+    pub tensors: usize,
+    /// Matrices that became 16-bit because their rows are not whole blocks.
+    pub unquantised: usize,
+    /// Bytes of the weights.
+    pub bytes: u64,
+}
+
+/// Why a model was not converted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The model.
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    /// Its tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The operating system refused to write.
+    #[error("{}: {what}: {source}", path.display())]
+    Io {
+        /// What was being written.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The output is there already.
+    #[error("{} exists; --force replaces it", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output is a folder with more than a model in it.
+    #[error("{} holds {found:?}, which is no part of a model; name another folder", path.display())]
+    NotOnlyAModel {
+        /// The output.
+        path: PathBuf,
+        /// An entry that does not belong to a model.
+        found: String,
+    },
+    /// A weight that the stored type cannot hold.
+    #[error("tensor {tensor:?} holds {value}, which {encoding:?} cannot; convert to f32")]
+    NotStorable {
+        /// The tensor.
+        tensor: String,
+        /// The weight.
+        value: f32,
+        /// The type.
+        encoding: Encoding,
+    },
+    /// Blocks in safetensors, which knows none.
+    #[error("{encoding:?} needs the form gguf: safetensors has no blocks")]
+    NeedsGguf {
+        /// The type.
+        encoding: Encoding,
+    },
+    /// Something that the new form has no words for.
+    #[error("{what} cannot be expressed in {form}: {reason}")]
+    Inexpressible {
+        /// What it is.
+        what: String,
+        /// The form.
+        form: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "config.json",
+            Self::Gguf => "GGUF",
+        }
+    }
+
+    fn inexpressible(self, what: impl Into<String>, reason: impl Into<String>) -> ConvertError {
+        ConvertError::Inexpressible { what: what.into(), form: self.name(), reason: reason.into() }
+    }
+}
+
+/// Writes `file`, adapters merged, to `output`. `progress` is told bytes done and bytes in all.
+///
+/// # Errors
+/// An output that exists, a weight that the type cannot hold, a setting or a tokenizer that the form cannot express, a
+/// model that cannot be read, a disk that cannot be written.
+pub fn convert(
+    file: &ModelFile,
+    output: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Converted, ConvertError> {
+    let ConvertOptions { form, encoding, policy, force } = options;
+    if *form == Form::Safetensors && matches!(encoding, Encoding::Q8_0 | Encoding::Q4_0) {
+        return Err(ConvertError::NeedsGguf { encoding: *encoding });
+    }
+    let layout = Layout::new(file, *form, *encoding)?;
+    let carried = tokenizer::carry(file, *form)?;
+    let staged = Staged::new(output, *form == Form::Safetensors, *force)?;
+    match form {
+        Form::Gguf => {
+            let head = gguf::head(file, &layout, &carried, policy.as_ref())?;
+            staged.write("", |out| {
+                out.write_all(&head)?;
+                layout.write(file, gguf::ALIGNMENT, out, progress)
+            })?;
+        }
+        Form::Safetensors => {
+            let head = safetensors::head(&layout);
+            staged.write("model.safetensors", |out| {
+                out.write_all(&head)?;
+                layout.write(file, 1, out, progress)
+            })?;
+            let config = safetensors::config(file, &layout, policy.as_ref())?;
+            for (name, bytes) in carried.files().into_iter().chain([("config.json", config)]) {
+                staged.write(name, |out| Ok(out.write_all(&bytes)?))?;
+            }
+        }
+    }
+    let written = ModelFile::open_path(staged.path())?;
+    same_function(file, &written, *form)?;
+    if written.policy() != policy.as_ref() {
+        return Err(form.inexpressible("the policy", "it reads back differently"));
+    }
+    tokenizer::same_ids(file, &written, *form)?;
+    staged.finish()?;
+    Ok(layout.summary())
+}
+
+/// What writing weights fails of.
+enum WriteError {
+    Io(io::Error),
+    Convert(ConvertError),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ConvertError> for WriteError {
+    fn from(error: ConvertError) -> Self {
+        Self::Convert(error)
+    }
+}
+
+impl From<ModelFileError> for WriteError {
+    fn from(error: ModelFileError) -> Self {
+        Self::Convert(error.into())
+    }
+}
+
+/// Asserts that both configs describe one function; names the first field in which they differ.
+fn same_function(old: &ModelFile, new: &ModelFile, form: Form) -> Result<(), ConvertError> {
+    let (old, new) = (comparable(&old.config), comparable(&new.config));
+    let (serde_json::Value::Object(old), serde_json::Value::Object(new)) = (old, new) else { return Ok(()) };
+    match old.iter().find(|(key, value)| new.get(*key) != Some(value)) {
+        Some((key, value)) => {
+            let read = new.get(key).map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            Err(form.inexpressible(format!("{key} = {value}"), format!("it reads back as {read}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A config without what does not change the function: Mistral's name, which GGUF does not know, the order of the tokens
+/// that end a text, and how the scaling of Llama 3 is written down (`layout.rs` and `safetensors.rs` see to it).
+fn comparable(config: &Config) -> serde_json::Value {
+    let mut config = config.clone();
+    if config.architecture == Architecture::Mistral {
+        config.architecture = Architecture::Llama;
+    }
+    if matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
+        config.rope_scaling = RopeScaling::Divisors;
+    }
+    config.eos_tokens.sort_unstable();
+    serde_json::to_value(&config).unwrap_or_default()
+}
+
+/// The tokenizer of a model, if it has one.
+fn tokenizer_of(file: &ModelFile) -> Result<Option<Tokenizer>, ConvertError> {
+    match file.tokenizer() {
+        crate::model_file::TokenizerSource::None => Ok(None),
+        source => Ok(Some(Tokenizer::from_source(source, file.label())?)),
+    }
+}

@@ -1,0 +1,134 @@
+//! A file or folder that appears whole or not at all.
+//!
+//! Everything is written beside the output under a name of its own, forced to the disk, and renamed at the end; an error
+//! on the way leaves nothing behind. A folder that is replaced must hold nothing but a model, for it goes as a whole.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::{ConvertError, WriteError};
+
+/// What a folder may hold and still be replaced.
+const OF_A_MODEL: [&str; 11] = [
+    ".safetensors",
+    ".safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "README.md",
+];
+
+/// An output under way.
+pub(super) struct Staged {
+    output: PathBuf,
+    partial: PathBuf,
+    is_folder: bool,
+    force: bool,
+    finished: bool,
+}
+
+impl Staged {
+    /// Begins an output; one that exists is refused without `force`.
+    pub(super) fn new(output: &Path, is_folder: bool, force: bool) -> Result<Self, ConvertError> {
+        let mut name = OsString::from(".");
+        name.push(output.file_name().unwrap_or_default());
+        name.push(format!(".partial-{}", std::process::id()));
+        let partial = output.with_file_name(name);
+        let mut staged = Self { output: output.to_owned(), partial, is_folder, force, finished: true };
+        staged.check_free()?;
+        if is_folder {
+            fs::create_dir(&staged.partial).map_err(|source| staged.io("making the folder", source))?;
+        }
+        staged.finished = false;
+        Ok(staged)
+    }
+
+    /// Where the output lies until it is finished.
+    pub(super) fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Writes one file of the folder, or with an empty `name` the file itself.
+    pub(super) fn write(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
+    ) -> Result<(), ConvertError> {
+        let path = if name.is_empty() { self.partial.clone() } else { self.partial.join(name) };
+        let write = || -> Result<(), WriteError> {
+            let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&path)?);
+            content(&mut out)?;
+            Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)
+        };
+        write().map_err(|error| match error {
+            WriteError::Convert(error) => error,
+            WriteError::Io(source) => self.io("writing", source),
+        })
+    }
+
+    /// Gives the output its name.
+    pub(super) fn finish(mut self) -> Result<(), ConvertError> {
+        self.check_free()?;
+        let replaced = self.partial.with_extension("replaced");
+        let replaces_folder = self.is_folder && self.output.is_dir();
+        if replaces_folder {
+            fs::rename(&self.output, &replaced)
+                .map_err(|source| self.io("moving the old one away", source))?;
+        }
+        fs::rename(&self.partial, &self.output).map_err(|source| self.io("giving it its name", source))?;
+        self.finished = true;
+        if replaces_folder {
+            fs::remove_dir_all(&replaced).map_err(|source| self.io("removing the old one", source))?;
+        }
+        Ok(())
+    }
+
+    fn check_free(&self) -> Result<(), ConvertError> {
+        let path = self.output.clone();
+        let Ok(found) = fs::symlink_metadata(&path) else { return Ok(()) };
+        if !self.force {
+            return Err(ConvertError::Exists { path });
+        }
+        if found.is_dir() != self.is_folder {
+            let kind =
+                if found.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::NotADirectory };
+            return Err(self.io("replacing it", kind.into()));
+        }
+        if !self.is_folder {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&path).map_err(|source| self.io("looking into it", source))? {
+            let entry = entry.map_err(|source| self.io("looking into it", source))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder || !OF_A_MODEL.iter().any(|end| name.ends_with(end)) {
+                return Err(ConvertError::NotOnlyAModel { path, found: name });
+            }
+        }
+        Ok(())
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> ConvertError {
+        ConvertError::Io { path: self.output.clone(), what, source }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nobody is left to tell.
+            let _ = if self.is_folder {
+                fs::remove_dir_all(&self.partial)
+            } else {
+                fs::remove_file(&self.partial)
+            };
+        }
+    }
+}

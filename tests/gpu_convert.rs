@@ -1,0 +1,90 @@
+//! A converted model on a GPU: the logits of the model it was made from, bit for bit where the type holds the weights.
+
+mod support {
+    pub mod golden;
+    pub mod gpu;
+}
+
+use std::path::Path as FilePath;
+use std::process::Command;
+use std::sync::Arc;
+
+use killick::gpu::pipeline::WeightFormat;
+use killick::model::Model;
+use killick::model_file::ModelFile;
+use killick::session::{Session, SessionOptions};
+use pollster::block_on;
+use support::golden::{base64_floats, data, ids, json, list, name, nmse, policy};
+use support::gpu::gpu;
+
+/// Logits of the last row of the first case of a golden file.
+fn logits(path: &FilePath, golden: &str) -> Vec<f32> {
+    let golden = json(golden);
+    let case = &list(&golden["cases"])[0];
+    let file = ModelFile::open_path(path).unwrap();
+    let model = Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    let policy = policy(case, model.config().context_len);
+    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+    block_on(session.append(&ids(&case["ids"]))).unwrap();
+    block_on(session.next_logits()).unwrap()
+}
+
+fn convert(from: &FilePath, to: &FilePath, flags: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
+    let output = command.arg("convert").args([from, to]).args(flags).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn logits_survive_every_form_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, to) in
+        [("gqa", "f32"), ("mha-untied", "f16"), ("qwen3", "f16"), ("phi3", "f16"), ("mistral", "f16")]
+    {
+        let (gguf, back) = (folder.path().join(format!("{model}.gguf")), folder.path().join(model));
+        let source = data(&format!("tiny/{model}"));
+        convert(&source, &gguf, &["--to", to]);
+        convert(&gguf, &back, &["--to", to]);
+        let golden = format!("tiny/{model}/golden.json");
+        let want = logits(&source, &golden);
+        assert_eq!(logits(&gguf, &golden), want, "{model} as GGUF");
+        assert_eq!(logits(&back, &golden), want, "{model} as a folder");
+    }
+}
+
+#[test]
+fn blocks_move_the_logits_by_their_own_error_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let want = logits(&data("tiny/mha-untied"), "tiny/mha-untied/golden.json");
+    let mut last = 0.0;
+    for (to, at_most) in [("q8_0", 1e-2), ("q4_0", 2.0)] {
+        let path = folder.path().join(format!("{to}.gguf"));
+        convert(&data("tiny/blocks"), &path, &["--to", to]);
+        let want = logits(&data("tiny/blocks"), "tiny/blocks/golden.json");
+        let error = nmse(&logits(&path, "tiny/blocks/golden.json"), &want);
+        assert!(error > last && error < at_most, "{to}: {error:e}");
+        last = error;
+    }
+    assert!(!want.is_empty());
+}
+
+#[test]
+fn a_merged_adapter_needs_no_adapter() {
+    let golden = json("adapter/golden.json");
+    let case = list(&golden["cases"]).iter().find(|case| name(case) == "two with scales").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("merged.gguf");
+    let adapter = |name: &str, scale: f32| format!("{}={scale}", data(&format!("adapter/{name}")).display());
+    let (wide, narrow) = (adapter("wide", 0.75), adapter("narrow", -1.5));
+    convert(&data("tiny/gqa"), &path, &["--to", "f32", "--adapter", &wide, "--adapter", &narrow]);
+    let file = ModelFile::open_path(&path).unwrap();
+    assert_eq!(file.policy().unwrap()["preset"], "anchor", "what the adapter brings is recorded");
+    let model = Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    let policy = policy(case, model.config().context_len);
+    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+    let vocab = model.config().vocab_size as usize;
+    let rows = base64_floats(case["logits"].as_str().unwrap());
+    block_on(session.append(&ids(&case["ids"]))).unwrap();
+    let error = nmse(&block_on(session.next_logits()).unwrap(), &rows[rows.len() - vocab..]);
+    assert!(error <= 1e-7, "NMSE {error:e} against PEFT");
+}
