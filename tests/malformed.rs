@@ -1,8 +1,8 @@
 //! Files that lie: every one is refused with a typed error that names file and field, at once.
 //!
 //! The table maps each input to a bug class other model readers had (rows of the design's
-//! reliability notes, section 2.2). Then two small valid files are cut at every byte and changed at every byte of
-//! the header: whatever comes back, it is a value and not a panic.
+//! reliability notes, section 2.2). Then two small valid models are cut at every byte and changed at every byte:
+//! whatever comes back, it is a value and not a panic.
 
 mod support;
 
@@ -122,16 +122,21 @@ fn refuses_a_checkpoint_with_any_file_cut_at_any_byte() {
 }
 
 #[test]
-fn survives_any_changed_byte_of_a_gguf_header() {
+fn survives_any_changed_byte_of_a_gguf() {
     let file = TinyModel::new().gguf();
     let (header, bytes) = (file.header().len(), file.bytes());
     let (mut refused, mut tried) = (0, 0);
-    for at in 0..header {
+    for at in 0..bytes.len() {
         for change in [0x01, 0x80, 0xFF] {
             let mut changed = bytes.clone();
             changed[at] ^= change;
-            tried += 1;
-            refused += usize::from(open_and_read(set([(GGUF, changed)])).is_err());
+            let is_refused = open_and_read(set([(GGUF, changed)])).is_err();
+            if at < header {
+                tried += 1;
+                refused += usize::from(is_refused);
+            } else {
+                assert!(!is_refused, "byte {at} is a weight or padding, and any will do");
+            }
         }
     }
     // Names of unused keys and the like may change freely, but most bytes matter.
@@ -139,11 +144,10 @@ fn survives_any_changed_byte_of_a_gguf_header() {
 }
 
 #[test]
-fn survives_any_changed_byte_of_a_safetensors_header_or_config() {
+fn survives_any_changed_byte_of_a_checkpoint() {
     let files = TinyModel::new().files();
-    let header = TinyModel::new().safetensors().header().len() + 8;
-    for (name, len) in [(WEIGHTS, header), (CONFIG, files[CONFIG].len())] {
-        for at in 0..len {
+    for name in [WEIGHTS, CONFIG] {
+        for at in 0..files[name].len() {
             for change in [0x01, 0x20, 0x80] {
                 let mut changed = files.clone();
                 changed.get_mut(name).expect("the file")[at] ^= change;
