@@ -39,6 +39,11 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("safetensors", "tiny", join(&[config, weights])),
         (
             "tokenizer",
+            "pieces",
+            join(&[include_bytes!("data/tokenizer/pieces/merged.model"), b"", b"a text to encode", b""]),
+        ),
+        (
+            "tokenizer",
             "tiny",
             join(&[tokenizer.to_string().as_bytes(), b"{\"bos_token\": \"<s>\"}", b"abba <s> ab"]),
         ),

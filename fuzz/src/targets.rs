@@ -97,12 +97,19 @@ pub(crate) fn safetensors(data: &[u8]) -> Reached {
     ]))
 }
 
-/// tokenizer.json, tokenizer_config.json, and a text to encode.
+/// tokenizer.json, which begins with a brace, or tokenizer.model; tokenizer_config.json; a text to encode; added_tokens.json.
 pub(crate) fn tokenizer(data: &[u8]) -> Reached {
-    let [json, config, text] = files(data);
-    let source = TokenizerSource::HuggingFace {
-        tokenizer_json: json.unwrap_or_default().to_vec(),
-        tokenizer_config: config.filter(|config| !config.is_empty()).map(<[u8]>::to_vec),
+    let [vocabulary, config, text, added] = files(data);
+    let vocabulary = vocabulary.unwrap_or_default().to_vec();
+    let given = |file: Option<&[u8]>| file.filter(|file| !file.is_empty()).map(<[u8]>::to_vec);
+    let source = if vocabulary.starts_with(b"{") {
+        TokenizerSource::HuggingFace { tokenizer_json: vocabulary, tokenizer_config: given(config) }
+    } else {
+        TokenizerSource::SentencePiece {
+            model: vocabulary,
+            added_tokens: given(added),
+            tokenizer_config: given(config),
+        }
     };
     let Ok(tokenizer) = Tokenizer::from_source(&source, "fuzzed") else { return Reached::Refused };
     use_tokenizer(&tokenizer, &String::from_utf8_lossy(text.unwrap_or(TEXT.as_bytes())));
