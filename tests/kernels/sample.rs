@@ -148,7 +148,9 @@ fn draws_what_the_cpu_draws_from_real_vocabularies() {
 fn the_chain_of_kernels_chooses_what_the_sampler_chooses() {
     let (vocab, capacity) = (321, 64);
     let anchors: AnchorSet = [3, 40].into_iter().collect();
-    let anchor_bits = buffer("anchor bits", &anchors.bitset_words(vocab));
+    // The anchors are the even words.
+    let words = anchors.bitset_words(vocab).into_iter().flat_map(|word| [word, 0]);
+    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
     let bench = Bench::new(48, ROOM);
     let (mut differ, margin) = (0, bound("margin of a draw"));
     for (i, settings) in settings().iter().step_by(19).enumerate() {
