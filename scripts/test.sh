@@ -68,7 +68,7 @@ step_widths() {
 step_model() { cargo_test "${lavapipe[@]}" -- --test 'model_*'; }
 step_swiftshader() {
     cargo_test "${swiftshader[@]}" -- --test 'gpu_*'
-    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop
+    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
 }
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
 step_wasm() {

@@ -43,12 +43,13 @@ fn emit() {
         return;
     }
     let pos = ring[0].pos;
-    let ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
+    var ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
     let listed = ((anchor_bits[2u * (id / 32u)] >> (id % 32u)) & 1u) == 1u;
     let closes = listed && ring[0].barred == 0u;
     let overflows = !closes && !ends && pos - ring[0].seg_start + 1u == params.max_segment;
     if overflows && params.at_max_segment == AT_MAX_INSERT {
         id = params.insert;
+        ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
     }
     token[0] = id;
     outbox[state.emitted % params.outbox_cap] = id;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::generate::{GenerateOptions, TextGeneration};
 use crate::gpu::GpuError;
-use crate::kv::{Anchor, Insert};
+use crate::kv::{Anchor, Policy, Tagger};
 use crate::session::Session;
 use crate::tokenizer::{StopStrings, Tokenizer, Turns};
 
@@ -82,7 +82,7 @@ impl Chat {
     fn prompt(&self, user: &str) -> Result<Vec<u32>, Error> {
         let (system, insert) = (self.system.as_deref(), self.session.policy().insert);
         if self.asked == 0 {
-            return first_prompt(&self.turns, &self.tokenizer, system, user, insert);
+            return first_prompt(&self.turns, &self.tokenizer, system, user, self.session.policy());
         }
         let text = match insert {
             Some(insert) => {
@@ -170,7 +170,8 @@ impl Chat {
     }
 }
 
-/// The ids of a first turn under a chat template, anchors put between the sentences of the messages where `insert` asks for it.
+/// The ids of a first turn under a chat template, anchors put between the sentences of the messages and into segments that would
+/// grow too long, where `policy` asks for it.
 ///
 /// # Errors
 /// A template that does not render, or a tokenizer without the anchor.
@@ -179,20 +180,21 @@ pub fn first_prompt(
     tokenizer: &Tokenizer,
     system: Option<&str>,
     user: &str,
-    insert: Option<Insert>,
+    policy: &Policy,
 ) -> Result<Vec<u32>, Error> {
-    let text = match insert {
+    let text = match &policy.insert {
         Some(insert) => {
-            let mark = |text: &str| tokenizer.mark_anchors(text, &insert);
+            let mark = |text: &str| tokenizer.mark_anchors(text, insert);
             turns.first(system.map(mark).as_deref(), &mark(user))?
         }
         None => turns.first(system, user)?,
     };
     // The template names its special tokens itself, so none are added.
-    Ok(match insert {
+    let ids = match &policy.insert {
         Some(insert) => tokenizer.encode_marked(&text, false, insert.id)?,
         None => tokenizer.encode(&text, false)?,
-    })
+    };
+    Ok(Tagger::default().close_segments(policy, &ids))
 }
 
 /// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of the
@@ -204,10 +206,10 @@ pub fn system_tokens(
     turns: &Turns,
     tokenizer: &Tokenizer,
     system: Option<&str>,
-    insert: Option<Insert>,
+    policy: &Policy,
 ) -> Result<u32, Error> {
     // Neither user is trimmed, as white space would be.
-    let one = first_prompt(turns, tokenizer, system, "\u{1}", insert)?;
-    let other = first_prompt(turns, tokenizer, system, "\u{2}", insert)?;
+    let one = first_prompt(turns, tokenizer, system, "\u{1}", policy)?;
+    let other = first_prompt(turns, tokenizer, system, "\u{2}", policy)?;
     Ok(one.iter().zip(&other).take_while(|(a, b)| a == b).count() as u32)
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use killick::chat::{first_prompt, system_tokens};
-use killick::kv::{Insert, Place};
+use killick::kv::{Insert, Place, Policy, PolicySpec, Preset};
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{
     ANCHOR_MARK, ChatTemplate, Message, Tokenizer, TokenizerError, Turns, mark_sentences, sentences,
@@ -370,19 +370,27 @@ fn the_next_turn_depends_on_nothing_but_the_question() {
 #[test]
 fn the_system_part_ends_where_the_user_begins() {
     let (tokenizer, anchor) = &TOKENIZERS[0];
+    let full = PolicySpec::new(Preset::Full).resolve(1024).unwrap();
     for (source, system, want) in [
         (CHATML, Some("Be brief."), "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"),
         (LLAMA3, None, "<s><|start_header_id|>user<|end_header_id|>\n\n"),
         (MISTRAL, Some("Be brief."), "<s>[INST] Be brief.\n\n"),
     ] {
-        let count = system_tokens(&turns(source), tokenizer, system, None).unwrap() as usize;
-        let ids = first_prompt(&turns(source), tokenizer, system, "Hello", None).unwrap();
+        let count = system_tokens(&turns(source), tokenizer, system, &full).unwrap() as usize;
+        let ids = first_prompt(&turns(source), tokenizer, system, "Hello", &full).unwrap();
         assert_eq!(tokenizer.decode(&ids[..count], false).unwrap(), want);
     }
     let insert = Some(Insert { id: *anchor, place: Place::After });
-    let plain = system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), None).unwrap();
-    let marked = system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), insert).unwrap();
+    let spec = PolicySpec { anchors: Some(vec![*anchor]), insert, ..PolicySpec::new(Preset::Anchor) };
+    let inserting = spec.resolve(1024).unwrap();
+    let count = |policy: &Policy| {
+        system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), policy).unwrap()
+    };
+    let (plain, marked) = (count(&full), count(&inserting));
     assert_eq!(marked, plain + 2, "an anchor after each sentence is part of it");
+    // And so is one in a segment that would grow too long.
+    let short = Policy { max_segment: 5, ..inserting };
+    assert!(count(&short) > marked, "{} and {marked}", count(&short));
 }
 
 /// What goes on after another text gets no space of the vocabulary's own, so a chat turn by turn has the ids of the whole.

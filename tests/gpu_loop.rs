@@ -6,26 +6,17 @@
 mod support {
     pub mod golden;
     pub mod gpu;
+    pub mod steps;
 }
 
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
-use killick::kv::{AtMaxSegment, Insert, KvError, Place, PolicySpec, Preset, Tags};
+use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
-use killick::model_file::ModelFile;
-use killick::session::{Session, SessionOptions};
-use killick::{Error, GenerateOptions, Sampler, SamplerOptions, Steps, StopReason};
+use killick::{GenerateOptions, Sampler, SamplerOptions, Steps, StopReason};
 use pollster::block_on;
-use support::golden::data;
 use support::gpu::{gpu, share};
-
-const X: u32 = 32;
-
-fn model() -> Arc<Model> {
-    let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
-    Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
-}
+use support::steps::{ids, model, modes, options, prompt, session};
 
 /// Every policy, with bounds so small that all of them act within a few dozen tokens.
 fn specs() -> [PolicySpec; 6] {
@@ -49,6 +40,7 @@ fn specs() -> [PolicySpec; 6] {
         PolicySpec { window: Some(8), ..PolicySpec::new(Preset::Window) },
         PolicySpec {
             anchors: Some(vec![3, 30]),
+            not_after: Some((0..321).step_by(3).collect()),
             sinks: Some(4),
             window: Some(3),
             max_segment: Some(7),
@@ -58,115 +50,9 @@ fn specs() -> [PolicySpec; 6] {
     ]
 }
 
-fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
-    let policy = spec.resolve(model.config()).unwrap();
-    block_on(Session::new(model, &policy, SessionOptions { chunk: 16, in_flight: X })).unwrap()
-}
-
-fn prompt() -> Vec<u32> {
-    (0..37_u32).map(|i| (i * 29 + 5) % 321).collect()
-}
-
-fn options(steps: Steps, max_tokens: u32) -> GenerateOptions {
-    GenerateOptions { max_tokens, ignore_eos: true, steps, ..GenerateOptions::default() }
-}
-
-fn ids(session: &mut Session, options: GenerateOptions) -> Vec<u32> {
-    session.generate(options).unwrap().map(|token| token.unwrap().id).collect()
-}
-
-fn modes() -> [Steps; 5] {
-    [Steps::OnHost, Steps::Fixed(1), Steps::Fixed(4), Steps::Fixed(16), Steps::Auto]
-}
-
 /// How the prompt reaches the session and how long the answer is does not matter here: one is a chunk, one a turn.
 fn turns() -> Vec<Vec<u32>> {
     (0..10_u32).map(|turn| (0..5 + turn % 4).map(|i| (turn * 31 + i * 17 + 2) % 321).collect()).collect()
-}
-
-/// An anchor that the model hardly ever writes of its own will, in segments of seven tokens at most.
-fn bounded(at_max_segment: AtMaxSegment) -> PolicySpec {
-    PolicySpec {
-        anchors: Some(vec![3, 30]),
-        not_after: Some((0..321).step_by(2).collect()),
-        insert: Some(Insert { id: 30, place: Place::After }),
-        at_max_segment: Some(at_max_segment),
-        max_segment: Some(7),
-        max_anchors: Some(5),
-        ..PolicySpec::new(Preset::Anchor)
-    }
-}
-
-#[test]
-fn an_anchor_is_put_in_where_a_segment_would_grow_too_long() {
-    let model = model();
-    let spec = bounded(AtMaxSegment::Insert);
-    let policy = spec.resolve(model.config().context_len).unwrap();
-    let mut want = Vec::new();
-    for steps in modes() {
-        let mut session = session(&model, &spec);
-        let prompt = session.close_segments(&prompt());
-        assert_eq!(prompt.len(), self::prompt().len() + 4, "the prompt is made of short segments too");
-        block_on(session.append(&prompt)).unwrap();
-        let tokens: Vec<_> = {
-            let logprobs = SamplerOptions { logprobs: 2, ..SamplerOptions::default() };
-            let options = GenerateOptions { sampler: logprobs, ..options(steps, 60) };
-            session.generate(options).unwrap().map(Result::unwrap).collect()
-        };
-        // What was put in was not drawn, so nothing is said of its probability.
-        assert!(tokens.iter().all(|token| token.logprobs.is_some() || token.id == 30));
-        assert!(tokens.iter().filter(|token| token.logprobs.is_none()).count() >= 60 / 7 - 1);
-        let got: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-        let text: Vec<u32> = prompt.into_iter().chain(got.iter().copied()).collect();
-        let tags = Tags::of(&policy, &text);
-        let anchors = (0..).zip(tags.as_slice()).filter(|(_, tag)| tag.is_anchor == 1);
-        let anchors: Vec<u32> = anchors.map(|(pos, _)| pos).collect();
-        assert!(anchors.windows(2).all(|pair| pair[1] - pair[0] <= 7), "{anchors:?}");
-        assert!(anchors.iter().all(|&pos| [3, 30].contains(&text[pos as usize])), "none is closed by force");
-        let forced = tags.as_slice()[..text.len() - 1].iter().filter(|tag| tag.forced == 1).count();
-        assert!(
-            forced >= 10 && session.kv().forced_anchors as usize == forced,
-            "{forced}, {:?}",
-            session.kv()
-        );
-        // The next turn begins in an open segment, with a token still pending.
-        let more = session.close_segments(&[5; 9]);
-        block_on(session.append(&more)).unwrap();
-        assert_eq!(more.iter().filter(|&&id| id == 30).count() as u32, 1 + u32::from(more.len() > 10));
-        if want.is_empty() {
-            want = got;
-        } else {
-            assert_eq!(got, want, "{steps:?}");
-        }
-    }
-}
-
-#[test]
-fn a_text_ends_where_a_segment_would_grow_too_long() {
-    let model = model();
-    let spec = bounded(AtMaxSegment::Error);
-    let mut want = None;
-    for steps in modes() {
-        let mut session = session(&model, &spec);
-        let refused = block_on(session.append(&prompt()));
-        assert!(
-            matches!(refused, Err(Error::Kv(KvError::SegmentTooLong { pos: 6, max_segment: 7 }))),
-            "{refused:?}"
-        );
-        assert_eq!(session.kv().seen, 0, "nothing of the prompt was consumed");
-        block_on(session.append(&prompt()[..3])).unwrap();
-        let mut generation = session.generate(options(steps, 60)).unwrap();
-        let got: Vec<u32> = generation.by_ref().map(|token| token.unwrap().id).collect();
-        assert_eq!(generation.stop_reason(), Some(StopReason::SegmentLimit), "{steps:?}");
-        drop(generation);
-        assert_eq!(want.get_or_insert_with(|| got.clone()), &got, "{steps:?}");
-        // Three and three are consumed; the seventh is given out and stays pending, until somebody takes it out.
-        assert_eq!((got.len(), session.kv().seen), (4, 6));
-        assert!(matches!(block_on(session.append(&[3])), Err(Error::Kv(KvError::SegmentTooLong { .. }))));
-        session.drop_pending();
-        block_on(session.append(&[3])).unwrap();
-        assert_eq!(session.kv().segments, 1);
-    }
 }
 
 #[test]

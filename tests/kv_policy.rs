@@ -79,7 +79,7 @@ fn every_field_can_be_set_on_every_preset() {
             window: Some(11),
             sinks: Some(12),
             anchors: Some(vec![5, 3, 5]),
-            not_after: Some(vec![9, 8]),
+            not_after: None,
             isolated: Some(true),
             max_anchors: Some(13),
             max_segment: Some(14),
@@ -96,7 +96,7 @@ fn every_field_can_be_set_on_every_preset() {
             window: 11,
             sinks: 12,
             anchors: [3, 5].into_iter().collect(),
-            not_after: [8, 9].into_iter().collect(),
+            not_after: [].into_iter().collect(),
             isolated: true,
             max_anchors: 13,
             max_segment: 14,
@@ -229,6 +229,8 @@ fn what_happens_to_a_long_segment_follows_what_prompts_get() {
 
     let nothing = PolicySpec { insert: None, at_max_segment: Some(AtMaxSegment::Insert), ..spec.clone() };
     assert_eq!(nothing.resolve(4096), Err(KvError::NothingToInsert));
+    let barred = PolicySpec { not_after: Some(vec![9]), ..spec.clone() };
+    assert_eq!(barred.resolve(4096), Err(KvError::InsertBarred));
     let endless = PolicySpec { max_segment: Some(1), ..spec };
     assert_eq!(
         endless.resolve(4096),

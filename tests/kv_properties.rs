@@ -51,7 +51,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 window,
                 sinks,
                 anchors: anchors.into_iter().collect(),
-                not_after: not_after.into_iter().collect(),
+                not_after: not_after.into_iter().filter(|_| !inserts).collect(),
                 isolated,
                 max_anchors: a,
                 max_segment: m,

@@ -67,6 +67,20 @@ fn the_largest_setting_named_is_the_largest_that_fits() {
     }
 }
 
+/// The window of a model is what takes the room, not the context around it.
+#[test]
+fn a_model_with_a_window_is_told_of_its_window() {
+    let config = Config { sliding_window: Some(90_000), ..config() };
+    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
+    let plan = |spec: PolicySpec| {
+        MemoryPlan::new(&config, WeightFormat::F32, &spec.resolve(&config).unwrap(), shape, 65_000 * 128)
+    };
+    let error = plan(PolicySpec::new(Preset::Full)).unwrap_err();
+    let PlanError::BufferTooLarge { setting: "window", most, .. } = error else { panic!("{error}") };
+    let with = |window| plan(PolicySpec { window: Some(window), ..PolicySpec::new(Preset::Full) });
+    assert!(with(most as u32).is_ok() && with(most as u32 + 1).is_err());
+}
+
 #[test]
 fn where_no_single_setting_is_enough_the_slots_are_named() {
     let spec = PolicySpec {

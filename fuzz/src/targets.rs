@@ -139,7 +139,7 @@ pub(crate) fn plan(data: &[u8]) -> Reached {
     let Ok(config) = Config::from_config_json(config.unwrap_or_default()) else { return Reached::Refused };
     let spec = policy.and_then(|policy| serde_json::from_slice::<PolicySpec>(policy).ok());
     let Some(spec) = spec else { return Reached::Refused };
-    let Ok(policy) = spec.resolve(config.context_len) else { return Reached::Refused };
+    let Ok(policy) = spec.resolve(&config) else { return Reached::Refused };
     let limit = limit.and_then(|limit| std::str::from_utf8(limit).ok()?.trim().parse().ok());
     let limit: u64 = limit.unwrap_or(128 << 20);
     for (format, masked) in [(WeightFormat::F32, false), (WeightFormat::F16, true)] {

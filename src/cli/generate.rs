@@ -12,7 +12,7 @@ use crate::chat::{first_prompt, system_tokens};
 use crate::error::Error;
 use crate::generate::{Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
-use crate::kv::{Policy, Tagger};
+use crate::kv::Policy;
 use crate::model_file::ModelFile;
 use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session, SessionOptions};
@@ -131,10 +131,10 @@ fn prompt(
     }
     let turns = load::turns(file, tokenizer)?;
     let system = args.system.as_deref();
-    let system_tokens = |insert| system_tokens(&turns, tokenizer, system, insert);
+    let system_tokens = |policy: &Policy| system_tokens(&turns, tokenizer, system, policy);
     let policy = load::policy(&args.policy, file, Some(tokenizer), Some(&system_tokens))?;
-    let ids = first_prompt(&turns, tokenizer, system, text, policy.insert)?;
-    Ok((Tagger::default().close_segments(&policy, &ids), policy))
+    let ids = first_prompt(&turns, tokenizer, system, text, &policy)?;
+    Ok((ids, policy))
 }
 
 fn print_stats(

@@ -127,14 +127,17 @@ pub(super) fn progress_bar(what: &str) -> (ProgressBar, impl FnMut(u64, u64) + u
     (bar, progress)
 }
 
+/// Tokens of the system prompt, as a policy reads it.
+pub(super) type SystemTokens<'a> = &'a dyn Fn(&Policy) -> Result<u32, Error>;
+
 /// The policy the flags ask for: the preset of `--policy`, else the one recorded with the model, else `sepllm` if a flag
-/// bounds the memory and `full` otherwise; every flag given overrides its field. `system_tokens` counts the system prompt, given what
-/// is inserted into it; there is none without a chat template.
+/// bounds the memory and `full` otherwise; every flag given overrides its field. `system_tokens` counts the system prompt as
+/// the policy reads it; there is none without a chat template.
 pub(super) fn policy(
     args: &PolicyArgs,
     file: &ModelFile,
     tokenizer: Option<&Tokenizer>,
-    system_tokens: Option<&dyn Fn(Option<Insert>) -> Result<u32, Error>>,
+    system_tokens: Option<SystemTokens<'_>>,
 ) -> anyhow::Result<Policy> {
     let (spec, trained) = policy_spec(args, file, tokenizer, system_tokens)?;
     let policy = spec.resolve(&file.config).map_err(Error::from)?;
@@ -164,7 +167,7 @@ pub(super) fn policy_spec(
     args: &PolicyArgs,
     file: &ModelFile,
     tokenizer: Option<&Tokenizer>,
-    system_tokens: Option<&dyn Fn(Option<Insert>) -> Result<u32, Error>>,
+    system_tokens: Option<SystemTokens<'_>>,
 ) -> anyhow::Result<(PolicySpec, bool)> {
     if args.pin.is_some() && system_tokens.is_none() {
         bail!(
@@ -208,14 +211,15 @@ pub(super) fn policy_spec(
         };
         spec.not_after = Some(tokenizer.ids_ending_in_digit());
     }
-    let pinned = match system_tokens.filter(|_| args.pin.is_some()) {
-        Some(count) => Some(count(spec.insert)?),
-        None => None,
-    };
-    spec.sinks = args.sinks.or(pinned).or(spec.sinks);
     if spec.anchors.is_none() && matches!(spec.preset, Preset::Anchor | Preset::SepLlm) {
         bail!("policy {} needs to know its anchors; give --anchors or --anchor-ids", spec.preset);
     }
+    // What is inserted into the system prompt does not depend on how much of it is pinned.
+    let pinned = match system_tokens.filter(|_| args.pin.is_some()) {
+        Some(count) => Some(count(&spec.resolve(&file.config).map_err(Error::from)?)?),
+        None => None,
+    };
+    spec.sinks = args.sinks.or(pinned).or(spec.sinks);
     Ok((spec, trained))
 }
 

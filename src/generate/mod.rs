@@ -161,6 +161,9 @@ impl Session {
             return Err(Error::EmptyPrompt);
         }
         let sampler = self.sampler(&options)?;
+        // A pending token that would make a segment too long can't be consumed, so nothing can follow it.
+        let (tagger, pos) = (self.ring.tagger(), self.ring.state().pos);
+        let too_long = tagger.check_segments(&self.policy, pos, self.pending.as_slice()).is_err();
         self.rewind()?;
         step::prepare(self, &options)?;
         let step = step::record(self, &options.sampler)?;
@@ -183,7 +186,7 @@ impl Session {
             ready: VecDeque::new(),
             pace,
             idle_since: Instant::now(),
-            ended: None,
+            ended: too_long.then_some(LoopState::STOP_SEGMENT),
             cancelled: false,
             failed: None,
             dead: false,
@@ -405,7 +408,8 @@ impl Generation<'_> {
         let overflows = !ends && session.tagger(session.pending).overflows(policy, token.id);
         match policy.insert {
             Some(insert) if overflows && policy.at_max_segment == AtMaxSegment::Insert => {
-                (Token { id: insert.id, logprobs: None }, true)
+                let logprobs = token.logprobs.filter(|_| token.id == insert.id);
+                (Token { id: insert.id, logprobs }, true)
             }
             _ => (token, overflows),
         }

@@ -169,7 +169,7 @@ pub struct RingState {
     pub anchor_end: u32,
     /// Anchors so far, pinned ones counted.
     pub total_anchors: u32,
-    /// Those of them that M forced.
+    /// Those of them that M forced, or that stand at M where the policy inserts one there.
     pub forced_anchors: u32,
     /// Segments closed: the anchors, where there is a segment rule.
     pub segments: u32,
@@ -212,7 +212,7 @@ pub struct Row {
     pub pinned_query_pos: u32,
     /// 1 if the token is an anchor.
     pub is_anchor: u32,
-    /// 1 if it is one only because M forced it.
+    /// 1 if it is one only because M forced it, or stands at M where the policy inserts one there.
     pub forced: u32,
     /// Position of the first token of its segment.
     pub seg_start: u32,
@@ -257,7 +257,7 @@ pub struct KvCounts {
     pub peak_live: u32,
     /// Anchors seen, pinned and forced ones counted.
     pub anchors: u32,
-    /// Anchors only because a segment reached M tokens.
+    /// Anchors only because a segment reached M tokens, or at M where the policy inserts one there.
     pub forced_anchors: u32,
     /// Unpinned anchors let go by A or D; one inside the window is readable until the window passes.
     pub dropped_anchors: u32,

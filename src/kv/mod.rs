@@ -85,6 +85,9 @@ pub enum KvError {
         /// The id given.
         id: u32,
     },
+    /// An inserted anchor has to be one wherever it is put, whatever comes before it.
+    #[error("not_after and insert exclude each other")]
+    InsertBarred,
     /// An anchor is to be inserted at the bound of a segment, and the policy does not say which.
     #[error("at_max_segment is insert, but the policy names no anchor to insert")]
     NothingToInsert,

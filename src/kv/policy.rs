@@ -417,6 +417,7 @@ impl Policy {
             in_range("max_segment", self.max_segment, 2, MAX_POSITIONS)?;
         }
         match self.insert {
+            Some(_) if !self.not_after.is_empty() => Err(KvError::InsertBarred),
             Some(insert) if !self.anchors.contains(insert.id) => {
                 Err(KvError::InsertNotAnchor { id: insert.id })
             }

@@ -14,7 +14,7 @@ use super::{AtMaxSegment, KvError, Policy};
 pub struct Tag {
     /// 1 if the token closes its segment.
     pub is_anchor: u32,
-    /// 1 if it does so only because the segment has M tokens.
+    /// 1 if it does so only because the segment has M tokens, or where the policy inserts an anchor then.
     pub forced: u32,
     /// Position of the first token of its segment; equal for two tokens exactly if they share a segment.
     pub seg_start: u32,

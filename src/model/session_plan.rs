@@ -4,7 +4,7 @@ use super::heads;
 use super::plan::PlanError;
 use crate::gpu::{Buffer, BufferRequest, Readback};
 use crate::kernels::emit::LoopState;
-use crate::kv::{Policy, RingLayout, RingState, Row, Tag};
+use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
 use crate::model_file::Config;
 
 /// What decides the size of a session.
@@ -46,11 +46,13 @@ fn largest_setting(policy: &Policy, slots: u64, most: u64) -> (&'static str, u64
     let (window, segment) = (policy.window, if policy.seg_rule { policy.max_segment } else { 0 });
     let live = |value: u32, other: u32| if value > other { (value, other) } else { (0, 0) };
     let anchors = if policy.has_anchors() { policy.max_anchors } else { 0 };
-    let window_name = if policy.limit.is_some() { "ctx" } else { "window" };
+    // `full` without a window of its own sees its whole capacity.
+    let window_name = if policy.limit == Some(policy.window) { "ctx" } else { "window" };
+    let shortest = if policy.at_max_segment == AtMaxSegment::Insert { 2 } else { 1 };
     // Each with the value below which lowering it frees nothing, or is not allowed.
     let settings = [
         (window_name, live(window, segment.max(1))),
-        ("max-segment", live(segment, window)),
+        ("max-segment", live(segment, window.max(shortest))),
         ("max-anchors", (anchors, 1)),
         ("sinks", (policy.sinks, 0)),
     ];

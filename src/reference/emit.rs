@@ -1,7 +1,7 @@
 //! Twin of `emit`: one token out of the loop.
 
 use crate::kernels::emit::{EmitShape, LoopState};
-use crate::kv::{AtMaxSegment, RingState};
+use crate::kv::{AnchorSet, AtMaxSegment, RingState};
 
 /// What the step writes beside the loop's state.
 #[derive(Debug)]
@@ -14,13 +14,13 @@ pub struct Emitted<'a> {
     pub recent: &'a mut [u32],
 }
 
-/// What the bit sets say about a token.
+/// The two sets of ids that it looks into.
 #[derive(Clone, Copy, Debug)]
-pub struct Listed {
-    /// A text ends with it.
-    pub ends: bool,
-    /// It is one of the anchor ids.
-    pub anchor: bool,
+pub struct Lists<'a> {
+    /// Those that a text ends with.
+    pub ends: &'a AnchorSet,
+    /// The anchors.
+    pub anchors: &'a AnchorSet,
 }
 
 /// Hands out `drawn`, the token after those that `ring` has consumed.
@@ -31,7 +31,7 @@ pub fn emit(
     state: &mut LoopState,
     shape: EmitShape,
     drawn: u32,
-    listed: Listed,
+    lists: Lists<'_>,
     ring: &RingState,
     out: Emitted<'_>,
 ) {
@@ -42,9 +42,9 @@ pub fn emit(
         state.stopped = LoopState::STOP_NOT_FINITE;
         return;
     }
-    let closes = listed.anchor && ring.barred == 0;
+    let closes = lists.anchors.contains(drawn) && ring.barred == 0;
     let last_of_segment = ring.pos - ring.seg_start + 1 == shape.bound.max_segment;
-    let overflows = !closes && !listed.ends && last_of_segment;
+    let overflows = !closes && !lists.ends.contains(drawn) && last_of_segment;
     let id = match shape.bound.at_max_segment {
         AtMaxSegment::Insert if overflows => shape.bound.insert,
         _ => drawn,
@@ -53,7 +53,7 @@ pub fn emit(
     out.outbox[(state.emitted % shape.outbox_cap) as usize] = id;
     out.recent[(ring.pos % shape.recent_cap) as usize] = id;
     state.emitted += 1;
-    state.stopped = if listed.ends {
+    state.stopped = if lists.ends.contains(id) {
         LoopState::STOP_TOKEN
     } else if state.emitted == state.budget {
         LoopState::STOP_BUDGET

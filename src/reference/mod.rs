@@ -33,7 +33,7 @@ pub use adjust::adjust;
 pub use argmax::argmax;
 pub use attention::{Cache, attention};
 pub use embed::embed;
-pub use emit::{Emitted, Listed, emit};
+pub use emit::{Emitted, Lists, emit};
 pub use gated_mlp::gated_mlp;
 pub use kv_step::kv_step;
 pub use kv_write::kv_write;

@@ -299,9 +299,10 @@ impl Session {
 
     /// The decode loop has handed out `id`, and the device has consumed the token before it.
     pub(crate) fn accept(&mut self, id: u32) -> Result<(), Error> {
-        if let Some(consumed) = self.pending.replace(id) {
+        if let Some(consumed) = self.pending {
             self.ring.step(consumed)?;
         }
+        self.pending = Some(id);
         self.last_row = None;
         self.remember(&[id]);
         Ok(())

@@ -2,7 +2,7 @@
 
 use killick::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use killick::kv::{AnchorSet, AtMaxSegment, RingState};
-use killick::reference::{self, Emitted, Listed};
+use killick::reference::{self, Emitted, Lists};
 
 use crate::support::gpu::{POISON, Produced, buffer, output, try_run};
 use crate::support::numerics::{compare_words, passes, rejects};
@@ -30,19 +30,20 @@ struct Case {
     /// Of the position of the first token drawn, how many tokens its segment has before it; it grows with every token.
     open: u32,
     barred: u32,
+    insert: u32,
 }
 
 /// A case of which the bound of segments is no part.
 const fn case(name: &'static str, state: LoopState, pos: u32, drawn: &'static [u32]) -> Case {
-    Case { name, state, pos, drawn, at_max_segment: AtMaxSegment::Close, open: 0, barred: 0 }
+    Case { name, state, pos, drawn, at_max_segment: AtMaxSegment::Close, open: 0, barred: 0, insert: 64 }
 }
 
 /// The second of three tokens is the third of its segment, the last it may have.
 const fn bound(name: &'static str, at_max_segment: AtMaxSegment, barred: u32, drawn: &'static [u32]) -> Case {
-    Case { name, state: running(1, 100), pos: 9, drawn, at_max_segment, open: 1, barred }
+    Case { name, state: running(1, 100), pos: 9, drawn, at_max_segment, open: 1, barred, insert: 64 }
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     case("a token", running(0, 100), 3, &[7]),
     case("around both rings", running(3, 100), 5, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
     case("an end", running(1, 100), 3, &[30, 33, 32, 1, 2]),
@@ -58,6 +59,7 @@ const CASES: [Case; 15] = [
     bound("a segment too long", AtMaxSegment::Error, 0, &[5, 6, 7]),
     bound("an anchor at the bound of an error", AtMaxSegment::Error, 0, &[5, 33, 7]),
     bound("one that is none, at the bound of an error", AtMaxSegment::Error, 1, &[5, 33, 7]),
+    Case { insert: 69, ..bound("an anchor put in that is an end", AtMaxSegment::Insert, 0, &[5, 6, 7]) },
 ];
 
 const fn running(emitted: u32, budget: u32) -> LoopState {
@@ -66,7 +68,10 @@ const fn running(emitted: u32, budget: u32) -> LoopState {
 
 impl Case {
     fn shape(&self) -> EmitShape {
-        EmitShape { bound: SegmentBound { at_max_segment: self.at_max_segment, ..SHAPE.bound }, ..SHAPE }
+        EmitShape {
+            bound: SegmentBound { at_max_segment: self.at_max_segment, insert: self.insert, ..SHAPE.bound },
+            ..SHAPE
+        }
     }
 
     /// The state of the ring before the token at `pos`, its segment having begun `open` tokens before the first token drawn.
@@ -113,10 +118,11 @@ fn produce(case: &Case) -> Vec<Produced> {
 
 fn want(case: &Case) -> [Vec<u32>; 4] {
     let (mut state, mut token, mut outbox, mut recent) = (case.state, POISON, [POISON; 5], [POISON; 7]);
+    let (ends, anchors) = (ENDS.into_iter().collect(), ANCHORS.into_iter().collect());
     for (pos, id) in (case.pos..).zip(case.drawn) {
         let out = Emitted { token: &mut token, outbox: &mut outbox, recent: &mut recent };
-        let listed = Listed { ends: ENDS.contains(id), anchor: ANCHORS.contains(id) };
-        reference::emit(&mut state, case.shape(), *id, listed, &case.ring(pos), out);
+        let lists = Lists { ends: &ends, anchors: &anchors };
+        reference::emit(&mut state, case.shape(), *id, lists, &case.ring(pos), out);
     }
     [bytemuck::cast_slice(&[state]).to_vec(), vec![token], outbox.to_vec(), recent.to_vec()]
 }
@@ -150,11 +156,12 @@ fn a_text_ends_for_the_first_reason_and_stays_ended() {
         LoopState::STOP_SEGMENT,
         0,
         LoopState::STOP_SEGMENT,
+        token,
     ]));
     // Only a token that is no anchor, at the bound, under a policy that inserts, is replaced.
     let handed_out = |case: &Case| want(case)[2][2];
     let second = CASES[8..].iter().map(handed_out);
-    assert!(second.eq([64, 33, 64, 31, 6, 33, 33]));
+    assert!(second.eq([64, 33, 64, 31, 6, 33, 33, 69]));
     // After the end nothing is handed out: three of the five drawn tokens.
     assert_eq!(join(want(&CASES[2]).each_ref().map(Vec::as_slice))[0], 1 + 3);
 }

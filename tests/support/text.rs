@@ -42,6 +42,7 @@ pub fn pick<T: Clone>(random: &mut Random, list: &[T]) -> T {
 pub fn random_policy(random: &mut Random) -> Policy {
     let anchors = pick(random, &[vec![], vec![0], vec![0], vec![0, 1], vec![0, 1, 2, 3, 4, 5]]);
     let max_segment = pick(random, &[1, 2, 5, 9, 40]);
+    let not_after = pick(random, &[vec![], vec![], vec![1], vec![0, 2]]);
     // Where the bound inserts, an anchor that stands there counts as forced.
     let inserts = random.below(4) == 0 && anchors.contains(&0) && max_segment > 1;
     Policy {
@@ -50,7 +51,7 @@ pub fn random_policy(random: &mut Random) -> Policy {
         window: pick(random, &[1, 1, 2, 5, 12, 70, 150]),
         sinks: pick(random, &[0, 0, 1, 4, 70]),
         anchors: anchors.into_iter().collect(),
-        not_after: pick(random, &[vec![], vec![], vec![1], vec![0, 2]]).into_iter().collect(),
+        not_after: if inserts { [].into_iter().collect() } else { not_after.into_iter().collect() },
         isolated: random.below(2) == 1,
         max_anchors: pick(random, &[0, 1, 2, 3, 8, 1000]),
         max_segment,

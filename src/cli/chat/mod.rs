@@ -18,7 +18,7 @@ use super::{interrupt, load, show};
 use crate::chat::{Chat, system_tokens};
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
-use crate::kv::KvError;
+use crate::kv::{KvError, Policy};
 use crate::session::{Session, SessionOptions};
 use crate::tokenizer::StopStrings;
 use command::Command;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let turns = load::turns(&file, &tokenizer)?;
     // A template that cannot be continued is refused now, not at the second turn.
     turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
-    let system_tokens = |insert| system_tokens(&turns, &tokenizer, args.system.as_deref(), insert);
+    let system_tokens = |policy: &Policy| system_tokens(&turns, &tokenizer, args.system.as_deref(), policy);
     let policy = load::policy(&args.policy, &file, Some(&tokenizer), Some(&system_tokens))?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
@@ -101,7 +101,7 @@ fn answer(
     let mut generation = match pollster::block_on(chat.say(line, options.clone(), stops.clone())) {
         Ok(generation) => generation,
         Err(error) if error.is_device() => return Err(error.into()),
-        Err(error @ Error::Kv(KvError::PositionLimit { .. })) => {
+        Err(error @ Error::Kv(KvError::PositionLimit { .. } | KvError::SegmentTooLong { .. })) => {
             screen.warn(&format!("{error}; /undo, /reset or a policy with bounded memory make room"))?;
             return Ok(None);
         }
@@ -142,7 +142,10 @@ fn answer(
         Some(StopReason::ContextFull | StopReason::PositionLimit) => {
             screen.warn("the context is full: /undo, /reset, or a policy with bounded memory")?;
         }
-        _ => {}
+        Some(StopReason::SegmentLimit) => {
+            screen.warn("the sentence is too long for --at-max-segment error: /undo, /reset, or a larger --max-segment")?;
+        }
+        Some(StopReason::Eos | StopReason::Stop) | None => {}
     }
     Ok(Some(Pulse { tokens_per_second: f64::from(tokens) / started.elapsed().as_secs_f64().max(1e-9) }))
 }
