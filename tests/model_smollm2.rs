@@ -229,34 +229,6 @@ fn a_greedy_text_equals_pytorchs_id_by_id() {
     assert_eq!(got, want);
 }
 
-/// With K = 16 and two submits under way, the device computes while the host waits for a slow link. Batches of 16 tokens take
-/// longer than the delay here; on a faster device K grows with the speed.
-#[test]
-fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
-    let gpu = block_on(killick::Gpu::open(&support::gpu::options())).unwrap();
-    let model = Arc::new(block_on(Model::load(&gpu, &file(), WeightFormat::F16, &mut |_, _| {})).unwrap());
-    let policy = PolicySpec { window: Some(64), ..PolicySpec::new(Preset::Window) };
-    let policy = policy.resolve(model.config()).unwrap();
-    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
-    block_on(session.append(&[504, 3575, 282])).unwrap();
-    let mut seconds = |delay: u64| {
-        gpu.delay_reads(std::time::Duration::from_millis(delay));
-        let options = GenerateOptions {
-            max_tokens: 1 + 3 * 16,
-            ignore_eos: true,
-            steps: killick::Steps::Fixed(16),
-            ..GenerateOptions::default()
-        };
-        let begun = std::time::Instant::now();
-        assert_eq!(session.generate(options).unwrap().map(Result::unwrap).count(), 49);
-        begun.elapsed().as_secs_f64()
-    };
-    seconds(0);
-    let (plain, delayed) = (seconds(0), seconds(100));
-    println!("49 tokens in {plain:.2} s, {delayed:.2} s with every read delayed by 100 ms");
-    assert!(plain < 1.2 * delayed && delayed < 1.2 * plain, "{plain} s and {delayed} s");
-}
-
 /// A token at 20,000 costs what one at 2,000 does, the ring being full at both: alternating stretches of two sessions.
 #[test]
 fn a_token_costs_the_same_at_20000_as_at_2000() {

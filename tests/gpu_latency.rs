@@ -1,0 +1,100 @@
+//! A slow link between device and host costs nothing as long as the device has work: two submits are under way.
+
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "every test program uses a part, as a private module"
+)]
+mod support {
+    pub mod gguf_writer;
+    pub mod gpu;
+    pub mod random;
+    pub mod safetensors_writer;
+    pub mod tiny_model;
+
+    pub use random::Random;
+}
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use killick::gpu::Gpu;
+use killick::gpu::pipeline::WeightFormat;
+use killick::kv::{PolicySpec, Preset};
+use killick::model::Model;
+use killick::model_file::{FileSet, ModelFile};
+use killick::session::{Session, SessionOptions};
+use killick::{GenerateOptions, Steps};
+use pollster::block_on;
+use support::tiny_model::TinyModel;
+
+const BATCHES: u32 = 6;
+const DELAY: Duration = Duration::from_millis(100);
+
+/// A model large enough that sixteen tokens take a software device longer than the delay.
+fn model(gpu: &Gpu) -> Arc<Model> {
+    let mut tiny = TinyModel {
+        hidden: 512,
+        layers: 4,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 64,
+        ffn: 1024,
+        vocab: 4096,
+        context: 1024,
+        ..TinyModel::new()
+    };
+    tiny.weights.clear();
+    tiny.randomize(3);
+    let file = block_on(ModelFile::open(FileSet::from_bytes(tiny.files()))).unwrap();
+    Arc::new(block_on(Model::load(gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
+}
+
+/// With K = 16 and every read a tenth of a second late, less than a fifth of the speed is lost. Other programs disturb a single time,
+/// so the best of some rounds counts.
+#[test]
+fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
+    let gpu = block_on(Gpu::open(&support::gpu::options())).unwrap();
+    let model = model(&gpu);
+    let policy = PolicySpec { window: Some(64), ..PolicySpec::new(Preset::Window) };
+    let policy = policy.resolve(model.config()).unwrap();
+    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+    block_on(session.append(&[50, 35, 28])).unwrap();
+    let mut seconds = |delay: Duration| {
+        gpu.delay_reads(delay);
+        // The first token is a batch of its own.
+        let max_tokens = 1 + BATCHES * 16;
+        let options = GenerateOptions {
+            max_tokens,
+            ignore_eos: true,
+            steps: Steps::Fixed(16),
+            ..GenerateOptions::default()
+        };
+        let begun = Instant::now();
+        assert_eq!(session.generate(options).unwrap().map(Result::unwrap).count(), max_tokens as usize);
+        begun.elapsed().as_secs_f64()
+    };
+    seconds(Duration::ZERO);
+    let (mut plain, mut delayed) = (f64::MAX, f64::MAX);
+    for _ in 0..8 {
+        plain = plain.min(seconds(Duration::ZERO));
+        delayed = delayed.min(seconds(DELAY));
+        // The first read and the last have nothing to hide behind.
+        if delayed - 2.0 * DELAY.as_secs_f64() < 1.2 * plain {
+            break;
+        }
+    }
+    let waiting = plain + f64::from(BATCHES + 1) * DELAY.as_secs_f64();
+    println!("{plain:.3} s, {delayed:.3} s with late reads; {waiting:.3} s if each were waited for");
+    let batch = plain / f64::from(BATCHES);
+    if batch < DELAY.as_secs_f64() {
+        println!("a batch takes {batch:.3} s, less than the delay, so there is not enough to hide it behind");
+        return;
+    }
+    assert!(delayed - 2.0 * DELAY.as_secs_f64() < 1.2 * plain, "{plain} s and {delayed} s");
+    // A loop that waited for every read would be told from this one.
+    assert!(waiting - 2.0 * DELAY.as_secs_f64() > 1.2 * plain || plain > 2.5, "{plain} s and {waiting} s");
+}
