@@ -137,6 +137,7 @@ const ROOMS: [&str; 15] = [
     "generate",
     "chat",
     "score",
+    "eval",
     "engine",
     "cli",
 ];

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::eval::args::EvalArgs;
 use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Say how likely a text is, token by token.
     Score(ScoreArgs),
+    /// Measure a model under one cache policy or several.
+    Eval(EvalArgs),
     /// Describe a model and what it would take in memory, without loading it.
     Inspect(InspectArgs),
     /// Write a model in another form: GGUF or a safetensors folder, rounded or quantised, adapters merged.
@@ -323,7 +326,7 @@ impl GpuArgs {
     }
 }
 
-#[derive(ClapArgs, Debug)]
+#[derive(ClapArgs, Clone, Debug, Default)]
 #[command(next_help_heading = "Cache policy")]
 pub(crate) struct PolicyArgs {
     /// full, anchor, sepllm, streaming or window. Default: the one recorded with the model, else full (sepllm if
