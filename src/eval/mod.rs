@@ -34,7 +34,7 @@ pub use items::{Item, items};
 pub use judge::{Judge, Judged, Verdict};
 pub use perplexity::{LossReport, perplexity};
 pub use recall::{RecallOptions, RecallReport, Trial, recall, trials};
-pub use text::{HeldOut, Window};
+pub use text::{HeldOut, Reading, Window};
 
 use crate::kv::{Policy, Preset};
 use crate::sampling::philox;

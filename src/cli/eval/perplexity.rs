@@ -11,6 +11,7 @@ use super::{Subject, bar, draw, load, mib, percent, print_json, print_table};
 use crate::eval::{Chart, HeldOut, Line, LossReport, perplexity, with_budget};
 use crate::gpu::AdapterDescription;
 use crate::kv::{Place, Policy, Preset};
+use crate::model::entry_bytes;
 
 /// Tokens of a window where the model was trained for more.
 const DEFAULT_WINDOW: usize = 1024;
@@ -22,7 +23,7 @@ struct Report<'a> {
     text: TextReport,
     max_length: usize,
     stride: usize,
-    entry_bytes: f64,
+    entry_bytes: u64,
     results: &'a [Row],
     adapter: &'a AdapterDescription,
 }
@@ -70,10 +71,9 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
         bar.finish_and_clear();
         rows.push(Row { name: named.name.clone(), budget, policy, loss });
     }
-    draw(args.svg.as_deref(), &chart(&rows, size))?;
+    draw(args.svg.as_deref(), &chart(&rows, size, entry_bytes(model.config())))?;
     let read = windows.last().map_or(0, |window| window.read.end);
     if args.common.json {
-        let entry_bytes = rows.first().map_or(0.0, |row| row.loss.kv_bytes_live / row.loss.live.max(1.0));
         return print_json(&Report {
             model: model.label(),
             text: TextReport {
@@ -84,7 +84,7 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
             },
             max_length: size,
             stride,
-            entry_bytes,
+            entry_bytes: entry_bytes(model.config()),
             results: &rows,
             adapter: gpu.adapter(),
         });
@@ -109,7 +109,7 @@ fn sweep<'a>(policies: &'a [Named], budgets: &[u32]) -> Vec<(&'a Named, Option<u
 }
 
 /// A line for each policy: through its budgets, or where there are none, or none can be set, its one point.
-fn chart(rows: &[Row], size: usize) -> Chart {
+fn chart(rows: &[Row], size: usize, entry_bytes: u64) -> Chart {
     let mut lines: Vec<Line> = Vec::new();
     for row in rows {
         let swept = rows.iter().any(|other| other.name == row.name && other.budget.is_some());
@@ -123,7 +123,7 @@ fn chart(rows: &[Row], size: usize) -> Chart {
         }
     }
     let full = rows.iter().filter(|row| row.policy.preset == Preset::Full).map(|row| row.loss.live);
-    let entry = rows.first().map_or(0.0, |row| row.loss.kv_bytes_live / row.loss.live.max(1.0) / 1024.0);
+    let entry = entry_bytes as f64 / 1024.0;
     let whole = full.fold(0.0, f64::max);
     Chart {
         title: format!("Loss against cache, windows of {size} tokens"),
