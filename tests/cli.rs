@@ -444,9 +444,17 @@ fn convert_writes_what_its_flags_say_and_says_what_it_wrote() {
 fn every_flag_is_documented() {
     let doc = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let mut flags = 0;
-    for command in
-        ["generate", "chat", "score", "inspect", "convert", "devices", "eval perplexity", "eval choices", "eval recall"]
-    {
+    for command in [
+        "generate",
+        "chat",
+        "score",
+        "inspect",
+        "convert",
+        "devices",
+        "eval perplexity",
+        "eval choices",
+        "eval recall",
+    ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = String::from_utf8(killick(&words).stdout).unwrap();
         let long = help

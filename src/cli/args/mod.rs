@@ -1,12 +1,12 @@
 //! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
 
 mod convert;
+mod eval;
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use super::eval::args::EvalArgs;
 use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::GpuOptions;
 use crate::gpu::pipeline::WeightFormat;
@@ -15,6 +15,7 @@ use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
 pub(crate) use convert::{ConvertArgs, FormArg};
+pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::ChoicesArgs;
 use super::{Subject, bar, load, mib, percent, print_json, print_table};
+use crate::cli::args::ChoicesArgs;
 use crate::error::Error;
 use crate::eval::{ChoiceReport, Choices, Item, PromptOptions, Uncached, choices, items, uncached};
 use crate::gpu::AdapterDescription;

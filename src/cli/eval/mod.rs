@@ -1,14 +1,12 @@
 //! `killick eval`: what a model is worth under one policy or several.
 //!
 //! ```text
-//! args.rs        the flags
 //! policies.rs    the policies that are compared
 //! perplexity.rs  the loss on held-out text
 //! choices.rs     multiple choice
 //! recall.rs      a fact stated n sentences ago
 //! ```
 
-pub(super) mod args;
 mod choices;
 mod perplexity;
 mod policies;
@@ -21,8 +19,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use self::args::{CommonArgs, Eval, EvalArgs};
+pub(super) use self::policies::PolicyChoice;
 use self::policies::{Named, policies};
+use super::args::{CommonArgs, Eval, EvalArgs};
 use super::{load, print_json};
 use crate::error::Error;
 use crate::eval::Chart;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::PerplexityArgs;
 use super::policies::Named;
 use super::{Subject, bar, draw, load, mib, percent, print_json, print_table};
+use crate::cli::args::PerplexityArgs;
 use crate::eval::{Chart, HeldOut, Line, LossReport, perplexity, with_budget};
 use crate::gpu::AdapterDescription;
 use crate::kv::{Place, Policy, Preset};

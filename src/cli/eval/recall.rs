@@ -4,8 +4,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::args::RecallArgs;
 use super::{Subject, bar, draw, load, percent, print_json, print_table};
+use crate::cli::args::RecallArgs;
 use crate::error::Error;
 use crate::eval::{Chart, Line, RecallOptions, RecallReport, filler_of, recall, trials};
 use crate::gpu::AdapterDescription;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::policies::PolicyChoice;
-use crate::cli::args::{GpuArgs, ModelArgs, PolicyArgs};
+use super::{GpuArgs, ModelArgs, PolicyArgs};
+use crate::cli::eval::PolicyChoice;
 use crate::eval::FactKind;
 
 #[derive(ClapArgs, Debug)]
