@@ -1,5 +1,6 @@
 //! The error of the library: one variant per room.
 
+use crate::eval::EvalError;
 use crate::gpu::GpuError;
 use crate::kv::KvError;
 use crate::model::{LoadError, PlanError};
@@ -40,6 +41,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a model is measured by.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// Nothing to continue from.
     #[error("the prompt holds no token")]
     EmptyPrompt,

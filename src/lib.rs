@@ -29,7 +29,7 @@
 //!
 //! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
 //! [`model_file`], [`tokenizer`], [`kv`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
-//! [`generate`] and [`score`].
+//! [`generate`], [`score`] and [`eval`].
 //!
 //! Features: `cli` (default) builds the `killick` program.
 
@@ -40,6 +40,7 @@ pub mod cli;
 pub mod convert;
 mod engine;
 mod error;
+pub mod eval;
 pub mod generate;
 pub mod gpu;
 pub mod kernels;

@@ -55,7 +55,7 @@ impl FromStr for Path {
 }
 
 /// The result of [`score`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Score {
     /// `nll[i]`: negative log-likelihood of `ids[i + 1]` given `ids[..=i]`, in nats (n - 1).
     pub nll: Vec<f32>,
@@ -151,35 +151,56 @@ pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path)
     let mut session = Session::with_shape(model, policy, shape).await?;
     session.check(ids)?;
 
-    let mut score =
-        Score { nll: Vec::new(), top1: Vec::new(), kv: KvReport::default(), kernels: BTreeSet::new() };
+    let mut score = Score::default();
     let gpu = model.gpu.clone();
-    for (piece, start) in ids.chunks(chunk as usize).zip((0..).step_by(chunk as usize)) {
-        let mut rec = Recorder::listing(&gpu);
-        match path {
-            Path::Masked => record_masked(&mut session, &mut rec, piece)?,
-            Path::Ring => session.record_step(&mut rec, piece.first().copied().unwrap_or_default())?,
-            Path::Chunk(_) => {
-                let chunk = session.begin_chunk(piece)?;
-                session.record_chunk(&mut rec, &chunk)?;
+    let targets = following(ids);
+    if let Path::Chunk(_) = path {
+        extend(&mut session, ids, &targets, &mut score).await?;
+    } else {
+        for (piece, targets) in ids.chunks(chunk as usize).zip(targets.chunks(chunk as usize)) {
+            let mut rec = Recorder::listing(&gpu);
+            match piece {
+                [id] if path == Path::Ring => session.record_step(&mut rec, *id)?,
+                _ => record_masked(&mut session, &mut rec, piece)?,
             }
+            score.kernels.extend(rec.kernel_names());
+            rec.submit()?;
+            read_scores(&session, targets, &mut score).await?;
         }
-        score.kernels.extend(rec.kernel_names());
-        rec.submit()?;
-        let following = ids.get(start + 1..).unwrap_or_default();
-        let targets: Vec<u32> =
-            (0..piece.len()).map(|i| following.get(i).copied().unwrap_or_default()).collect();
-        read_scores(&session, &targets, &mut score).await?;
     }
     score.nll.truncate(ids.len() - 1);
-    if let Some(pos) = score.nll.iter().position(|nll| !nll.is_finite()) {
-        return Err(Error::NonFiniteLogits { pos: pos as u32 });
-    }
     score.kv = match path {
         Path::Masked => KvReport::new(&session.ring, entry_bytes(&model.config), 0),
         Path::Ring | Path::Chunk(_) => session.kv(),
     };
     Ok(score)
+}
+
+/// What each token of a text is followed by; 0 after the last, where nothing is.
+pub(crate) fn following(ids: &[u32]) -> Vec<u32> {
+    ids.iter().skip(1).copied().chain([0]).take(ids.len()).collect()
+}
+
+/// Feeds `ids` to the session's ring, a chunk at a time, and adds to `score` how likely `targets[i]` was after `ids[i]`, and what was
+/// likeliest there.
+pub(crate) async fn extend(
+    session: &mut Session,
+    ids: &[u32],
+    targets: &[u32],
+    score: &mut Score,
+) -> Result<(), Error> {
+    session.check(ids)?;
+    let gpu = session.model.gpu.clone();
+    let rows = session.chunk as usize;
+    for (piece, targets) in ids.chunks(rows).zip(targets.chunks(rows)) {
+        let mut rec = Recorder::listing(&gpu);
+        let chunk = session.begin_chunk(piece)?;
+        session.record_chunk(&mut rec, &chunk)?;
+        score.kernels.extend(rec.kernel_names());
+        rec.submit()?;
+        read_scores(session, targets, score).await?;
+    }
+    Ok(())
 }
 
 /// The whole text in one pass. The ring only counts along, so that the report is that of the policy.
@@ -226,7 +247,11 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
     let Some(last) = last else { return Ok(()) };
     let bytes = s.readback.take(&model.gpu, u64::from(n) * 8, last).await?;
     let (nll, top) = bytes.split_at(bytes.len() / 2);
-    score.nll.extend(floats(nll));
+    let nll = floats(nll);
+    if let Some(row) = nll.iter().position(|nll| !nll.is_finite()) {
+        return Err(Error::NonFiniteLogits { pos: session.ring.state().pos - n + row as u32 });
+    }
+    score.nll.extend(nll);
     score.top1.extend(words(top));
     Ok(())
 }

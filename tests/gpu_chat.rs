@@ -4,14 +4,11 @@
 
 #[path = "support/gpu.rs"]
 mod device;
-#[path = "support/golden.rs"]
-mod golden;
 mod support;
 
 use std::sync::Arc;
 
 use device::{gpu, share};
-use golden::data;
 use killick::chat::Chat;
 use killick::gpu::pipeline::WeightFormat;
 use killick::kv::{Insert, Place, PolicySpec, Preset};
@@ -21,7 +18,6 @@ use killick::session::{Session, SessionOptions};
 use killick::tokenizer::{ChatTemplate, Message, StopStrings, Turns};
 use killick::{GenerateOptions, SamplerOptions, Steps, StopReason, Tokenizer};
 use pollster::block_on;
-use serde_json::json;
 use support::tiny_model::TinyModel;
 
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -36,26 +32,7 @@ struct Opened {
 }
 
 fn open() -> Opened {
-    let mut tiny = TinyModel {
-        hidden: 32,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 8,
-        ffn: 64,
-        vocab: 514,
-        context: 2048,
-        ..TinyModel::new()
-    };
-    tiny.randomize(11);
-    let mut files = tiny.files();
-    let mut config = tiny.config();
-    config["eos_token_id"] = json!(IM_END);
-    config["bos_token_id"] = json!(0);
-    files.insert("config.json".to_owned(), config.to_string().into_bytes());
-    files.insert("tokenizer.json".to_owned(), std::fs::read(data("tokenizer/tiny.json")).unwrap());
-    let settings = json!({"chat_template": CHATML, "bos_token": "<bos>", "eos_token": "<|im_end|>"});
-    files.insert("tokenizer_config.json".to_owned(), settings.to_string().into_bytes());
+    let files = TinyModel::speaking().folder(IM_END, CHATML);
     let file = block_on(ModelFile::open(FileSet::from_bytes(files))).unwrap();
     let model = block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap();
     Opened { model: Arc::new(model), tokenizer: Tokenizer::from_source(file.tokenizer(), "tiny").unwrap() }

@@ -123,7 +123,7 @@ fn a_kernel_is_four_files_and_a_row() {
 }
 
 /// The rooms in the order of ARCHITECTURE.md. `error`, which gathers the errors of all, is none of them.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "model_file",
     "kv",
     "tokenizer",
@@ -137,6 +137,7 @@ const ROOMS: [&str; 15] = [
     "generate",
     "chat",
     "score",
+    "eval",
     "engine",
     "cli",
 ];

@@ -4,6 +4,7 @@ mod args;
 mod chat;
 mod convert;
 mod devices;
+mod eval;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args).map(done),
         Command::Score(args) => score::run(args).map(done),
+        Command::Eval(args) => eval::run(args).map(done),
         Command::Inspect(args) => inspect::run(args).map(done),
         Command::Convert(args) => convert::run(args).map(done),
         Command::Devices(args) => devices::run(args).map(done),

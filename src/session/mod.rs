@@ -65,7 +65,7 @@ pub struct Session {
     pub(crate) ring: Ring,
     pub(crate) buffers: SessionBuffers,
     pub(crate) logit_rows: u32,
-    chunk: u32,
+    pub(crate) chunk: u32,
     kv_bytes: u64,
     allocated_bytes: u64,
     /// Row of the last hidden state in `buffers.h`; `None` before the first token and while a token is pending.

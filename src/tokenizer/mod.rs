@@ -171,6 +171,11 @@ impl Tokenizer {
         u32::try_from(self.built.table.len()).unwrap_or(u32::MAX)
     }
 
+    /// The special tokens that the file puts in front of every text; often one, often none.
+    pub fn prefix(&self) -> &[u32] {
+        &self.built.prefix
+    }
+
     /// The token that begins a text, where the file names one.
     pub fn bos(&self) -> Option<u32> {
         self.built.bos

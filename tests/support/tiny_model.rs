@@ -57,6 +57,40 @@ impl TinyModel {
         model
     }
 
+    /// Two layers and a vocabulary of 514, for the tokenizer of `tokenizer/tiny.json`; [`Self::folder`] has both.
+    pub fn speaking() -> Self {
+        let sizes = Self {
+            hidden: 32,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 8,
+            ffn: 64,
+            vocab: 514,
+            context: 2048,
+            ..Self::new()
+        };
+        let mut model = sizes;
+        model.randomize(11);
+        model
+    }
+
+    /// The files of a checkpoint folder with the tokenizer of `tokenizer/tiny.json` and a chat template; token 0 begins a text and
+    /// `eos` ends it.
+    pub fn folder(&self, eos: u32, chat_template: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut files = self.files();
+        let mut config = self.config();
+        config["eos_token_id"] = json!(eos);
+        config["bos_token_id"] = json!(0);
+        files.insert(CONFIG.to_owned(), config.to_string().into_bytes());
+        let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tokenizer/tiny.json");
+        files.insert("tokenizer.json".to_owned(), std::fs::read(tokenizer).unwrap());
+        let settings =
+            json!({"chat_template": chat_template, "bos_token": "<bos>", "eos_token": "<|im_end|>"});
+        files.insert("tokenizer_config.json".to_owned(), settings.to_string().into_bytes());
+        files
+    }
+
     /// Draws every weight the sizes ask for anew, uniformly between -0.5 and 0.5 (norms around 1).
     pub fn randomize(&mut self, seed: u64) {
         let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);

@@ -1,6 +1,7 @@
 //! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
 
 mod convert;
+mod eval;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
 pub(crate) use convert::{ConvertArgs, FormArg};
+pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Say how likely a text is, token by token.
     Score(ScoreArgs),
+    /// Measure a model under one cache policy or several.
+    Eval(EvalArgs),
     /// Describe a model and what it would take in memory, without loading it.
     Inspect(InspectArgs),
     /// Write a model in another form: GGUF or a safetensors folder, rounded or quantised, adapters merged.
@@ -323,7 +327,7 @@ impl GpuArgs {
     }
 }
 
-#[derive(ClapArgs, Debug)]
+#[derive(ClapArgs, Clone, Debug, Default)]
 #[command(next_help_heading = "Cache policy")]
 pub(crate) struct PolicyArgs {
     /// full, anchor, sepllm, streaming or window. Default: the one recorded with the model, else full (sepllm if

@@ -1,0 +1,107 @@
+//! `killick eval`: what a model is worth under one policy or several.
+//!
+//! ```text
+//! policies.rs    the policies that are compared
+//! perplexity.rs  the loss on held-out text
+//! choices.rs     multiple choice
+//! recall.rs      a fact stated n sentences ago
+//! ```
+
+mod choices;
+mod perplexity;
+mod policies;
+mod recall;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub(super) use self::policies::PolicyChoice;
+use self::policies::{Named, policies};
+use super::args::{CommonArgs, Eval, EvalArgs};
+use super::{load, print_json};
+use crate::error::Error;
+use crate::eval::Chart;
+use crate::gpu::Gpu;
+use crate::model::Model;
+use crate::model_file::ModelFile;
+use crate::tokenizer::Tokenizer;
+
+pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    match &args.what {
+        Eval::Perplexity(args) => perplexity::run(args),
+        Eval::Choices(args) => choices::run(args),
+        Eval::Recall(args) => recall::run(args),
+    }
+}
+
+/// What is known of a model before it is loaded.
+struct Subject {
+    file: ModelFile,
+    tokenizer: Tokenizer,
+    policies: Vec<Named>,
+}
+
+impl Subject {
+    fn open(args: &CommonArgs) -> anyhow::Result<Self> {
+        let file = load::open_file(&args.model)?;
+        let tokenizer = load::need_tokenizer(&file)?;
+        let policies = policies(&args.policies, &args.policy, &file, &tokenizer)?;
+        Ok(Self { file, tokenizer, policies })
+    }
+
+    fn load(&self, args: &CommonArgs) -> Result<(Gpu, Arc<Model>), Error> {
+        let gpu = load::open_gpu(&args.gpu)?;
+        let model = load::load_model(&gpu, &self.file, &args.model)?;
+        Ok((gpu, model))
+    }
+}
+
+/// A bar on standard error, while a policy is measured.
+fn bar(what: &str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// Writes a chart to the file of `--svg`, if it is given.
+fn draw(file: Option<&Path>, chart: &Chart) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, chart.svg()).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Prints rows in columns as wide as they need; the first row is the heading, the first column names.
+fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let mut out = std::io::stdout().lock();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn mib(bytes: f64) -> String {
+    format!("{:.2}", bytes / f64::from(1 << 20))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
+}
