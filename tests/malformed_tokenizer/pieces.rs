@@ -1,5 +1,7 @@
 //! Crafted `tokenizer.model` and `added_tokens.json` files.
 
+use std::time::Duration;
+
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{Tokenizer, TokenizerError};
 
@@ -78,8 +80,12 @@ fn malformed_piece_files_are_refused() {
         ("a group", and(vec![0x0b]), (Invalid, "the file: a broken field")),
         ("cut off", base().concat()[..29].to_vec(), (Invalid, "a broken field")),
         ("length of 2^63", and([number(1 << 3 | 2), number(1 << 63)].concat()), (Invalid, "a broken field")),
-        ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces: a broken field")),
-        ("piece that is not UTF-8", with(3, piece(b"\xff", 0.0, 1)), (Invalid, "pieces[3].piece: bytes")),
+        ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces[3]: a broken field")),
+        (
+            "piece that is not UTF-8",
+            with(3, piece(b"k\xff", 0.0, 1)),
+            (Invalid, "pieces[3].piece: \"k\u{fffd}\""),
+        ),
         (
             "piece without a spelling that is special",
             with(1, put(1, &set(3, 3))),
@@ -149,6 +155,17 @@ fn malformed_added_tokens_are_refused() {
         LIMIT,
         missing,
     );
+}
+
+#[test]
+fn more_added_tokens_than_allowed_are_refused_before_they_are_looked_at() {
+    // In time that grows with their square, these would take hours.
+    let many: Vec<String> = (0..700_000).map(|i| format!("\"x{i}\":{}", 6 + i)).collect();
+    let added = format!("{{{}}}", many.join(","));
+    let expected = (TooLarge, "crafted/added_tokens.json: added tokens: 700000");
+    assert_refused("700,000 added tokens", expected, Duration::from_secs(20), || {
+        load(base().concat(), Some(&added), None)
+    });
 }
 
 #[test]

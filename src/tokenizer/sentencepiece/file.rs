@@ -3,6 +3,8 @@
 //! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later.
 //! Those take the white space on both their sides, as in the tokenizers that such checkpoints were trained with.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use tokenizers::AddedToken;
 
@@ -11,7 +13,7 @@ use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::tokenizer::error::{TokenizerError, quote};
 use crate::tokenizer::model::ModelSpec;
 use crate::tokenizer::pieces::Spelling;
-use crate::tokenizer::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use crate::tokenizer::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 use crate::tokenizer::validate::{MAX_FILE_BYTES, Names, Vocab, parse};
 
 const FIELDS: Fields = Fields {
@@ -86,7 +88,10 @@ pub(in crate::tokenizer) fn build(
     };
     let later: Vocab = match added {
         Some(added) => {
-            parse(added, MAX_FILE_BYTES, &format!("{label}/added_tokens.json"), "added_tokens.json")?
+            let file = format!("{label}/added_tokens.json");
+            let later: Vocab = parse(added, MAX_FILE_BYTES, &file, "added_tokens.json")?;
+            at_most(&file, FIELDS.added, later.0.len(), MAX_ADDED)?;
+            later
         }
         None => Vocab(Vec::new()),
     };
@@ -117,10 +122,13 @@ pub(in crate::tokenizer) fn build(
     let mut later = later.0;
     // The crate numbers added tokens in the order in which they come.
     later.sort_by_key(|(_, id)| *id);
-    for (token, id) in later {
-        tokens.retain(|(_, other)| other.content != token);
-        tokens.push((id, AddedToken::from(token, false).normalized(false).lstrip(true).rstrip(true)));
-    }
+    let spelled: HashSet<&str> = later.iter().map(|(token, _)| token.as_str()).collect();
+    tokens.retain(|(_, piece)| !spelled.contains(piece.content.as_str()));
+    tokens.extend(
+        later.into_iter().map(|(token, id)| {
+            (id, AddedToken::from(token, false).normalized(false).lstrip(true).rstrip(true))
+        }),
+    );
     let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
     Spec {
         fields: &FIELDS,
@@ -249,17 +257,19 @@ impl Read {
 /// Spelling, score and kind of piece `id`.
 fn read_piece(message: &[u8], id: usize, file: &str) -> Result<(String, f64, Kind), TokenizerError> {
     let (mut spelling, mut score, mut kind) = (String::new(), 0.0, Kind::Normal);
-    for field in fields(message, file, "pieces") {
+    let name = format!("pieces[{id}]");
+    for field in fields(message, file, &name) {
         match field? {
-            (1, Value::Bytes(text)) => {
-                let text = str::from_utf8(text);
-                let field = || format!("pieces[{id}].piece");
-                spelling = text.map_err(|_| invalid(file, &field(), "bytes", "UTF-8"))?.to_owned();
+            (1, Value::Bytes(bytes)) => {
+                let field = || format!("{name}.piece");
+                let value = || quote(&String::from_utf8_lossy(bytes));
+                let text = str::from_utf8(bytes);
+                spelling = text.map_err(|_| invalid(file, &field(), &value(), "UTF-8"))?.to_owned();
             }
             (2, Value::Fixed32(bytes)) => score = f64::from(f32::from_le_bytes(bytes)),
             (3, Value::Number(number)) => {
                 let found = i64::try_from(number).ok().and_then(Kind::of);
-                let field = || format!("pieces[{id}].type");
+                let field = || format!("{name}.type");
                 kind = found.ok_or_else(|| invalid(file, &field(), &number.to_string(), "1 to 6"))?;
             }
             _ => {}
