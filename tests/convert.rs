@@ -421,6 +421,15 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     let names: Vec<_> = std::fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing of the old one is left: {names:?}");
 
+    // Names that end as those of a model do.
+    for name in
+        ["adapter_model.safetensors", "adapter_config.json", "train_config.json", "model-1-of-2.safetensors"]
+    {
+        std::fs::write(model.join(name), "mine").unwrap();
+        let error = run(&model, &forced(Form::Safetensors)).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        std::fs::remove_file(model.join(name)).unwrap();
+    }
     std::fs::write(model.join("thesis.txt"), "mine").unwrap();
     let error = run(&model, &forced(Form::Safetensors)).unwrap_err();
     assert!(error.to_string().contains("thesis.txt"), "{error}");

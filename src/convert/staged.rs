@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::{ConvertError, WriteError};
 
-/// What a folder may hold and still be replaced.
+/// What a folder may hold and still be replaced, beside shards of weights ([`is_shard`]). Whole names, for those of an adapter
+/// (`adapter_config.json`) end alike.
 const OF_A_MODEL: [&str; 11] = [
-    ".safetensors",
-    ".safetensors.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -24,6 +25,15 @@ const OF_A_MODEL: [&str; 11] = [
     "chat_template.jinja",
     "README.md",
 ];
+
+/// Whether that is a name such as `model-00001-of-00002.safetensors`.
+fn is_shard(name: &str) -> bool {
+    let numbers = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers
+        .and_then(|numbers| numbers.split_once("-of-"))
+        .is_some_and(|(n, of)| is_number(n) && is_number(of))
+}
 
 /// An output under way.
 pub(super) struct Staged {
@@ -108,7 +118,7 @@ impl Staged {
             let entry = entry.map_err(|source| self.io("looking into it", source))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_folder || !OF_A_MODEL.iter().any(|end| name.ends_with(end)) {
+            if is_folder || !(OF_A_MODEL.contains(&name.as_str()) || is_shard(&name)) {
                 return Err(ConvertError::NotOnlyAModel { path, found: name });
             }
         }
