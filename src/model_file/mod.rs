@@ -152,7 +152,7 @@ impl ModelFile {
         Ok(())
     }
 
-    /// The adapters added so far: what messages call them, the number of weights they change, and the scale.
+    /// The adapters added so far: what messages call them, the number of tensors they change, and the scale.
     pub fn adapters(&self) -> impl Iterator<Item = (&str, usize, f32)> {
         self.adapters.iter().map(|adapter| (adapter.label(), adapter.changes(), adapter.scale))
     }
