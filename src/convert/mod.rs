@@ -95,8 +95,12 @@ pub enum ConvertError {
         found: String,
     },
     /// A weight that the stored type cannot hold.
-    #[error("tensor {tensor:?} holds {value}, which {encoding:?} cannot; convert to f32")]
+    #[error(
+        "{file}: tensor {tensor:?} of the output would hold {value}, which {encoding:?} cannot; convert to f32"
+    )]
     NotStorable {
+        /// What messages call the input.
+        file: String,
         /// The tensor.
         tensor: String,
         /// The weight.
