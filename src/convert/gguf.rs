@@ -174,6 +174,10 @@ fn end_tokens(
         let reason = format!("there are {} of them, and keys for three", ends.len());
         return Err(Form::Gguf.inexpressible("the list of tokens that end a text", reason));
     }
+    // A reader looks for tokens that end a turn by their spelling, unless one is named.
+    if let [only] = *ends {
+        ends.push(only);
+    }
     for (key, id) in keys.iter().zip(ends) {
         metadata.u32(&format!("tokenizer.ggml.{key}"), id);
     }
