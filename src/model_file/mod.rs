@@ -43,6 +43,8 @@ pub use dtype::{Dtype, Encoding};
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use reader::MAX_TOKENIZER_BYTES;
+#[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{BytesSource, FileSet, ReadFuture, Source};
 pub use tensor::TensorInfo;
