@@ -1,6 +1,8 @@
 //! A model converted is the same model: weights bit for bit where the type holds them, config, policy, tokenizer; and the
 //! output is there whole or not at all.
 
+#[path = "convert/ends.rs"]
+mod ends;
 #[path = "convert/pieces.rs"]
 mod pieces;
 mod support;

@@ -28,7 +28,7 @@ pub(super) fn metadata(
     let json: Value =
         serde_json::from_slice(json).map_err(|error| refuse("tokenizer.json", error.to_string()))?;
     let byte_level = mentions(&json["pre_tokenizer"], "ByteLevel");
-    if byte_level && !json["normalizer"].is_null() {
+    if byte_level && !is_nothing(&json["normalizer"]) {
         return Err(refuse("the tokenizer's normalizer", "byte-level text is taken as it is"));
     }
     let mut found = vocabulary(&json, file.config.vocab_size, byte_level)?;
@@ -89,6 +89,12 @@ fn checked(
 
 fn refuse(what: &str, reason: impl Into<String>) -> ConvertError {
     Form::Gguf.inexpressible(what, reason)
+}
+
+/// Whether a component leaves every text as it is: there is none, or a list of none.
+fn is_nothing(component: &Value) -> bool {
+    component.is_null()
+        || component["normalizers"].as_array().is_some_and(|parts| parts.iter().all(is_nothing))
 }
 
 /// Whether a component, or one inside it, is of that type.
