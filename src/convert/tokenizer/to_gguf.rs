@@ -56,11 +56,18 @@ pub(super) fn of_pieces(
     let table = PieceTable::read(model, file.label())?;
     let added: Value = added.and_then(|added| serde_json::from_slice(added).ok()).unwrap_or_default();
     let pieces = (0_u64..).zip(&table.pieces).map(|(id, (piece, _, kind))| (piece.as_str(), id, *kind));
-    let later = added.as_object().into_iter().flatten();
-    let later = later.map(|(token, id)| (token.as_str(), id.as_u64().unwrap_or(u64::MAX), USER_DEFINED));
+    // Those that only tokenizer_config.json names among them.
+    let later =
+        (0_u64..).zip(0..tokenizer.vocab_size()).skip(table.pieces.len()).filter_map(|(place, id)| {
+            let token = String::from_utf8(tokenizer.token_bytes(id)?).ok()?;
+            let kind = if tokenizer.special_ids().contains(&id) { CONTROL } else { USER_DEFINED };
+            Some((token, place, kind))
+        });
+    let later: Vec<_> = later.collect();
+    let later = later.iter().map(|(token, id, kind)| (token.as_str(), *id, *kind));
     let mut found = rows(pieces.chain(later), file.config.vocab_size)?;
     if !added.is_null() {
-        log::warn!("tokens of added_tokens.json take the white space beside them, which GGUF cannot say");
+        log::warn!("tokens of added_tokens.json may take the white space beside them, which GGUF cannot say");
     }
     found.scores = table.pieces.iter().map(|(_, score, _)| *score).collect();
     found.scores.resize(found.tokens.len(), 0.0);

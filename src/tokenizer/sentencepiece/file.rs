@@ -1,13 +1,13 @@
 //! `tokenizer.model`, the file that SentencePiece's trainer writes: pieces, and how text was prepared for them.
 //!
-//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later.
-//! Those take the white space on both their sides, as in the tokenizers that such checkpoints were trained with.
+//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later
+//! (`added.rs`).
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tokenizers::AddedToken;
 
+use super::added::{Description, Descriptions};
 use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::tokenizer::error::{TokenizerError, quote};
@@ -28,11 +28,13 @@ const FIELDS: Fields = Fields {
     eos: "eos_token",
 };
 
-/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text.
+/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text, and how some are found in it.
 #[derive(Default, Deserialize)]
 struct Affixes {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Description>,
 }
 
 /// The fields of the file that are used, with the values that stand for absent ones.
@@ -101,11 +103,13 @@ pub(in crate::tokenizer) fn build(
         .zip(0u32..)
         .map(|((spelling, score, kind), id)| ((score, kind), (spelling, id)))
         .unzip();
+    let described = Descriptions::new(affixes.added_tokens_decoder, &config_file)?;
+    let later = described.complete(later.0, &vocab, &config_file)?;
     let id_of = |field: &'static str, name: Option<String>, trained: u64| match name
         .filter(|name| !name.is_empty())
     {
         Some(name) => {
-            let found = later.0.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
+            let found = later.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
             let missing = || invalid(&config_file, field, &quote(&name), "a token of the vocabulary");
             found.map(Some).ok_or_else(missing)
         }
@@ -114,21 +118,9 @@ pub(in crate::tokenizer) fn build(
     };
     let bos = id_of("bos_token", names.bos_token(), read.bos)?;
     let eos = id_of("eos_token", names.eos_token(), read.eos)?;
-    let special =
-        vocab.iter().zip(&pieces).filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control));
-    let special =
-        special.map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true).normalized(false)));
-    let mut tokens: Vec<(u32, AddedToken)> = special.collect();
-    let mut later = later.0;
-    // The crate numbers added tokens in the order in which they come.
-    later.sort_by_key(|(_, id)| *id);
-    let spelled: HashSet<&str> = later.iter().map(|(token, _)| token.as_str()).collect();
-    tokens.retain(|(_, piece)| !spelled.contains(piece.content.as_str()));
-    tokens.extend(
-        later.into_iter().map(|(token, id)| {
-            (id, AddedToken::from(token, false).normalized(false).lstrip(true).rstrip(true))
-        }),
-    );
+    let special: Vec<bool> =
+        pieces.iter().map(|(_, kind)| matches!(kind, Kind::Unknown | Kind::Control)).collect();
+    let tokens = described.tokens(&vocab, &special, later);
     let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
     Spec {
         fields: &FIELDS,
