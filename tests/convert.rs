@@ -417,6 +417,10 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     assert!(run(&file, &forced(Form::Safetensors)).is_err(), "a folder does not replace a file");
 
     let model = folder.path().join("model");
+    // Of a process that died while it replaced this one.
+    let stale = folder.path().join(".model.replaced");
+    std::fs::create_dir(&stale).unwrap();
+    std::fs::write(stale.join(CONFIG), "old").unwrap();
     run(&model, &options(Form::Safetensors, Encoding::F16)).unwrap();
     std::fs::write(model.join("model-00001-of-00002.safetensors"), "of an older one").unwrap();
     let error = run(&model, &options(Form::Safetensors, Encoding::F32)).unwrap_err();
@@ -442,7 +446,8 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     assert!(model.join("thesis.txt").exists());
     let all: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(all.len(), 2, "nothing is left behind: {all:?}");
+    assert_eq!(all.len(), 3, "nothing is left behind: {all:?}");
+    assert_eq!(std::fs::read(stale.join(CONFIG)).unwrap(), b"old", "that of another process is let alone");
     let lost = run(&folder.path().join("no/such/a.gguf"), &options(Form::Gguf, Encoding::F32)).unwrap_err();
     assert!(matches!(lost, ConvertError::Io { .. }), "{lost}");
 }

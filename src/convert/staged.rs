@@ -86,18 +86,25 @@ impl Staged {
     /// Gives the output its name.
     pub(super) fn finish(mut self) -> Result<(), ConvertError> {
         self.check_free()?;
-        let replaced = self.partial.with_extension("replaced");
-        let replaces_folder = self.is_folder && self.output.is_dir();
-        if replaces_folder {
-            fs::rename(&self.output, &replaced)
-                .map_err(|source| self.io("moving the old one away", source))?;
+        if !(self.is_folder && self.output.is_dir()) {
+            fs::rename(&self.partial, &self.output)
+                .map_err(|source| self.io("giving it its name", source))?;
+            self.finished = true;
+            return Ok(());
         }
-        fs::rename(&self.partial, &self.output).map_err(|source| self.io("giving it its name", source))?;
+        // A folder replaces only an empty one, so the old one steps aside under a name that no other process takes.
+        let mut replaced = self.partial.clone().into_os_string();
+        replaced.push(".replaced");
+        let replaced = PathBuf::from(replaced);
+        let aside = |what, source| ConvertError::Io { path: replaced.clone(), what, source };
+        fs::rename(&self.output, &replaced).map_err(|source| aside("moving the old one here", source))?;
+        if let Err(source) = fs::rename(&self.partial, &self.output) {
+            fs::rename(&replaced, &self.output)
+                .map_err(|source| aside("moving the old one back from here", source))?;
+            return Err(self.io("giving it its name", source));
+        }
         self.finished = true;
-        if replaces_folder {
-            fs::remove_dir_all(&replaced).map_err(|source| self.io("removing the old one", source))?;
-        }
-        Ok(())
+        fs::remove_dir_all(&replaced).map_err(|source| aside("removing the old one", source))
     }
 
     fn check_free(&self) -> Result<(), ConvertError> {
