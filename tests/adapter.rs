@@ -325,3 +325,27 @@ fn factors_that_do_not_fit_are_refused() {
         BTreeMap::from([(CONFIG.to_owned(), twice.into_bytes()), (WEIGHTS.to_owned(), bytes.clone())]);
     refused(&model, FileSet::from_bytes(twice), "Duplicate", "\"r\"");
 }
+
+#[test]
+fn a_tensor_that_holds_several_weights_counts_once_among_those_changed() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/phi3");
+    let mut file = ModelFile::open_path(&path).unwrap();
+    let config = &file.config;
+    let qkv = (config.n_heads + 2 * config.n_kv_heads) * config.head_dim;
+    let mut weights = Safetensors::default();
+    for (module, rows, columns) in [
+        ("self_attn.qkv_proj", qkv, config.hidden_size),
+        ("mlp.gate_up_proj", 2 * config.ffn_size, config.hidden_size),
+        ("mlp.down_proj", config.hidden_size, config.ffn_size),
+    ] {
+        for (letter, rows, columns) in [("A", 1, columns), ("B", rows, 1)] {
+            let name = format!("base_model.model.model.layers.0.{module}.lora_{letter}.weight");
+            let zeros = f32_bytes(&vec![0.0; (rows * columns) as usize]);
+            weights.add(&name, "F32", &[rows.into(), columns.into()], zeros);
+        }
+    }
+    add(&mut file, files(&json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1}), weights.bytes()), 1.0)
+        .unwrap();
+    // Queries, keys and values are one tensor there, and so are gate and up.
+    assert_eq!(file.adapters().map(|(_, changed, _)| changed).collect::<Vec<_>>(), [3]);
+}

@@ -1,6 +1,10 @@
 //! A model converted is the same model: weights bit for bit where the type holds them, config, policy, tokenizer; and the
 //! output is there whole or not at all.
 
+#[path = "convert/ends.rs"]
+mod ends;
+#[path = "convert/pieces.rs"]
+mod pieces;
 mod support;
 
 use std::collections::BTreeMap;
@@ -366,7 +370,8 @@ fn what_a_form_cannot_express_is_refused_and_nothing_is_left() {
     let mut model = TinyModel::new();
     model.weights.get_mut(&WeightName::TokenEmbedding).unwrap().2[9] = 1e6;
     let large = in_memory(model.files());
-    refused(to(&large, &path, Form::Gguf, Encoding::F16), &path, &["token_embd.weight", "1000000", "f32"]);
+    let words = ["model.safetensors: ", "token_embd.weight", "1000000", "f32"];
+    refused(to(&large, &path, Form::Gguf, Encoding::F16), &path, &words);
     to(&large, &path, Form::Gguf, Encoding::F32).unwrap();
 }
 
@@ -412,6 +417,10 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     assert!(run(&file, &forced(Form::Safetensors)).is_err(), "a folder does not replace a file");
 
     let model = folder.path().join("model");
+    // Of a process that died while it replaced this one.
+    let stale = folder.path().join(".model.replaced");
+    std::fs::create_dir(&stale).unwrap();
+    std::fs::write(stale.join(CONFIG), "old").unwrap();
     run(&model, &options(Form::Safetensors, Encoding::F16)).unwrap();
     std::fs::write(model.join("model-00001-of-00002.safetensors"), "of an older one").unwrap();
     let error = run(&model, &options(Form::Safetensors, Encoding::F32)).unwrap_err();
@@ -421,6 +430,15 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     let names: Vec<_> = std::fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing of the old one is left: {names:?}");
 
+    // Names that end as those of a model do.
+    for name in
+        ["adapter_model.safetensors", "adapter_config.json", "train_config.json", "model-1-of-2.safetensors"]
+    {
+        std::fs::write(model.join(name), "mine").unwrap();
+        let error = run(&model, &forced(Form::Safetensors)).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        std::fs::remove_file(model.join(name)).unwrap();
+    }
     std::fs::write(model.join("thesis.txt"), "mine").unwrap();
     let error = run(&model, &forced(Form::Safetensors)).unwrap_err();
     assert!(error.to_string().contains("thesis.txt"), "{error}");
@@ -428,7 +446,8 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     assert!(model.join("thesis.txt").exists());
     let all: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(all.len(), 2, "nothing is left behind: {all:?}");
+    assert_eq!(all.len(), 3, "nothing is left behind: {all:?}");
+    assert_eq!(std::fs::read(stale.join(CONFIG)).unwrap(), b"old", "that of another process is let alone");
     let lost = run(&folder.path().join("no/such/a.gguf"), &options(Form::Gguf, Encoding::F32)).unwrap_err();
     assert!(matches!(lost, ConvertError::Io { .. }), "{lost}");
 }

@@ -222,6 +222,21 @@ fn end_tokens_come_from_both_configs_and_once() {
 }
 
 #[test]
+fn tokens_that_end_a_turn_are_found_by_their_spelling_where_no_key_names_one() {
+    let mut file = TinyModel::new().gguf();
+    let tokens =
+        ["a", "b", "c", "<|im_end|>", "<|end|>", "d", "<|eot_id|>", "<|endoftext|>", "e", "f", "g", "h"];
+    file.set("tokenizer.ggml.tokens", Value::strings(&tokens));
+    let mut kinds = [1; 12];
+    // Of normal tokens the spelling means nothing.
+    (kinds[4], kinds[6], kinds[7]) = (3, 4, 3);
+    file.set("tokenizer.ggml.token_type", Value::i32s(&kinds));
+    assert_eq!(open_gguf(file.bytes()).config.eos_tokens, [2, 4, 6]);
+    file.set("tokenizer.ggml.eot_token_id", Value::u32(2));
+    assert_eq!(open_gguf(file.bytes()).config.eos_tokens, [2], "a file that names one is believed");
+}
+
+#[test]
 fn absent_fields_have_the_defaults_of_the_reference() {
     // LlamaConfig of transformers; for GGUF those of llama.cpp.
     let mut model = TinyModel::new();

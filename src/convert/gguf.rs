@@ -148,31 +148,30 @@ fn end_tokens(
     tokenizer: Option<&GgufTokenizer>,
     metadata: &mut Metadata,
 ) -> Result<(), ConvertError> {
-    let differ = |what: &str, by_tokenizer: u32| {
-        let reason = format!("by the config it is another token than {by_tokenizer}, the tokenizer's");
-        Err(Form::Gguf.inexpressible(format!("the token that {what} a text"), reason))
-    };
-    let bos = tokenizer.and_then(|tokenizer| tokenizer.bos);
-    match (config.bos_token, bos) {
-        (Some(config), Some(bos)) if config != bos => return differ("begins", bos),
-        (config, bos) => {
-            if let Some(id) = config.or(bos) {
-                metadata.u32("tokenizer.ggml.bos_token_id", id);
-            }
-        }
+    // The config's is read by nothing; the tokenizer's is put before a text.
+    let bos = tokenizer.and_then(|tokenizer| tokenizer.bos).or(config.bos_token);
+    if let Some(id) = bos {
+        metadata.u32("tokenizer.ggml.bos_token_id", id);
     }
     let mut ends = config.eos_tokens.clone();
     if let Some(eos) = tokenizer.and_then(|tokenizer| tokenizer.eos) {
         match ends.iter().position(|id| *id == eos) {
             Some(at) => ends.swap(0, at),
             None if ends.is_empty() => ends.push(eos),
-            None => return differ("ends", eos),
+            None => {
+                let reason = format!("by the config it is another token than {eos}, the tokenizer's");
+                return Err(Form::Gguf.inexpressible("the token that ends a text", reason));
+            }
         }
     }
     let keys = ["eos_token_id", "eot_token_id", "eom_token_id"];
     if ends.len() > keys.len() {
         let reason = format!("there are {} of them, and keys for three", ends.len());
         return Err(Form::Gguf.inexpressible("the list of tokens that end a text", reason));
+    }
+    // A reader looks for tokens that end a turn by their spelling, unless one is named.
+    if let [only] = *ends {
+        ends.push(only);
     }
     for (key, id) in keys.iter().zip(ends) {
         metadata.u32(&format!("tokenizer.ggml.{key}"), id);

@@ -112,6 +112,7 @@ impl Layout {
                 let mut bytes = Vec::new();
                 let (encoding, name) = (tensor.encoding, &tensor.name);
                 encoding.encode(values, &mut bytes).map_err(|value| ConvertError::NotStorable {
+                    file: file.label().to_owned(),
                     tensor: name.clone(),
                     value,
                     encoding,

@@ -95,8 +95,12 @@ pub enum ConvertError {
         found: String,
     },
     /// A weight that the stored type cannot hold.
-    #[error("tensor {tensor:?} holds {value}, which {encoding:?} cannot; convert to f32")]
+    #[error(
+        "{file}: tensor {tensor:?} of the output would hold {value}, which {encoding:?} cannot; convert to f32"
+    )]
     NotStorable {
+        /// What messages call the input.
+        file: String,
         /// The tensor.
         tensor: String,
         /// The weight.
@@ -209,7 +213,12 @@ impl From<ModelFileError> for WriteError {
 
 /// Asserts that both configs describe one function; names the first field in which they differ.
 fn same_function(old: &ModelFile, new: &ModelFile, form: Form) -> Result<(), ConvertError> {
-    let (old, new) = (comparable(&old.config), comparable(&new.config));
+    let (old, mut new) = (old.config.clone(), new.config.clone());
+    if old.eos_tokens.is_empty() {
+        // The tokenizer's is all that either says.
+        new.eos_tokens.clear();
+    }
+    let (old, new) = (comparable(old), comparable(new));
     let (serde_json::Value::Object(old), serde_json::Value::Object(new)) = (old, new) else { return Ok(()) };
     match old.iter().find(|(key, value)| new.get(*key) != Some(value)) {
         Some((key, value)) => {
@@ -221,9 +230,10 @@ fn same_function(old: &ModelFile, new: &ModelFile, form: Form) -> Result<(), Con
 }
 
 /// A config without what does not change the function: Mistral's name, which GGUF does not know, the order of the tokens
-/// that end a text, and how the scaling of Llama 3 is written down (`layout.rs` and `safetensors.rs` see to it).
-fn comparable(config: &Config) -> serde_json::Value {
-    let mut config = config.clone();
+/// that end a text, how the scaling of Llama 3 is written down (`layout.rs` and `safetensors.rs` see to it), and the token
+/// that begins a text, which the tokenizer puts there or does not.
+fn comparable(mut config: Config) -> serde_json::Value {
+    config.bos_token = None;
     if config.architecture == Architecture::Mistral {
         config.architecture = Architecture::Llama;
     }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::{ConvertError, WriteError};
 
-/// What a folder may hold and still be replaced.
+/// What a folder may hold and still be replaced, beside shards of weights ([`is_shard`]). Whole names, for those of an adapter
+/// (`adapter_config.json`) end alike.
 const OF_A_MODEL: [&str; 11] = [
-    ".safetensors",
-    ".safetensors.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -24,6 +25,15 @@ const OF_A_MODEL: [&str; 11] = [
     "chat_template.jinja",
     "README.md",
 ];
+
+/// Whether that is a name such as `model-00001-of-00002.safetensors`.
+fn is_shard(name: &str) -> bool {
+    let numbers = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers
+        .and_then(|numbers| numbers.split_once("-of-"))
+        .is_some_and(|(n, of)| is_number(n) && is_number(of))
+}
 
 /// An output under way.
 pub(super) struct Staged {
@@ -76,18 +86,25 @@ impl Staged {
     /// Gives the output its name.
     pub(super) fn finish(mut self) -> Result<(), ConvertError> {
         self.check_free()?;
-        let replaced = self.partial.with_extension("replaced");
-        let replaces_folder = self.is_folder && self.output.is_dir();
-        if replaces_folder {
-            fs::rename(&self.output, &replaced)
-                .map_err(|source| self.io("moving the old one away", source))?;
+        if !(self.is_folder && self.output.is_dir()) {
+            fs::rename(&self.partial, &self.output)
+                .map_err(|source| self.io("giving it its name", source))?;
+            self.finished = true;
+            return Ok(());
         }
-        fs::rename(&self.partial, &self.output).map_err(|source| self.io("giving it its name", source))?;
+        // A folder replaces only an empty one, so the old one steps aside under a name that no other process takes.
+        let mut replaced = self.partial.clone().into_os_string();
+        replaced.push(".replaced");
+        let replaced = PathBuf::from(replaced);
+        let aside = |what, source| ConvertError::Io { path: replaced.clone(), what, source };
+        fs::rename(&self.output, &replaced).map_err(|source| aside("moving the old one here", source))?;
+        if let Err(source) = fs::rename(&self.partial, &self.output) {
+            fs::rename(&replaced, &self.output)
+                .map_err(|source| aside("moving the old one back from here", source))?;
+            return Err(self.io("giving it its name", source));
+        }
         self.finished = true;
-        if replaces_folder {
-            fs::remove_dir_all(&replaced).map_err(|source| self.io("removing the old one", source))?;
-        }
-        Ok(())
+        fs::remove_dir_all(&replaced).map_err(|source| aside("removing the old one", source))
     }
 
     fn check_free(&self) -> Result<(), ConvertError> {
@@ -108,7 +125,7 @@ impl Staged {
             let entry = entry.map_err(|source| self.io("looking into it", source))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_folder || !OF_A_MODEL.iter().any(|end| name.ends_with(end)) {
+            if is_folder || !(OF_A_MODEL.contains(&name.as_str()) || is_shard(&name)) {
                 return Err(ConvertError::NotOnlyAModel { path, found: name });
             }
         }

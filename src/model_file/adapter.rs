@@ -156,9 +156,9 @@ impl Adapter {
         Ok(())
     }
 
-    /// Tensors of the model that it changes.
+    /// Tensors of the checkpoint that it changes; one may hold several weights.
     pub(super) fn changes(&self) -> usize {
-        self.deltas.len()
+        self.deltas.values().map(|delta| delta.b.name.as_str()).collect::<BTreeSet<_>>().len()
     }
 
     pub(super) fn label(&self) -> &str {

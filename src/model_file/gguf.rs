@@ -399,11 +399,6 @@ impl Metadata {
         })
     }
 
-    /// Whether the key is there, whatever its value.
-    pub(super) fn contains(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
-    }
-
     /// The value of a key that must be there.
     pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelFileError> {
         value.ok_or_else(|| ModelFileError::Missing { file: self.file.clone(), field: key_field(key) })

@@ -43,6 +43,8 @@ pub use dtype::{Dtype, Encoding};
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use reader::MAX_TOKENIZER_BYTES;
+#[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{BytesSource, FileSet, ReadFuture, Source};
 pub use tensor::TensorInfo;
@@ -152,7 +154,7 @@ impl ModelFile {
         Ok(())
     }
 
-    /// The adapters added so far: what messages call them, the number of weights they change, and the scale.
+    /// The adapters added so far: what messages call them, the number of tensors they change, and the scale.
     pub fn adapters(&self) -> impl Iterator<Item = (&str, usize, f32)> {
         self.adapters.iter().map(|adapter| (adapter.label(), adapter.changes(), adapter.scale))
     }

@@ -38,7 +38,7 @@ pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Bytes of `tokenizer_config.json`, which lists added tokens.
 pub(super) const MAX_TOKENIZER_CONFIG_BYTES: u64 = 8 << 20;
 /// Bytes of tokenizer.json; those of 256,000 tokens have about 35 MB.
-pub(super) const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 /// Bytes of a shard index: a name and a file for each tensor.
 pub(super) const MAX_INDEX_BYTES: u64 = 16 << 20;
 /// Bytes read ahead while a header is parsed, and at most per read of weights (a single row or head may need more).

@@ -153,7 +153,7 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(model == "t5"),
         add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(merged_by_score),
         remove_extra_whitespaces: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
-        has_charsmap: metadata.contains("tokenizer.ggml.precompiled_charsmap"),
+        has_charsmap: metadata.has("tokenizer.ggml.precompiled_charsmap"),
         model,
         pre,
         tokens,

@@ -56,6 +56,8 @@ use error::reason;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use gguf::NAMES as PRE_TOKENIZERS;
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use model::MAX_MERGES;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use sentencepiece::file::PieceTable;
 
 /// A tokenizer, checked and ready. Clones share one vocabulary.

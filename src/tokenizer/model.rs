@@ -14,7 +14,7 @@ use super::sentencepiece::{PieceSpec, Pieces};
 use super::spec::{Fields, at_most, build_error, invalid};
 
 /// Most merges; the largest published tokenizers have 512 Ki.
-pub(super) const MAX_MERGES: usize = 1 << 20;
+pub(crate) const MAX_MERGES: usize = 1 << 20;
 
 /// A model as read, not yet checked.
 pub(super) enum ModelSpec {

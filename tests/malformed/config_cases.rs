@@ -149,6 +149,17 @@ fn rope_scaling() -> Vec<Case> {
         yarn("Invalid", "beta_fast", "beta_fast", json!(0.5)),
         yarn("Invalid", "beta_slow", "beta_slow", json!(-1)),
         yarn("Invalid", "attention_factor", "attention_factor", json!(-1)),
+        // The file's number, not what the formula makes of it.
+        rope(
+            "Invalid",
+            "mscale\" is -1000, ",
+            json!({"type": "yarn", "factor": 4, "mscale": -1000, "mscale_all_dim": 1}),
+        ),
+        gguf(14, CLASS, "Invalid", "llama.rope.scaling.attn_factor\" is 1000000, ", |f| {
+            f.set("llama.rope.scaling.type", Value::string("yarn"));
+            f.set("llama.rope.scaling.factor", Value::f32(4.0));
+            f.set("llama.rope.scaling.attn_factor", Value::f32(1e6));
+        }),
         yarn("WrongType", "truncate", "truncate", json!("no")),
         raw_config(14, CLASS, "Invalid", "under YaRN", flat.to_string()),
         gguf_yarn("Invalid", "llama.rope.scaling.yarn_beta_fast", Value::f32(0.5)),

@@ -1,7 +1,10 @@
 //! Crafted `tokenizer.model` and `added_tokens.json` files.
 
+use std::time::Duration;
+
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{Tokenizer, TokenizerError};
+use serde_json::json;
 
 use super::Kind::{Invalid, Json, TooLarge, Unsupported};
 use super::{LIMIT, assert_refused};
@@ -78,8 +81,12 @@ fn malformed_piece_files_are_refused() {
         ("a group", and(vec![0x0b]), (Invalid, "the file: a broken field")),
         ("cut off", base().concat()[..29].to_vec(), (Invalid, "a broken field")),
         ("length of 2^63", and([number(1 << 3 | 2), number(1 << 63)].concat()), (Invalid, "a broken field")),
-        ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces: a broken field")),
-        ("piece that is not UTF-8", with(3, piece(b"\xff", 0.0, 1)), (Invalid, "pieces[3].piece: bytes")),
+        ("piece that is no message", with(3, put(1, &[0xff])), (Invalid, "pieces[3]: a broken field")),
+        (
+            "piece that is not UTF-8",
+            with(3, piece(b"k\xff", 0.0, 1)),
+            (Invalid, "pieces[3].piece: \"k\u{fffd}\""),
+        ),
         (
             "piece without a spelling that is special",
             with(1, put(1, &set(3, 3))),
@@ -149,6 +156,59 @@ fn malformed_added_tokens_are_refused() {
         LIMIT,
         missing,
     );
+}
+
+#[test]
+fn added_tokens_are_found_as_the_config_describes_them() {
+    // As the reference writes it: the pieces that are special, and what was added, of which the first file says nothing.
+    let config = json!({"added_tokens_decoder": {
+        "0": {"content": "<unk>", "lstrip": false, "rstrip": false, "special": true},
+        "6": {"content": "<|im_end|>", "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+        "7": {"content": "<r>", "rstrip": true},
+        "3": {"content": "a", "special": false},
+    }});
+    let added = Some(r#"{"<|im_end|>": 6, "<old>": 8}"#);
+    let tokenizer = load(base().concat(), added, Some(&config.to_string())).unwrap();
+    let encode = |text: &str| tokenizer.encode(text, false).unwrap();
+    // A piece is there for each space that no token takes.
+    assert_eq!(encode("<|im_end|> b"), [6, 2, 2, 4]);
+    assert_eq!(encode("<r>  b"), [7, 2, 4]);
+    assert_eq!(encode("<|im_end|>  <old>  b"), [6, 8, 2, 4]);
+    assert_eq!(tokenizer.special_ids(), [0, 1, 6]);
+    assert_eq!(tokenizer.decode_stream().push(6), "", "what is special is not shown");
+}
+
+#[test]
+fn malformed_descriptions_of_added_tokens_are_refused() {
+    let many: serde_json::Map<_, _> =
+        (0..20_000).map(|id| (id.to_string(), json!({"content": "x"}))).collect();
+    let cases = [
+        ("no number", json!({"x": {"content": "x"}}), (Invalid, "added_tokens_decoder: \"x\"")),
+        ("negative", json!({"-1": {"content": "x"}}), (Invalid, "added_tokens_decoder: \"-1\"")),
+        ("another piece", json!({"3": {"content": "x"}}), (Invalid, "added_tokens_decoder.3.content: \"x\"")),
+        ("another token", json!({"6": {"content": "x"}}), (Invalid, "added_tokens_decoder.6.content: \"x\"")),
+        ("a gap", json!({"9": {"content": "x"}}), (Invalid, "\"x\" with id 9")),
+        ("far beyond", json!({"4294967295": {"content": "x"}}), (TooLarge, "pieces: 4294967295")),
+        ("single word", json!({"7": {"content": "x", "single_word": true}}), (Unsupported, "7.single_word")),
+        ("no content", json!({"7": {}}), (Json, "missing field `content`")),
+        ("a list", json!([]), (Json, "tokenizer_config.json")),
+        ("too many", json!(many), (TooLarge, "added_tokens_decoder: 20000")),
+    ];
+    for (name, decoder, expected) in cases {
+        let config = json!({"added_tokens_decoder": decoder}).to_string();
+        assert_refused(name, expected, LIMIT, || load(base().concat(), Some(r#"{"y": 6}"#), Some(&config)));
+    }
+}
+
+#[test]
+fn more_added_tokens_than_allowed_are_refused_before_they_are_looked_at() {
+    // In time that grows with their square, these would take hours.
+    let many: Vec<String> = (0..700_000).map(|i| format!("\"x{i}\":{}", 6 + i)).collect();
+    let added = format!("{{{}}}", many.join(","));
+    let expected = (TooLarge, "crafted/added_tokens.json: added tokens: 700000");
+    assert_refused("700,000 added tokens", expected, Duration::from_secs(20), || {
+        load(base().concat(), Some(&added), None)
+    });
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{ConvertError, Form};
-use crate::model_file::{GgufTokenizer, ModelFile};
-use crate::tokenizer::Tokenizer;
+use crate::model_file::{GgufTokenizer, MAX_TOKENIZER_BYTES, ModelFile};
+use crate::tokenizer::{MAX_MERGES, Tokenizer};
 
 /// What SentencePiece spells a space with.
 const SPACE: &str = "\u{2581}";
@@ -47,7 +47,7 @@ pub(super) fn files(
             json["model"]["ignore_merges"] = json!(tokenizer.ignores_merges());
             json["model"]["merges"] = json!(source.merges);
         }
-        "llama" => pieces(source, &mut json),
+        "llama" => pieces(source, &mut json)?,
         other => {
             let reason =
                 "only byte-level tokenizers and SentencePiece's merges are written as tokenizer.json";
@@ -103,11 +103,14 @@ fn post_processor(tokenizer: &Tokenizer, source: &GgufTokenizer) -> Value {
 }
 
 /// SentencePiece's merges: of all pairs of pieces whose sum is a piece, the one with the best score is merged first.
-fn pieces(source: &GgufTokenizer, json: &mut Value) {
+///
+/// Every place in every piece may give one, so a vocabulary of `a`, `aa`, `aaa` and so on has as many as the square of its
+/// size; what no reader would take is refused while they are counted, each by the ids of its parts alone.
+fn pieces(source: &GgufTokenizer, json: &mut Value) -> Result<(), ConvertError> {
     let is_piece = |id: usize| matches!(source.token_types.get(id), None | Some(1 | 4 | 5));
     let place: BTreeMap<&str, usize> =
         source.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
-    let mut merges = Vec::new();
+    let (mut merges, mut bytes) = (Vec::new(), 0_u64);
     for (id, (token, score)) in source.tokens.iter().zip(&source.scores).enumerate() {
         if !is_piece(id) {
             continue;
@@ -118,7 +121,14 @@ fn pieces(source: &GgufTokenizer, json: &mut Value) {
                 && is_piece(*left_id)
                 && is_piece(*right_id)
             {
-                merges.push((*score, *left_id, *right_id, format!("{left} {right}")));
+                merges.push((*score, *left_id, *right_id));
+                bytes = bytes.saturating_add(token.len() as u64);
+                let (most, most_bytes) = (MAX_MERGES, MAX_TOKENIZER_BYTES);
+                if merges.len() > most || bytes > most_bytes {
+                    let reason =
+                        format!("its merges are more than {most}, or take more than {most_bytes} bytes");
+                    return Err(Form::Safetensors.inexpressible("the tokenizer", reason));
+                }
             }
         }
     }
@@ -141,5 +151,9 @@ fn pieces(source: &GgufTokenizer, json: &mut Value) {
     json["model"]["unk_token"] = json!(unknown);
     json["model"]["fuse_unk"] = json!(true);
     json["model"]["byte_fallback"] = json!(byte_fallback);
-    json["model"]["merges"] = merges.into_iter().map(|(.., merge)| Value::String(merge)).collect();
+    // As pairs, for a piece may hold a space.
+    let spelling = |id: usize| source.tokens.get(id).map(String::as_str).unwrap_or_default();
+    let pairs = merges.into_iter().map(|(_, left, right)| json!([spelling(left), spelling(right)]));
+    json["model"]["merges"] = pairs.collect();
+    Ok(())
 }

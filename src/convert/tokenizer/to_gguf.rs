@@ -28,7 +28,7 @@ pub(super) fn metadata(
     let json: Value =
         serde_json::from_slice(json).map_err(|error| refuse("tokenizer.json", error.to_string()))?;
     let byte_level = mentions(&json["pre_tokenizer"], "ByteLevel");
-    if byte_level && !json["normalizer"].is_null() {
+    if byte_level && !is_nothing(&json["normalizer"]) {
         return Err(refuse("the tokenizer's normalizer", "byte-level text is taken as it is"));
     }
     let mut found = vocabulary(&json, file.config.vocab_size, byte_level)?;
@@ -56,11 +56,18 @@ pub(super) fn of_pieces(
     let table = PieceTable::read(model, file.label())?;
     let added: Value = added.and_then(|added| serde_json::from_slice(added).ok()).unwrap_or_default();
     let pieces = (0_u64..).zip(&table.pieces).map(|(id, (piece, _, kind))| (piece.as_str(), id, *kind));
-    let later = added.as_object().into_iter().flatten();
-    let later = later.map(|(token, id)| (token.as_str(), id.as_u64().unwrap_or(u64::MAX), USER_DEFINED));
+    // Those that only tokenizer_config.json names among them.
+    let later =
+        (0_u64..).zip(0..tokenizer.vocab_size()).skip(table.pieces.len()).filter_map(|(place, id)| {
+            let token = String::from_utf8(tokenizer.token_bytes(id)?).ok()?;
+            let kind = if tokenizer.special_ids().contains(&id) { CONTROL } else { USER_DEFINED };
+            Some((token, place, kind))
+        });
+    let later: Vec<_> = later.collect();
+    let later = later.iter().map(|(token, id, kind)| (token.as_str(), *id, *kind));
     let mut found = rows(pieces.chain(later), file.config.vocab_size)?;
     if !added.is_null() {
-        log::warn!("tokens of added_tokens.json take the white space beside them, which GGUF cannot say");
+        log::warn!("tokens of added_tokens.json may take the white space beside them, which GGUF cannot say");
     }
     found.scores = table.pieces.iter().map(|(_, score, _)| *score).collect();
     found.scores.resize(found.tokens.len(), 0.0);
@@ -89,6 +96,12 @@ fn checked(
 
 fn refuse(what: &str, reason: impl Into<String>) -> ConvertError {
     Form::Gguf.inexpressible(what, reason)
+}
+
+/// Whether a component leaves every text as it is: there is none, or a list of none.
+fn is_nothing(component: &Value) -> bool {
+    component.is_null()
+        || component["normalizers"].as_array().is_some_and(|parts| parts.iter().all(is_nothing))
 }
 
 /// Whether a component, or one inside it, is of that type.

@@ -252,16 +252,17 @@ impl<'a> ScalingDraft<'a> {
 impl AttentionFactor<'_> {
     fn check(self, factor: f64) -> Result<f32, ModelFileError> {
         let suggested = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
-        let product = |named: Named<'_, f64>, by: f64| {
-            positive(&Named { value: named.value * by, ..named }, MAX_FACTOR)
+        // An error repeats what the file says, not what was made of it.
+        let grown = |named: &Named<'_, f64>, value: f64| {
+            let made = Named { file: named.file, field: named.field.clone(), value };
+            let expected =
+                || format!("a number that makes queries grow by more than 0 and at most {MAX_FACTOR}");
+            positive(&made, MAX_FACTOR).map_err(|_| invalid(named, expected()))
         };
         match self {
-            Self::Given(named) => product(named, 1.0),
-            Self::Suggested(named) => product(named, suggested(1.0)),
-            Self::Ratio(mscale, all) => {
-                let weight = mscale.value;
-                product(Named { value: 1.0, ..mscale }, suggested(weight) / suggested(all.value))
-            }
+            Self::Given(named) => positive(&named, MAX_FACTOR),
+            Self::Suggested(named) => grown(&named, named.value * suggested(1.0)),
+            Self::Ratio(mscale, all) => grown(&mscale, suggested(mscale.value) / suggested(all.value)),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! `tokenizer.model`, the file that SentencePiece's trainer writes: pieces, and how text was prepared for them.
 //!
-//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later.
-//! Those take the white space on both their sides, as in the tokenizers that such checkpoints were trained with.
+//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later
+//! (`added.rs`).
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tokenizers::AddedToken;
 
+use super::added::{Description, Descriptions};
 use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::tokenizer::error::{TokenizerError, quote};
 use crate::tokenizer::model::ModelSpec;
 use crate::tokenizer::pieces::Spelling;
-use crate::tokenizer::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use crate::tokenizer::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 use crate::tokenizer::validate::{MAX_FILE_BYTES, Names, Vocab, parse};
 
 const FIELDS: Fields = Fields {
@@ -26,11 +28,13 @@ const FIELDS: Fields = Fields {
     eos: "eos_token",
 };
 
-/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text.
+/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text, and how some are found in it.
 #[derive(Default, Deserialize)]
 struct Affixes {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Description>,
 }
 
 /// The fields of the file that are used, with the values that stand for absent ones.
@@ -86,7 +90,10 @@ pub(in crate::tokenizer) fn build(
     };
     let later: Vocab = match added {
         Some(added) => {
-            parse(added, MAX_FILE_BYTES, &format!("{label}/added_tokens.json"), "added_tokens.json")?
+            let file = format!("{label}/added_tokens.json");
+            let later: Vocab = parse(added, MAX_FILE_BYTES, &file, "added_tokens.json")?;
+            at_most(&file, FIELDS.added, later.0.len(), MAX_ADDED)?;
+            later
         }
         None => Vocab(Vec::new()),
     };
@@ -96,11 +103,13 @@ pub(in crate::tokenizer) fn build(
         .zip(0u32..)
         .map(|((spelling, score, kind), id)| ((score, kind), (spelling, id)))
         .unzip();
+    let described = Descriptions::new(affixes.added_tokens_decoder, &config_file)?;
+    let later = described.complete(later.0, &vocab, &config_file)?;
     let id_of = |field: &'static str, name: Option<String>, trained: u64| match name
         .filter(|name| !name.is_empty())
     {
         Some(name) => {
-            let found = later.0.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
+            let found = later.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
             let missing = || invalid(&config_file, field, &quote(&name), "a token of the vocabulary");
             found.map(Some).ok_or_else(missing)
         }
@@ -109,18 +118,9 @@ pub(in crate::tokenizer) fn build(
     };
     let bos = id_of("bos_token", names.bos_token(), read.bos)?;
     let eos = id_of("eos_token", names.eos_token(), read.eos)?;
-    let special =
-        vocab.iter().zip(&pieces).filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control));
-    let special =
-        special.map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true).normalized(false)));
-    let mut tokens: Vec<(u32, AddedToken)> = special.collect();
-    let mut later = later.0;
-    // The crate numbers added tokens in the order in which they come.
-    later.sort_by_key(|(_, id)| *id);
-    for (token, id) in later {
-        tokens.retain(|(_, other)| other.content != token);
-        tokens.push((id, AddedToken::from(token, false).normalized(false).lstrip(true).rstrip(true)));
-    }
+    let special: Vec<bool> =
+        pieces.iter().map(|(_, kind)| matches!(kind, Kind::Unknown | Kind::Control)).collect();
+    let tokens = described.tokens(&vocab, &special, later);
     let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
     Spec {
         fields: &FIELDS,
@@ -249,17 +249,19 @@ impl Read {
 /// Spelling, score and kind of piece `id`.
 fn read_piece(message: &[u8], id: usize, file: &str) -> Result<(String, f64, Kind), TokenizerError> {
     let (mut spelling, mut score, mut kind) = (String::new(), 0.0, Kind::Normal);
-    for field in fields(message, file, "pieces") {
+    let name = format!("pieces[{id}]");
+    for field in fields(message, file, &name) {
         match field? {
-            (1, Value::Bytes(text)) => {
-                let text = str::from_utf8(text);
-                let field = || format!("pieces[{id}].piece");
-                spelling = text.map_err(|_| invalid(file, &field(), "bytes", "UTF-8"))?.to_owned();
+            (1, Value::Bytes(bytes)) => {
+                let field = || format!("{name}.piece");
+                let value = || quote(&String::from_utf8_lossy(bytes));
+                let text = str::from_utf8(bytes);
+                spelling = text.map_err(|_| invalid(file, &field(), &value(), "UTF-8"))?.to_owned();
             }
             (2, Value::Fixed32(bytes)) => score = f64::from(f32::from_le_bytes(bytes)),
             (3, Value::Number(number)) => {
                 let found = i64::try_from(number).ok().and_then(Kind::of);
-                let field = || format!("pieces[{id}].type");
+                let field = || format!("{name}.type");
                 kind = found.ok_or_else(|| invalid(file, &field(), &number.to_string(), "1 to 6"))?;
             }
             _ => {}
