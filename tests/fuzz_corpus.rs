@@ -1,4 +1,5 @@
-//! The fuzzers' targets on their seeds and on every input that once broke something (`fuzz/found`).
+//! The fuzzers' targets on their seeds, on inputs that reach deep (`fuzz/corpus`), and on every input that once broke something
+//! (`fuzz/found`).
 //!
 //! The seeds are made here; with `KILLICK_SEEDS` they are written to that folder, for the fuzzers to start from.
 
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::tiny_model::{CONFIG, TinyModel, WEIGHTS};
+use support::safetensors_writer::Safetensors;
+use support::tiny_model::{CONFIG, TinyModel, WEIGHTS, f32_bytes};
 use targets::{Reached, TARGETS};
 
 /// Files of one input, as the targets separate them.
@@ -32,6 +34,16 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         "post_processor": null, "decoder": byte_level,
         "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "<s>": 3}, "merges": [["a", "b"]]},
     });
+    let adapter_config =
+        json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "fan_in_fan_out": false});
+    let mut adapter_weights = Safetensors::default();
+    for (letter, shape) in
+        [("A", [2, u64::from(tiny.hidden)]), ("B", [u64::from(tiny.heads * tiny.head_dim), 2])]
+    {
+        let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{letter}.weight");
+        let values = vec![0.5; (shape[0] * shape[1]) as usize];
+        adapter_weights.add(&name, "F32", &shape, f32_bytes(&values));
+    }
     let policy = json!({"preset": "anchor", "anchors": [1], "sinks": 4, "window": 32, "max_segment": 40});
     let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
     vec![
@@ -46,6 +58,11 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             "tokenizer",
             "tiny",
             join(&[tokenizer.to_string().as_bytes(), b"{\"bos_token\": \"<s>\"}", b"abba <s> ab"]),
+        ),
+        (
+            "adapter",
+            "tiny",
+            join(&[config, weights, adapter_config.to_string().as_bytes(), &adapter_weights.bytes()]),
         ),
         ("plan", "tiny", join(&[config, policy.to_string().as_bytes(), b"134217728"])),
         ("template", "chatml", join(&[template.as_bytes(), b"What is an anchor?"])),
@@ -68,12 +85,16 @@ fn every_target_accepts_its_seed() {
 }
 
 #[test]
-fn nothing_that_once_broke_a_target_breaks_it_again() {
-    let found = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/found");
+fn no_input_of_the_corpus_breaks_a_target() {
+    let fuzz = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     for (target, run) in TARGETS {
-        let Ok(entries) = std::fs::read_dir(found.join(target)) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
+        let inputs = |folder: &str| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(fuzz.join(folder).join(target)).into_iter().flatten();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        let corpus = inputs("corpus");
+        assert!(corpus.len() >= 20, "{} inputs for {target}", corpus.len());
+        for path in corpus.into_iter().chain(inputs("found")) {
             let input = std::fs::read(&path).unwrap();
             let fastest = (0..3).map(|_| {
                 let begun = Instant::now();

@@ -16,9 +16,10 @@ use killick::tokenizer::{ChatTemplate, Message, Tokenizer, sentences};
 pub(crate) type Target = fn(&[u8]) -> Reached;
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 5] = [
+pub(crate) const TARGETS: [(&str, Target); 6] = [
     ("gguf", gguf),
     ("safetensors", safetensors),
+    ("adapter", adapter),
     ("tokenizer", tokenizer),
     ("plan", plan),
     ("template", template),
@@ -64,11 +65,8 @@ fn file_set<const N: usize>(files: [(&str, Option<&[u8]>); N]) -> FileSet {
 /// Opens a model and uses all of it: weights, tokenizer, template, policy.
 fn open(files: FileSet) -> Reached {
     let Ok(model) = pollster::block_on(ModelFile::open(files)) else { return Reached::Refused };
-    for name in WeightName::all(&model.config) {
-        let (rows, _) = name.shape(&model.config);
-        let read = pollster::block_on(model.read_rows(name, rows.saturating_sub(3)..rows));
-        assert!(read.is_ok(), "the shapes were checked when the model was opened: {:?}", read.err());
-    }
+    let _ = pollster::block_on(model.rope_divisors());
+    read_all(&model);
     if !matches!(model.tokenizer(), TokenizerSource::None)
         && let Ok(tokenizer) = Tokenizer::from_source(model.tokenizer(), "fuzzed")
     {
@@ -78,6 +76,15 @@ fn open(files: FileSet) -> Reached {
         use_template(source, TEXT);
     }
     Reached::Used
+}
+
+/// The last rows of every weight.
+fn read_all(model: &ModelFile) {
+    for name in WeightName::all(&model.config) {
+        let (rows, _) = name.shape(&model.config);
+        let read = pollster::block_on(model.read_rows(name, rows.saturating_sub(3)..rows));
+        assert!(read.is_ok(), "the shapes were checked when the model was opened: {:?}", read.err());
+    }
 }
 
 /// A GGUF file.
@@ -95,6 +102,20 @@ pub(crate) fn safetensors(data: &[u8]) -> Reached {
         ("model.safetensors.index.json", index),
         ("second.safetensors", second),
     ]))
+}
+
+/// config.json and weights of a model, adapter_config.json and weights of an adapter.
+pub(crate) fn adapter(data: &[u8]) -> Reached {
+    let [config, weights, adapter_config, adapter_weights] = files(data);
+    let base = file_set([("config.json", config), ("model.safetensors", weights)]);
+    let Ok(mut model) = pollster::block_on(ModelFile::open(base)) else { return Reached::Refused };
+    let adapter =
+        file_set([("adapter_config.json", adapter_config), ("adapter_model.safetensors", adapter_weights)]);
+    if pollster::block_on(model.add_adapter(adapter, 0.5)).is_err() {
+        return Reached::Refused;
+    }
+    read_all(&model);
+    Reached::Used
 }
 
 /// tokenizer.json, which begins with a brace, or tokenizer.model; tokenizer_config.json; a text to encode; added_tokens.json.
