@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
@@ -80,6 +80,9 @@ train: ## Train the anchor model and its controls, in the background's time; can
 
 train-check: ## The first 200 steps of that training again, every loss within 1 % of the recorded one
 	@tools/train/run.sh check
+
+adapt: ## Train the adapter for SmolLM2 and its opponent, an hour each time; can be cut and goes on
+	@tools/adapt/run.sh
 
 clean: ## Remove this checkout's build results (models stay)
 	$(IN_CACHE) cargo clean
