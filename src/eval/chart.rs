@@ -18,8 +18,10 @@ pub struct Line {
 pub struct Chart {
     /// What it shows.
     pub title: String,
-    /// The x axis, which is logarithmic.
+    /// The x axis.
     pub x: String,
+    /// Whether the x axis goes by powers of two.
+    pub log_x: bool,
     /// The y axis.
     pub y: String,
     /// The lines.
@@ -36,6 +38,8 @@ const TOP: f64 = 40.0;
 const BOTTOM: f64 = 380.0;
 /// Colours that people who see few of them tell apart (Okabe and Ito).
 const COLOURS: [&str; 7] = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+/// A line of more points has no dots.
+const MOST_DOTS: usize = 40;
 /// Least distance between two names.
 const NAME_HEIGHT: f64 = 16.0;
 
@@ -45,7 +49,8 @@ impl Chart {
         let lines: Vec<Line> =
             self.lines.iter().map(Line::drawable).filter(|line| !line.points.is_empty()).collect();
         let points = || lines.iter().flat_map(|line| line.points.iter());
-        let xs = Scale::new(points().map(|(x, _)| x.log2()), LEFT, RIGHT, 0.0);
+        let scaled = |x: f64| if self.log_x { x.log2() } else { x };
+        let xs = Scale::new(points().map(|(x, _)| scaled(*x)), LEFT, RIGHT, 0.0);
         let ys = Scale::new(points().map(|(_, y)| *y), BOTTOM, TOP, 0.05);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
@@ -64,10 +69,15 @@ impl Chart {
             rule(&mut svg, (LEFT, at), (RIGHT, at), "#dddddd");
             text(&mut svg, (LEFT - 8.0, at + 4.0), "end", &number(y));
         }
-        for power in xs.powers() {
-            let at = xs.place(power);
+        for tick in if self.log_x { xs.powers() } else { xs.ticks() } {
+            let at = xs.place(tick);
             rule(&mut svg, (at, BOTTOM), (at, BOTTOM + 5.0), "#000000");
-            text(&mut svg, (at, BOTTOM + 20.0), "middle", &number(power.exp2()));
+            text(
+                &mut svg,
+                (at, BOTTOM + 20.0),
+                "middle",
+                &number(if self.log_x { tick.exp2() } else { tick }),
+            );
         }
         rule(&mut svg, (LEFT, BOTTOM), (RIGHT, BOTTOM), "#000000");
         rule(&mut svg, (LEFT, BOTTOM), (LEFT, TOP), "#000000");
@@ -75,7 +85,7 @@ impl Chart {
         let mut names = Vec::new();
         for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
             let at: Vec<(f64, f64)> =
-                line.points.iter().map(|(x, y)| (xs.place(x.log2()), ys.place(*y))).collect();
+                line.points.iter().map(|(x, y)| (xs.place(scaled(*x)), ys.place(*y))).collect();
             let end = at.last().map_or(BOTTOM, |(_, y)| *y);
             names.push((end, line.name.as_str(), *colour));
             let level = [(LEFT, end), (RIGHT, end)];
@@ -87,7 +97,8 @@ impl Chart {
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>",
                 path.join(" ")
             );
-            for (x, y) in at {
+            // So many that they run together are the line already.
+            for (x, y) in at.into_iter().take_while(|_| line.points.len() <= MOST_DOTS) {
                 let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
             }
         }
@@ -192,7 +203,7 @@ mod tests {
     use super::*;
 
     fn chart(lines: Vec<Line>) -> String {
-        Chart { title: "t".to_owned(), x: "x".to_owned(), y: "y".to_owned(), lines }.svg()
+        Chart { title: "t".to_owned(), x: "x".to_owned(), log_x: true, y: "y".to_owned(), lines }.svg()
     }
 
     fn line(name: &str, points: &[(f64, f64)]) -> Line {
@@ -207,6 +218,22 @@ mod tests {
         for tick in [">16<", ">32<", ">64<", ">2.2<"] {
             assert!(svg.contains(tick), "{tick} in {svg}");
         }
+    }
+
+    #[test]
+    fn a_linear_axis_has_round_numbers_and_a_long_line_no_dots() {
+        let points: Vec<(f64, f64)> = (0..=100).map(|i| (f64::from(i), 1.0)).collect();
+        let chart = Chart {
+            title: String::new(),
+            x: String::new(),
+            log_x: false,
+            y: String::new(),
+            lines: vec![line("a", &points[1..])],
+        };
+        let svg = chart.svg();
+        // 1 at the left edge, 100 at the right one, 50.5 in the middle.
+        assert!(svg.contains("70.0,210.0") && svg.contains("560.0,210.0"), "{svg}");
+        assert!(svg.contains(">20<") && svg.contains(">100<") && !svg.contains("<circle"), "{svg}");
     }
 
     #[test]

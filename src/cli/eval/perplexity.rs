@@ -131,6 +131,7 @@ fn chart(rows: &[Row], size: usize, entry_bytes: u64) -> Chart {
             true => format!("live entries at the end of a window ({entry:.1} KiB each; full has {whole:.0})"),
             false => format!("live entries at the end of a window ({entry:.1} KiB each)"),
         },
+        log_x: true,
         y: "mean loss, nats per token".to_owned(),
         lines,
     }

@@ -77,6 +77,7 @@ fn chart(rows: &[Row], options: &RecallOptions) -> Chart {
     Chart {
         title: format!("Recall of a fact, {} trials at each distance", options.trials),
         x: "sentences since the fact".to_owned(),
+        log_x: true,
         y: "right answer likeliest, %".to_owned(),
         lines: rows
             .iter()
