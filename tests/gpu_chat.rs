@@ -253,6 +253,31 @@ fn a_stop_string_in_a_batch_leaves_no_trace_of_what_followed() {
     }
 }
 
+/// A `tokenizer.model` alone does not say which of its pieces are special.
+#[test]
+fn a_token_that_ends_the_text_is_not_shown_though_the_tokenizer_takes_it_for_a_word() {
+    let ends_at = |eos: u32| {
+        let files = TinyModel::speaking().folder(eos, CHATML);
+        let file = block_on(ModelFile::open(FileSet::from_bytes(files))).unwrap();
+        let model = block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap();
+        let tokenizer = Tokenizer::from_source(file.tokenizer(), "tiny").unwrap();
+        let opened = Opened { model: Arc::new(model), tokenizer };
+        let mut session = opened.session(&PolicySpec::new(Preset::Full));
+        block_on(session.append(&opened.tokenizer.encode("The boat is red.", true).unwrap())).unwrap();
+        let generation = session.generate_text(&opened.tokenizer, options(8), none()).unwrap();
+        let pieces: Vec<_> = generation.map(|piece| piece.unwrap()).collect();
+        let ids: Vec<u32> =
+            pieces.iter().filter_map(|piece| piece.token.as_ref()).map(|token| token.id).collect();
+        let text: String = pieces.into_iter().map(|piece| piece.text).collect();
+        (ids, text, opened.tokenizer)
+    };
+    let (ids, text, tokenizer) = ends_at(IM_END);
+    let word = tokenizer.decode(&ids[..1], true).unwrap();
+    assert!(!word.is_empty() && text.starts_with(&word), "{word:?} is a word, in {text:?}");
+    let (ended, text, _) = ends_at(ids[0]);
+    assert_eq!((ended, text), (vec![ids[0]], String::new()));
+}
+
 /// A model that breaks when it reads one certain token: what was drawn before comes out, then the error, then nothing.
 #[test]
 fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {

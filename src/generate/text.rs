@@ -28,7 +28,8 @@ impl Session {
     /// Starts to generate text after the text so far. `stops` end it wherever they occur and are not shown themselves; the session
     /// then ends with the token that completed the stop.
     ///
-    /// An anchor that the policy inserts ([`Policy::insert`](crate::kv::Policy::insert)) is given out as a token, but not shown.
+    /// An anchor that the policy inserts ([`Policy::insert`](crate::kv::Policy::insert)) and a token that ends a text are given out as
+    /// tokens, but not shown.
     ///
     /// # Errors
     /// As [`Session::generate`].
@@ -39,7 +40,9 @@ impl Session {
         stops: StopStrings,
     ) -> Result<TextGeneration<'_>, Error> {
         let inserted = self.policy().insert.map(|insert| insert.id);
-        let decoder = tokenizer.decode_stream().hide(inserted.as_slice());
+        // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
+        let ends = &self.model().config().eos_tokens;
+        let decoder = tokenizer.decode_stream().hide(inserted.as_slice()).hide(ends);
         let generation = self.generate(options)?;
         Ok(TextGeneration { generation, decoder, stops, ended: false })
     }

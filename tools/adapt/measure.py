@@ -30,6 +30,25 @@ WINDOWS = {"sotu": 3, "austen": 3, "devotional": 3, "rust": 3, "wiki": 6, "wikit
 DISTANCES, TRIALS = (3, 6, 12, 24, 48, 60), 48
 
 
+def policies_measured(tokens) -> dict[str, Policy]:
+    known = policies(tokens)
+    marks = {",", ";", ":", ".", "?", "!", "\n"}
+    separators = frozenset(id for id in range(17, tokens.get_vocab_size()) if tokens.decode([id]).strip(" ") in marks)
+    return known | {
+        "full": Policy("full", full=True),
+        # SepLLM (Chen et al. 2024), untrained: the opponent without any adaptation.
+        "sepllm": Policy("sepllm", anchors=separators, window=32, sinks=4, isolated=False, segments=False),
+        # Controls: no anchor is read after its segment; anchors read earlier anchors.
+        "hidden": dataclasses.replace(known["anchor"], hidden=True),
+        "joined": dataclasses.replace(known["anchor"], isolated=False),
+    }
+
+
+def newest(run: str) -> int:
+    """The last step whose mean was kept."""
+    return max(int(file.stem[5:]) for file in (ADAPT / "runs" / run).glob("step-*.safetensors"))
+
+
 def wikitext(file: pathlib.Path) -> str:
     """Plain text of the tokenised form: marks joined to their words, headings and sentences with <unk> dropped."""
     lines = []
@@ -111,7 +130,7 @@ def trials(tokens, prose: str, distance: int) -> list[tuple[list[int], list[int]
     found = []
     for trial in range(TRIALS):
         dice = random.Random(f"recall {trial}")
-        statement, question, words = FACTS_HELD_OUT[trial % len(FACTS_HELD_OUT)][0], *FACTS_HELD_OUT[trial % len(FACTS_HELD_OUT)][1:]
+        statement, question, words = FACTS_HELD_OUT[trial % len(FACTS_HELD_OUT)]
         slots = {"person": dice.choice(PEOPLE), "name": dice.choice(NAMES_HELD_OUT)}
         gold = dice.randrange(len(words))
         first = dice.randrange(len(sentences) - 80)
@@ -151,16 +170,8 @@ def main() -> None:
     a = arguments.parse_args()
     torch.set_num_threads(1)
     tokens = smollm2.tokenizer()
-    known = policies(tokens)
+    known = policies_measured(tokens)
     anchors = known["anchor"].anchors
-    commas = frozenset(id for id in range(17, tokens.get_vocab_size()) if tokens.decode([id]).strip(" ") in {",", ";", ":", ".", "?", "!", "\n"})
-    known |= {
-        "full": Policy("full", full=True),
-        # SepLLM (Chen et al. 2024), untrained: the opponent without any adaptation.
-        "sepllm": Policy("sepllm", anchors=commas, window=32, sinks=4, isolated=False, segments=False),
-        "hidden": dataclasses.replace(known["anchor"], hidden=True),
-        "joined": dataclasses.replace(known["anchor"], isolated=False),
-    }
     source = texts(a.wikitext)
     model = smollm2.stock()
     factors = smollm2.adapt(model)
@@ -168,7 +179,7 @@ def main() -> None:
     rows = json.loads(results.read_text()) if results.exists() else []
     done = {(row["weights"], row["policy"], row["length"]) for row in rows}
     for run in a.weights:
-        steps = ["" ] if run in ("stock", "warm") else a.steps or [max(int(file.stem[5:]) for file in (ADAPT / "runs" / run).glob("step-*.safetensors"))]
+        steps = [None] if run in ("stock", "warm") else a.steps or [newest(run)]
         for step in steps:
             weights = f"{run}-{step}" if step else run
             smollm2.switch(model, run != "stock")
