@@ -26,9 +26,12 @@ from policy import Plan, Policy, tags
 from windows import Text
 
 LENGTH, CHUNK = 2048, 256
-RATE, WARMUP, BETAS, CLIP, MEAN = 1e-3, 20, (0.9, 0.95), 1.0, 0.98
+# The rate is twice that for the first LATER steps.
+RATE, WARMUP, BETAS, CLIP, MEAN = 5e-4, 20, (0.9, 0.95), 1.0, 0.98
 OF_TOKEN, OF_TOKEN_IN_ANSWER = 0.15, 0.5
-ANSWER, FAR, START, DRAWN = 20.0, 2.0, 1.5, 1 / 3
+# What an answer counts at first, and once recall is learned, which takes some hundred thousand tokens.
+ANSWER, ANSWER_LATER, LATER = 20.0, 6.0, 120
+FAR, START, DRAWN = 2.0, 1.5, 1 / 3
 SECONDS_BETWEEN_CHECKPOINTS = 120
 
 
@@ -52,15 +55,17 @@ def far_repeats(ids: numpy.ndarray, window: int = 128) -> numpy.ndarray:
     return found
 
 
-def weights(window, anchors: frozenset[int], dice: numpy.random.Generator) -> numpy.ndarray:
+def weights(window, step: int, anchors: frozenset[int]) -> numpy.ndarray:
     """What each of the targets counts; 0 for most."""
+    dice = numpy.random.default_rng([1, step])
+    answer = ANSWER if step < LATER else ANSWER_LATER
     is_anchor, segment = tags(Policy("", anchors=anchors), window.ids[:-1])
     beginning = numpy.zeros(len(is_anchor), dtype=bool)
     beginning[1:] = is_anchor[:-1]
     beginning |= is_anchor
     far = far_repeats(window.ids)
     drawn = numpy.where(dice.random(len(far)) < DRAWN, 1 / DRAWN, 0.0)
-    return numpy.select([window.answer, far, beginning], [ANSWER, FAR, START], drawn)
+    return numpy.select([window.answer, far, beginning], [answer, FAR, START], drawn)
 
 
 def teach(model, teacher, hidden, window, weight) -> tuple[torch.Tensor, float]:
@@ -141,9 +146,9 @@ def main() -> None:
     began = saved = time.monotonic()
     while step < a.steps and time.monotonic() - began < 60 * a.minutes:
         for group in optimizer.param_groups:
-            group["lr"] = a.rate * min(1.0, (step + 1) / WARMUP)
+            group["lr"] = a.rate * min(1.0, (step + 1) / WARMUP) * (2 if step < LATER else 1)
         window = text.window(step)
-        weight = weights(window, anchors, numpy.random.default_rng([1, step]))
+        weight = weights(window, step, anchors)
         teacher = teacher_of(model, window, step)
         ids = torch.from_numpy(window.ids[None, :-1])
         hidden = model(ids, Plan(policy, ids))

@@ -27,7 +27,7 @@ from policy import Plan, Policy, live, tags
 from windows import FACTS_HELD_OUT, NAMES_HELD_OUT, PEOPLE, split
 
 WINDOWS = {"sotu": 3, "austen": 3, "devotional": 3, "rust": 3, "wiki": 6, "wikitext": 6}
-DISTANCES, TRIALS = (3, 6, 12, 24, 48, 60), 48
+DISTANCES, TRIALS = (3, 8, 20, 60), 32
 
 
 def policies_measured(tokens) -> dict[str, Policy]:
