@@ -14,8 +14,9 @@ STEPS := fmt clippy docs unit lavapipe baseline widths model swiftshader wasm
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-run: ## Install what is missing, fetch SmolLM2-135M-Instruct and let it complete a sentence
+run: ## Install what is missing and let two models complete a sentence: the embedded one, then SmolLM2-135M-Instruct
 	@scripts/setup.sh run
+	$(IN_CACHE) cargo run --locked --release -- generate "Jesus said to him," --max-tokens 60 --stats
 	@scripts/fetch-model.sh >/dev/null
 	$(IN_CACHE) cargo run --locked --release -- generate "The capital of France is" --model "$$model" --max-tokens 30 --temperature 0 --stats
 

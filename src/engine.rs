@@ -63,7 +63,7 @@ impl Engine {
         &self.gpu
     }
 
-    /// Reads a model and puts its weights on the device.
+    /// Reads a model and puts its weights on the device. [`FileSet::embedded`] is the model that the library brings.
     ///
     /// # Errors
     /// Files that are broken or not supported, adapters of another model, weights that do not fit.
@@ -83,6 +83,15 @@ impl Engine {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(&self, path: impl AsRef<std::path::Path>, options: LoadOptions) -> Result<Loaded, Error> {
         pollster::block_on(self.load_files(FileSet::from_path(path.as_ref())?, options))
+    }
+
+    /// [`Engine::load_files`] on the model that the library brings, waiting for it.
+    ///
+    /// # Errors
+    /// Adapters of another model, a device without room.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_embedded(&self, options: LoadOptions) -> Result<Loaded, Error> {
+        pollster::block_on(self.load_files(FileSet::embedded(), options))
     }
 }
 

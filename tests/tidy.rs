@@ -52,7 +52,7 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
 
 /// Every file of the tree that is text and written by hand.
 fn tree() -> Vec<(String, String)> {
-    let made = ["tests/data/", "fuzz/corpus/", "fuzz/found/"];
+    let made = ["tests/data/", "fuzz/corpus/", "fuzz/found/", "models/"];
     let by_hand =
         |name: &String| !made.iter().any(|folder| name.starts_with(folder)) || name.ends_with(".md");
     let text = |name: String| std::fs::read_to_string(root().join(&name)).ok().map(|text| (name, text));

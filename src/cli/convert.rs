@@ -8,7 +8,7 @@ use crate::convert::{ConvertOptions, Form, convert};
 use crate::error::Error;
 
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    let file = load::open_model(&args.input, &args.adapters.adapter)?;
+    let file = load::open_model(args.input.as_deref(), &args.adapters.adapter)?;
     let policy = match args.policy.is_given() {
         true => {
             let tokenizer = load::open_tokenizer(&file)?;

@@ -20,6 +20,7 @@ use crate::tokenizer::{StopStrings, Tokenizer};
 
 #[derive(Serialize)]
 struct Report<'a> {
+    model: &'a str,
     prompt_ids: &'a [u32],
     ids: &'a [u32],
     text: &'a str,
@@ -56,6 +57,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     load::check_text(&file, &policy, &prompt_ids)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
+    load::name_embedded(&args.model, args.json);
     let mut session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
     let load_ms = millis(started);
 
@@ -97,6 +99,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     };
     if args.json {
         print_json(&Report {
+            model: file.label(),
             prompt_ids: &prompt_ids,
             ids: &ids,
             text: &written,

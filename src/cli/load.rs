@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Tagger};
 use crate::model::Model;
-use crate::model_file::{FileSet, ModelFile, TokenizerSource};
+use crate::model_file::{EMBEDDED, FileSet, ModelFile, TokenizerSource};
 use crate::session::check_ids;
 use crate::tokenizer::{ChatTemplate, Tokenizer, Turns};
 
@@ -51,21 +51,33 @@ pub(super) fn check_text(file: &ModelFile, policy: &Policy, ids: &[u32]) -> Resu
 }
 
 pub(super) fn open_file(args: &ModelArgs) -> anyhow::Result<ModelFile> {
-    open_model(&args.model, &args.adapters.adapter)
+    open_model(args.model.as_deref(), &args.adapters.adapter)
 }
 
-/// Opens a model and its adapters.
-pub(super) fn open_model(path: &Path, adapters: &[AdapterArg]) -> anyhow::Result<ModelFile> {
-    if !path.exists() {
-        bail!("{}: no such file or folder", path.display());
-    }
-    let mut file = ModelFile::open_path(path).map_err(Error::from)?;
+/// Opens a model, by default the embedded one, and its adapters.
+pub(super) fn open_model(path: Option<&Path>, adapters: &[AdapterArg]) -> anyhow::Result<ModelFile> {
+    let files = match path {
+        Some(path) if !path.exists() => bail!("{}: no such file or folder", path.display()),
+        Some(path) => FileSet::from_path(path).map_err(Error::from)?,
+        None => FileSet::embedded(),
+    };
+    let mut file = pollster::block_on(ModelFile::open(files)).map_err(Error::from)?;
     for AdapterArg { folder, scale } in adapters {
         let name = || format!("adapter {}", folder.display());
         let files = FileSet::adapter_from_path(folder).map_err(Error::from).with_context(name)?;
         pollster::block_on(file.add_adapter(files, *scale)).map_err(Error::from).with_context(name)?;
     }
     Ok(file)
+}
+
+/// Tells a person, but not a program that reads JSON, which model speaks where none was named.
+pub(super) fn name_embedded(args: &ModelArgs, json: bool) {
+    if args.model.is_none() && !json {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: note: this is {EMBEDDED}, the small anchor model that Killick brings; name another with --model"
+        );
+    }
 }
 
 /// The model's tokenizer; `None` if it brings none, which is fine as long as only ids are used.
@@ -82,7 +94,14 @@ pub(super) fn need_tokenizer(file: &ModelFile) -> Result<Tokenizer, Error> {
 
 /// The chat template of the model, for turn after turn.
 pub(super) fn turns(file: &ModelFile, tokenizer: &Tokenizer) -> anyhow::Result<Turns> {
-    let source = file.chat_template().with_context(|| format!("{} has no chat template", file.label()))?;
+    let Some(source) = file.chat_template() else {
+        let brought = if file.label() == EMBEDDED {
+            ": it continues texts and answers no questions; name a chat model with --model, or use generate without --chat"
+        } else {
+            ""
+        };
+        bail!("{} has no chat template{brought}", file.label());
+    };
     let template = ChatTemplate::new(source).map_err(Error::from)?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
     Ok(Turns::new(template, name(tokenizer.bos()), name(tokenizer.eos())))

@@ -22,6 +22,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     load::check_text(&file, &policy, &ids)?;
     let gpu = load::open_gpu(&args.gpu)?;
     let model = load::load_model(&gpu, &file, &args.model)?;
+    load::name_embedded(&args.model, args.json);
     let score = pollster::block_on(score(&model, &policy, &ids, args.path))?;
     if args.json {
         return print_json(&score.report(&model, &policy, args.path, &ids));

@@ -18,6 +18,7 @@
 mod adapter;
 mod config;
 mod dtype;
+mod embedded;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
@@ -40,6 +41,7 @@ use source::Primary;
 
 pub use config::{Architecture, Biases, Config, RopeScaling};
 pub use dtype::{Dtype, Encoding};
+pub use embedded::EMBEDDED;
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
 #[cfg(not(target_arch = "wasm32"))]

@@ -49,13 +49,26 @@ impl Source for BytesSource {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> ReadFuture<'_> {
-        let bytes = usize::try_from(offset)
-            .ok()
-            .and_then(|start| self.0.get(start..start.checked_add(len)?))
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof));
-        Box::pin(ready(bytes))
+        Box::pin(ready(copied(&self.0, offset, len)))
     }
+}
+
+/// Bytes that are a part of the program; they are not copied until they are read.
+pub(super) struct StaticSource(pub(super) &'static [u8]);
+
+impl Source for StaticSource {
+    fn len(&self) -> u64 {
+        u64::try_from(self.0.len()).unwrap_or(u64::MAX)
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> ReadFuture<'_> {
+        Box::pin(ready(copied(self.0, offset, len)))
+    }
+}
+
+fn copied(bytes: &[u8], offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let found = usize::try_from(offset).ok().and_then(|start| bytes.get(start..start.checked_add(len)?));
+    found.map(<[u8]>::to_vec).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
 }
 
 /// A file on disk, read with positioned reads.

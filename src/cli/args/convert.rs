@@ -8,13 +8,17 @@ use super::{AdapterArgs, PolicyArgs};
 use crate::model_file::Encoding;
 
 #[derive(ClapArgs, Debug)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct ConvertArgs {
     /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
-    #[arg(value_name = "INPUT")]
-    pub(crate) input: PathBuf,
+    #[arg(value_name = "INPUT", required_unless_present = "embedded", conflicts_with = "embedded")]
+    pub(crate) input: Option<PathBuf>,
     /// The file (`.gguf`) or folder to make.
     #[arg(value_name = "OUTPUT")]
     pub(crate) output: PathBuf,
+    /// Convert the small anchor model that is a part of this program; there is no INPUT then.
+    #[arg(long)]
+    pub(crate) embedded: bool,
     /// How matrices are stored.
     #[arg(long, value_enum, default_value_t = ToArg::F16)]
     pub(crate) to: ToArg,

@@ -255,9 +255,10 @@ pub(crate) struct DevicesArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ModelArgs {
-    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights.
+    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights. Default: the small anchor model that
+    /// is a part of this program.
     #[arg(long, value_name = "PATH")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) adapters: AdapterArgs,
     /// How weights are kept on the device.

@@ -56,6 +56,7 @@ impl Subject {
     fn load(&self, args: &CommonArgs) -> Result<(Gpu, Arc<Model>), Error> {
         let gpu = load::open_gpu(&args.gpu)?;
         let model = load::load_model(&gpu, &self.file, &args.model)?;
+        load::name_embedded(&args.model, args.json);
         Ok((gpu, model))
     }
 }
