@@ -2,7 +2,7 @@
 # make.sh: makes every golden file of tests/data anew that PyTorch has a word in, from nothing but Python 3.11, gcc and binutils.
 #
 # The environment (1.7 GB) goes to ${XDG_CACHE_HOME:-~/.cache}/killick/venv; the tests themselves never need it.
-# Steps by name, all when none is given:  tools/golden/make.sh [policy] [visibility] [tiny] [families] [anllm] [adapter] [smollm2] [dequant] [tokenizer] [parts] [splits] [pieces] [llama_json] [eval]
+# Steps by name, all when none is given:  tools/golden/make.sh [policy] [visibility] [tiny] [families] [anllm] [adapter] [smollm2] [dequant] [tokenizer] [parts] [splits] [pieces] [llama_json] [eval] [embedded]
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/killick
@@ -19,12 +19,14 @@ if ! cmp -s requirements.txt "$cache/venv/requirements.txt"; then
     cp requirements.txt "$cache/venv/requirements.txt"
 fi
 
-for step in "${@:-policy visibility tiny families anllm adapter smollm2 dequant tokenizer parts splits pieces llama_json eval}"; do
+for step in "${@:-policy visibility tiny families anllm adapter smollm2 dequant tokenizer parts splits pieces llama_json eval embedded}"; do
     for script in $step; do
         if [ "$script" = smollm2 ]; then
             ../../scripts/fetch-model.sh
             [ -f "$cache/models/smollm2-hf/tokenizer.json" ] || "$python" smollm2_hf.py
         fi
+        # What it measures on is cut from the text of the training.
+        [ "$script" != embedded ] || PYTHON=$python ../train/run.sh python -c ''
         echo "== $script"
         arguments=()
         [ "$script" != tokenizer ] || arguments=("$(../../scripts/fetch-model.sh)")
