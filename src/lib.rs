@@ -27,6 +27,9 @@
 //! # }
 //! ```
 //!
+//! [`Engine::load_embedded`] takes no file: a small anchor model, trained from scratch, is a part of this library, and of every program
+//! that asks for it.
+//!
 //! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
 //! [`model_file`], [`tokenizer`], [`kv`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
 //! [`generate`], [`score`] and [`eval`].

@@ -22,17 +22,18 @@ from kneser_ney import KneserNey
 from model import MASKS, Llama, Plan
 
 WINDOW = 1024
+# Of sixty that were tried, those after which the shipped model's greedy text repeats itself least.
 PROMPTS = [
-    "In the beginning",
-    "Jesus said to him,",
-    "The king of Israel",
-    "Moses went up to the mountain.",
-    "And it came to pass that David",
-    "The Lord is my shepherd.",
-    "Paul, an apostle of Jesus Christ,",
-    "Here is the duty of a Christian:",
-    "When the people heard these words, they",
-    "Blessed is the man who",
+    "Those who trust in God",
+    "We should be careful not to",
+    "Then the angel of the Lord",
+    "Every believer",
+    "When Jesus had finished speaking,",
+    "And David said to",
+    "Abraham rose early in the morning,",
+    "Peter answered him,",
+    "Therefore, brothers,",
+    "Let all the earth praise",
 ]
 NAMES = ["David", "Moses", "Peter", "Paul", "Joseph", "Daniel", "Samuel", "Jacob", "Solomon", "John"]
 
