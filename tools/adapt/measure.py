@@ -197,6 +197,8 @@ def main() -> None:
                         mean = sum(live(known["anchor"], ids[:-1]) for _, ids in chosen) / len(chosen)
                         policy = dataclasses.replace(policy, window=round(mean) - policy.sinks + 1)
                     cell = loss_cell(model, policy, windows(tokens, source, length), anchors) if length else recall_cell(model, policy, tokens, source["austen"])
+                    # Another process may have added to it.
+                    rows = json.loads(results.read_text()) if results.exists() else []
                     rows.append({"weights": weights, "policy": name, "window": policy.window, "length": length, "cpu": round(time.process_time() - began), **cell})
                     results.write_text(json.dumps(rows, indent=1) + "\n")
                     short = {key: value for key, value in rows[-1].items() if key not in ("recall",)}
