@@ -58,7 +58,7 @@ def cell(model, tokens, policy, anchor, file: pathlib.Path, delimiter: str, shot
     asked = every[:limit]
     if policy.name == "streaming":
         # As many live entries as the anchors leave at the end of the queries.
-        contexts = [opening + tokens.encode(item["query"], add_special_tokens=False).ids for item in asked]
+        contexts = [opening + tokens.encode(item["query"] + delimiter.rstrip(" "), add_special_tokens=False).ids for item in asked]
         mean = sum(live(anchor, numpy.array(context)) for context in contexts) / len(contexts)
         policy = dataclasses.replace(policy, window=max(1, round(mean) - policy.sinks + 1))
     right = normed = 0

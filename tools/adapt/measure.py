@@ -164,7 +164,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, nargs="*", default=[])
     arguments.add_argument("--wikitext", type=pathlib.Path)
     arguments.add_argument("--lengths", type=int, nargs="*", default=[512, 2048])
-    arguments.add_argument("--weights", nargs="*", default=["stock", "warm", "anchor", "streaming"])
+    arguments.add_argument("--weights", nargs="*", default=["stock", "anchor", "streaming"])
     arguments.add_argument("--policies", nargs="*", default=["full", "anchor", "streaming", "sepllm", "hidden"])
     arguments.add_argument("--no-recall", action="store_true")
     a = arguments.parse_args()
