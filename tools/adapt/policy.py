@@ -11,6 +11,8 @@ import numpy
 import torch
 from torch.nn import functional
 
+from model import causal
+
 BLOCK = 64
 
 
@@ -137,20 +139,3 @@ class Plan:
         padded = functional.pad(x, (0, 0, 0, 0, self.back * BLOCK, 0))
         parts = padded.reshape(x.shape[0], self.blocks + self.back, BLOCK, *x.shape[2:])
         return torch.cat([parts[:, i:i + self.blocks] for i in range(self.back + 1)], dim=2)
-
-
-def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Rows of 256 queries against the keys up to their end: plain products beat the fused kernel on a CPU."""
-    batch, length, heads, dim = q.shape
-    group = heads // k.shape[2]
-    k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)
-    q = q.reshape(batch, length, k.shape[1], group, dim).permute(0, 2, 3, 1, 4) * dim**-0.5
-    rows = []
-    for start in range(0, length, 256):
-        end = min(start + 256, length)
-        part = q[:, :, :, start:end].reshape(batch, k.shape[1], -1, dim)
-        scores = (part @ k[..., :end]).unflatten(2, (group, -1))
-        later = torch.ones(end - start, end, dtype=torch.bool).triu_(start + 1)
-        scores = scores.masked_fill(later, float("-inf"))
-        rows.append((torch.softmax(scores, dim=-1).flatten(2, 3) @ v[:, :, :end]).unflatten(2, (group, -1)))
-    return torch.cat(rows, dim=3).permute(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)

@@ -75,19 +75,7 @@ class Plan:
         batch, length, heads, dim = q.shape
         group = heads // k.shape[2]
         if self.mask == "causal":
-            # Rows of 256 queries against the keys up to their end: plain products beat the fused kernel on a CPU.
-            k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)
-            q = q.reshape(batch, length, k.shape[1], group, dim).permute(0, 2, 3, 1, 4) * dim**-0.5
-            rows = []
-            for start in range(0, length, 256):
-                end = min(start + 256, length)
-                part = q[:, :, :, start:end].reshape(batch, k.shape[1], -1, dim)
-                scores = (part @ k[..., :end]).unflatten(2, (group, -1))
-                later = torch.ones(end - start, end, dtype=torch.bool).triu_(start + 1)
-                scores = scores.masked_fill(later, float("-inf"))
-                rows.append((torch.softmax(scores, dim=-1).flatten(2, 3) @ v[:, :, :end]).unflatten(2, (group, -1)))
-            out = torch.cat(rows, dim=3)
-            return out.permute(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
+            return causal(q, k, v)
         kv = torch.cat((k, v), dim=3)
         near = self.pad(kv)
         if self.far is not None:
@@ -111,6 +99,23 @@ class Plan:
         padded = functional.pad(x, (0, 0, 0, 0, BACK * BLOCK, 0))
         parts = padded.reshape(batch, self.blocks + BACK, BLOCK, *x.shape[2:])
         return torch.cat([parts[:, i:i + self.blocks] for i in range(BACK + 1)], dim=2)
+
+
+def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Rows of 256 queries against the keys up to their end: plain products beat the fused kernel on a CPU."""
+    batch, length, heads, dim = q.shape
+    group = heads // k.shape[2]
+    k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)
+    q = q.reshape(batch, length, k.shape[1], group, dim).permute(0, 2, 3, 1, 4) * dim**-0.5
+    rows = []
+    for start in range(0, length, 256):
+        end = min(start + 256, length)
+        part = q[:, :, :, start:end].reshape(batch, k.shape[1], -1, dim)
+        scores = (part @ k[..., :end]).unflatten(2, (group, -1))
+        later = torch.ones(end - start, end, dtype=torch.bool).triu_(start + 1)
+        scores = scores.masked_fill(later, float("-inf"))
+        rows.append((torch.softmax(scores, dim=-1).flatten(2, 3) @ v[:, :, :end]).unflatten(2, (group, -1)))
+    return torch.cat(rows, dim=3).permute(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
 
 
 class Layer(nn.Module):
