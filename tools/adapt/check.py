@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 import smollm2
 from distil import policies
 from policy import Plan, Policy, live, visible
+from reading import Read, read
 from windows import Text
 
 
@@ -52,6 +53,20 @@ def main() -> None:
     model = smollm2.stock(torch.float32)
     theirs = AutoModelForCausalLM.from_pretrained(smollm2.FOLDER, dtype=torch.float32).eval()
     x = torch.from_numpy(ids[None])
+
+    # Read in three parts, the last of them as two rows of unequal length, as at once.
+    for policy in cases:
+        parts = ids[:200].tolist(), ids[200:411].tolist(), ids[411:].tolist()
+        with torch.no_grad():
+            want = model(x, Plan(policy, x))[0]
+        _, after = read(model, policy, Read(), [parts[0]])
+        (second,), after = read(model, policy, after, [parts[1]])
+        short, third = read(model, policy, after, [parts[2][:9], parts[2]])[0]
+        found = torch.cat((second, third))
+        assert float((found - want[200:]).abs().max()) < 1e-3 and float((short - want[411:420]).abs().max()) < 1e-3, policy
+        # A row of a token more is another text: what was kept matters.
+        assert float((read(model, policy, Read(), [parts[1]])[0][0] - want[200:411]).abs().max()) > 1e-3
+    print("read in parts as at once")
 
     def compare(theirs, what):
         for policy in cases:

@@ -21,7 +21,8 @@ import torch
 import smollm2
 from corpus import ADAPT
 from measure import newest, policies_measured
-from policy import Plan, live
+from policy import live
+from reading import Read, read
 
 SETS = {"arc_easy": "\nAnswer: ", "openbook_qa": " ", "piqa": "\nAnswer: "}
 SEPARATOR = "\n\n"
@@ -32,22 +33,20 @@ def items(file: pathlib.Path) -> list[dict]:
     return [{**item, "query": item["query"].rstrip(), "choices": [choice.strip() for choice in item["choices"]]} for item in found]
 
 
-@torch.no_grad()
-def item_scores(model, tokens, policy, opening: list[int], item: dict, delimiter: str) -> tuple[list[float], int, int]:
-    """Log-likelihood of every choice; tokens up to the end of the query, and live entries there."""
+def item_scores(model, tokens, policy, opening: Read, item: dict, delimiter: str) -> tuple[list[float], list[int]]:
+    """Log-likelihood of every choice; the tokens up to the end of the query."""
     bare = delimiter.rstrip(" ")
-    context = opening + tokens.encode(item["query"] + bare, add_special_tokens=False).ids
-    rows = [context + tokens.encode(delimiter[len(bare):] + choice, add_special_tokens=False).ids for choice in item["choices"]]
-    length = max(map(len, rows))
-    length += -length % 64
-    x = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-    hidden = model(x, Plan(policy, x))
+    query = tokens.encode(item["query"] + bare, add_special_tokens=False).ids
+    choices = [tokens.encode(delimiter[len(bare):] + choice, add_special_tokens=False).ids for choice in item["choices"]]
+    (asked,), after = read(model, policy, opening, [query])
+    # Of a choice the last token is only foretold; of a token there is nothing to read.
+    answered, _ = read(model, policy, after, [choice[:-1] or choice for choice in choices])
     scores = []
-    for row, states in zip(rows, hidden):
-        targets = torch.tensor(row[len(context):])
-        logits = model.logits(states[len(context) - 1:len(row) - 1]).float()
-        scores.append(float(-torch.nn.functional.cross_entropy(logits, targets, reduction="sum")))
-    return scores, len(context), live(policy, numpy.array(context))
+    for choice, states in zip(choices, answered):
+        before = torch.cat((asked[-1:], states[:len(choice) - 1]))
+        logits = model.logits(before).float()
+        scores.append(float(-torch.nn.functional.cross_entropy(logits, torch.tensor(choice), reduction="sum")))
+    return scores, after.ids
 
 
 def cell(model, tokens, policy, anchor, file: pathlib.Path, delimiter: str, shots: int, limit: int) -> dict:
@@ -61,14 +60,15 @@ def cell(model, tokens, policy, anchor, file: pathlib.Path, delimiter: str, shot
         contexts = [opening + tokens.encode(item["query"] + delimiter.rstrip(" "), add_special_tokens=False).ids for item in asked]
         mean = sum(live(anchor, numpy.array(context)) for context in contexts) / len(contexts)
         policy = dataclasses.replace(policy, window=max(1, round(mean) - policy.sinks + 1))
+    begun = read(model, policy, Read(), [opening])[1] if opening else Read()
     right = normed = 0
     seen, kept = [], []
     for item in asked:
-        scores, length, count = item_scores(model, tokens, policy, opening, item, delimiter)
+        scores, context = item_scores(model, tokens, policy, begun, item, delimiter)
         right += max(range(len(scores)), key=lambda i: scores[i]) == item["gold"]
         normed += max(range(len(scores)), key=lambda i: scores[i] / len(item["choices"][i].encode())) == item["gold"]
-        seen.append(length)
-        kept.append(count)
+        seen.append(len(context))
+        kept.append(live(policy, numpy.array(context)))
     n = len(asked)
     error = lambda share: math.sqrt(share * (1 - share) / (n - 1))
     return {

@@ -179,10 +179,10 @@ class Llama(nn.Module):
                 std = 0.02 if "embed" in name else scale * weight.shape[1] ** -0.5
                 nn.init.normal_(weight, std=std)
 
-    def forward(self, ids: torch.Tensor, plan: Plan) -> torch.Tensor:
-        """ids [B, T] to hidden states [B, T, hidden] after the last norm."""
+    def forward(self, ids: torch.Tensor, plan: Plan, start: int = 0) -> torch.Tensor:
+        """ids [B, T], the first at position `start`, to hidden states [B, T, hidden] after the last norm."""
         x = self.model["embed_tokens"](ids)
-        cos, sin = (t[: ids.shape[1]].to(x.dtype) for t in (self.cos, self.sin))
+        cos, sin = (t[start:start + ids.shape[1]].to(x.dtype) for t in (self.cos, self.sin))
         for layer in self.model["layers"]:
             x = layer(x, cos, sin, plan)
         return self.model["norm"](x)
