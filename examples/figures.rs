@@ -112,7 +112,7 @@ fn draw_cache(loaded: &Loaded, anchor: &Policy, text: &str) -> Result<String, Bo
         ("anchor", anchor.clone()),
         (
             "streaming, 128",
-            PolicySpec { window: Some(124), sinks: Some(4), ..PolicySpec::new(Preset::Streaming) }
+            PolicySpec { window: Some(125), sinks: Some(4), ..PolicySpec::new(Preset::Streaming) }
                 .resolve(config)?,
         ),
     ] {

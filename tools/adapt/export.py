@@ -26,6 +26,9 @@ def main() -> None:
     recorded = {"preset": policy.name, "window": policy.window, "sinks": policy.sinks}
     if policy.anchors:
         recorded |= {"anchors": sorted(policy.anchors), "isolated": policy.isolated, "max_segment": policy.max_segment}
+    else:
+        # It was trained at original positions; a window's are pulled together (StreamingLLM) unless this is said.
+        recorded["max_distance"] = json.loads((smollm2.FOLDER / "config.json").read_text())["max_position_embeddings"]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

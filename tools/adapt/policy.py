@@ -9,11 +9,8 @@ import dataclasses
 
 import numpy
 import torch
-from torch.nn import functional
 
-from model import causal
-
-BLOCK = 64
+from model import BLOCK, blocks, causal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,25 +114,6 @@ class Plan:
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """q [B, T, H, D], k and v [B, T, KV, D] to [B, T, H, D]."""
-        batch, length, heads, dim = q.shape
-        group = heads // k.shape[2]
         if self.policy.full:
             return causal(q, k, v)
-        kv = torch.cat((k, v), dim=3)
-        index = self.far[:, :, None, None].expand(-1, -1, kv.shape[2], kv.shape[3])
-        far = kv.gather(1, index)[:, None].expand(-1, self.blocks, -1, -1, -1)
-        keys = torch.cat((far, self.near(kv)), dim=2).flatten(0, 1).transpose(1, 2)
-        k, v = keys[..., :dim], keys[..., dim:]
-        # The queries of a group of heads are rows of one product: [B * blocks, KV, group * BLOCK, D].
-        q = q.reshape(batch * self.blocks, BLOCK, k.shape[1], group, dim).permute(0, 2, 3, 1, 4)
-        q = q.reshape(batch * self.blocks, k.shape[1], group * BLOCK, dim)
-        scores = (q * dim**-0.5) @ k.transpose(2, 3) + self.bias.to(q.dtype).repeat(1, 1, group, 1)
-        out = torch.softmax(scores, dim=-1) @ v
-        out = out.reshape(batch, self.blocks, k.shape[1], group, BLOCK, dim).permute(0, 1, 4, 2, 3, 5)
-        return out.reshape(batch, length, heads, dim)
-
-    def near(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, T, ...] to the keys near each block [B, blocks, (back + 1) * BLOCK, ...]."""
-        padded = functional.pad(x, (0, 0, 0, 0, self.back * BLOCK, 0))
-        parts = padded.reshape(x.shape[0], self.blocks + self.back, BLOCK, *x.shape[2:])
-        return torch.cat([parts[:, i:i + self.blocks] for i in range(self.back + 1)], dim=2)
+        return blocks(q, torch.cat((k, v), dim=3), self.far, self.back, self.bias)

@@ -72,33 +72,34 @@ class Plan:
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """q [B, T, H, D], k and v [B, T, KV, D] to [B, T, H, D]."""
-        batch, length, heads, dim = q.shape
-        group = heads // k.shape[2]
         if self.mask == "causal":
             return causal(q, k, v)
-        kv = torch.cat((k, v), dim=3)
-        near = self.pad(kv)
-        if self.far is not None:
-            index = self.far[:, :, None, None].expand(-1, -1, kv.shape[2], kv.shape[3])
-            far = kv.gather(1, index)[:, None].expand(-1, self.blocks, -1, -1, -1)
-            near = torch.cat((far, near), dim=2)
-        # The queries of a group of heads are rows of one product: [B * blocks, KV, group * BLOCK, D].
-        keys = near.flatten(0, 1).transpose(1, 2)
-        k, v = keys[..., :dim], keys[..., dim:]
-        q = q.reshape(batch * self.blocks, BLOCK, k.shape[1], group, dim).permute(0, 2, 3, 1, 4)
-        q = q.reshape(batch * self.blocks, k.shape[1], group * BLOCK, dim)
-        scores = (q * dim**-0.5) @ k.transpose(2, 3)
-        bias = self.bias.to(scores.dtype).repeat(1, 1, group, 1)
-        out = torch.softmax(scores + bias, dim=-1) @ v
-        out = out.reshape(batch, self.blocks, k.shape[1], group, BLOCK, dim).permute(0, 1, 4, 2, 3, 5)
-        return out.reshape(batch, length, heads, dim)
+        return blocks(q, torch.cat((k, v), dim=3), self.far, BACK, self.bias)
 
-    def pad(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, T, ...] to the keys near each block [B, blocks, (BACK + 1) * BLOCK, ...]."""
-        batch = x.shape[0]
-        padded = functional.pad(x, (0, 0, 0, 0, BACK * BLOCK, 0))
-        parts = padded.reshape(batch, self.blocks + BACK, BLOCK, *x.shape[2:])
-        return torch.cat([parts[:, i:i + self.blocks] for i in range(BACK + 1)], dim=2)
+
+def blocks(q: torch.Tensor, kv: torch.Tensor, far: torch.Tensor | None, back: int, bias: torch.Tensor) -> torch.Tensor:
+    """Each block of queries against the keys at `far` [B, F], those of `back` blocks before it and its own.
+
+    q [B, T, H, D], kv [B, T, KV, 2 * D], bias [B * blocks, 1, BLOCK, keys] to [B, T, H, D].
+    """
+    batch, length, heads, dim = q.shape
+    count, kv_heads = length // BLOCK, kv.shape[2]
+    group = heads // kv_heads
+    padded = functional.pad(kv, (0, 0, 0, 0, back * BLOCK, 0))
+    parts = padded.reshape(batch, count + back, BLOCK, *kv.shape[2:])
+    keys = torch.cat([parts[:, i:i + count] for i in range(back + 1)], dim=2)
+    if far is not None:
+        index = far[:, :, None, None].expand(-1, -1, *kv.shape[2:])
+        keys = torch.cat((kv.gather(1, index)[:, None].expand(-1, count, -1, -1, -1), keys), dim=2)
+    keys = keys.flatten(0, 1).transpose(1, 2)
+    k, v = keys[..., :dim], keys[..., dim:]
+    # The queries of a group of heads are rows of one product: [B * blocks, KV, group * BLOCK, D].
+    q = q.reshape(batch * count, BLOCK, kv_heads, group, dim).permute(0, 2, 3, 1, 4)
+    q = q.reshape(batch * count, kv_heads, group * BLOCK, dim)
+    scores = (q * dim**-0.5) @ k.transpose(2, 3) + bias.to(q.dtype).repeat(1, 1, group, 1)
+    out = torch.softmax(scores, dim=-1) @ v
+    out = out.reshape(batch, count, kv_heads, group, BLOCK, dim).permute(0, 1, 4, 2, 3, 5)
+    return out.reshape(batch, length, heads, dim)
 
 
 def causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
