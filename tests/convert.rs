@@ -8,6 +8,7 @@ mod pieces;
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use killick::Tokenizer;
@@ -36,7 +37,7 @@ fn options(form: Form, encoding: Encoding) -> ConvertOptions {
 
 fn to(file: &ModelFile, path: &Path, form: Form, encoding: Encoding) -> Result<Converted, ConvertError> {
     let options = ConvertOptions { policy: file.policy().cloned(), ..options(form, encoding) };
-    convert(file, path, &options, &mut |_, _| {})
+    convert(file, path, &options, &mut |_, _| ControlFlow::Continue(()))
 }
 
 /// All rows of all weights.
@@ -354,7 +355,7 @@ fn what_a_form_cannot_express_is_refused_and_nothing_is_left() {
     };
     let plain = changed(&|_| {});
     let q8 = options(Form::Safetensors, Encoding::Q8_0);
-    refused(convert(&plain, &path, &q8, &mut |_, _| {}), &path, &["Q8_0", "gguf"]);
+    refused(convert(&plain, &path, &q8, &mut |_, _| ControlFlow::Continue(())), &path, &["Q8_0", "gguf"]);
     let ends = changed(&|config| config["eos_token_id"] = json!([1, 2, 3, 4]));
     refused(to(&ends, &path, Form::Gguf, Encoding::F32), &path, &["4 of them"]);
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "truncate": false});
@@ -405,7 +406,9 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     let folder = tempfile::tempdir().unwrap();
     let old = in_memory(TinyModel::new().files());
     let forced = |form| ConvertOptions { force: true, ..options(form, Encoding::F32) };
-    let run = |path: &Path, options: &ConvertOptions| convert(&old, path, options, &mut |_, _| {});
+    let run = |path: &Path, options: &ConvertOptions| {
+        convert(&old, path, options, &mut |_, _| ControlFlow::Continue(()))
+    };
 
     let file = folder.path().join("a.gguf");
     std::fs::write(&file, "mine").unwrap();
@@ -460,13 +463,38 @@ fn progress_ends_at_the_bytes_written() {
     let path = folder.path().join("a.gguf");
     let done = convert(&old, &path, &options(Form::Gguf, Encoding::F32), &mut |done, total| {
         calls.push((done, total));
+        ControlFlow::Continue(())
     });
     let done = done.unwrap();
     assert_eq!(calls.last(), Some(&(done.bytes, done.bytes)));
-    assert_eq!(done.tensors, calls.len());
+    assert_eq!(done.tensors + 1, calls.len(), "once for each, and before the output gets its name");
     assert_eq!(
         old.weight(WeightName::TokenEmbedding).unwrap().name,
         "model.embed_tokens.weight",
         "{WEIGHTS}"
     );
+}
+
+#[test]
+fn a_conversion_that_is_broken_off_leaves_nothing() {
+    let old = in_memory(TinyModel::new().files());
+    let whole = 1 + convert(
+        &old,
+        &tempfile::tempdir().unwrap().path().join("a"),
+        &options(Form::Gguf, Encoding::F32),
+        &mut |_, _| ControlFlow::Continue(()),
+    )
+    .unwrap()
+    .tensors;
+    for (form, last) in [(Form::Gguf, 3), (Form::Safetensors, 3), (Form::Safetensors, whole)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut calls) = (folder.path().join("out"), 0);
+        let error = convert(&old, &path, &options(form, Encoding::F32), &mut |_, _| {
+            calls += 1;
+            if calls < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        assert!(matches!(error, Err(ConvertError::Cancelled { .. })), "{error:?}");
+        assert_eq!(calls, last, "it ends at once");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

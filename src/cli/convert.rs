@@ -1,13 +1,15 @@
 //! `killick convert`: a model from one form into another.
 
 use std::io::Write;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
 
 use super::args::{ConvertArgs, FormArg};
-use super::{load, printable};
-use crate::convert::{ConvertOptions, Form, convert};
+use super::{interrupt, load, printable};
+use crate::convert::{ConvertError, ConvertOptions, Form, convert};
 use crate::error::Error;
 
-pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     let file = load::open_model(args.input.as_deref(), &args.adapters.adapter)?;
     let policy = match args.policy.is_given() {
         true => {
@@ -33,8 +35,17 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     };
     let options = ConvertOptions { form, encoding: args.to.into(), policy, force: args.force };
     let (bar, mut progress) = load::progress_bar("writing");
-    let converted = convert(&file, &args.output, &options, &mut progress).map_err(Error::from)?;
+    let _busy = interrupt::busy();
+    let converted = convert(&file, &args.output, &options, &mut |done, total| {
+        progress(done, total);
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     bar.finish_and_clear();
+    if let Err(stopped @ ConvertError::Cancelled { .. }) = &converted {
+        writeln!(std::io::stderr(), "{}", printable(&stopped.to_string()))?;
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
+    let converted = converted.map_err(Error::from)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -47,5 +58,5 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
             count => format!("; {count} of them in f16, for their rows are not whole blocks"),
         }
     )?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,8 @@
-//! Ctrl-C: while an answer is written the first asks for an orderly end; at any other time, and the second, ends the program.
+//! Ctrl-C: while an answer or a model is written the first asks for an orderly end; at any other time, and the second, ends the program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// An answer is being written.
+/// An answer or a model is being written.
 static BUSY: AtomicBool = AtomicBool::new(false);
 /// Ctrl-C was pressed meanwhile.
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -12,7 +12,7 @@ pub(super) const EXIT_CODE: u8 = 130;
 /// Until it is dropped, the first Ctrl-C is only noted.
 pub(super) struct Busy(());
 
-/// An answer begins. Where the system lets nobody note Ctrl-C, it goes on to end the program at once.
+/// Writing begins. Where the system lets nobody note Ctrl-C, it goes on to end the program at once.
 pub(super) fn busy() -> Busy {
     let handler = || {
         if !BUSY.load(Ordering::SeqCst) || ASKED.swap(true, Ordering::SeqCst) {
@@ -34,7 +34,7 @@ impl Drop for Busy {
     }
 }
 
-/// Whether Ctrl-C was pressed since the answer began.
+/// Whether Ctrl-C was pressed since the writing began.
 pub(super) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
 }

@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args).map(done),
         Command::Eval(args) => eval::run(args).map(done),
         Command::Inspect(args) => inspect::run(args).map(done),
-        Command::Convert(args) => convert::run(args).map(done),
+        Command::Convert(args) => convert::run(args),
         Command::Devices(args) => devices::run(args).map(done),
     };
     match result {

@@ -4,6 +4,7 @@
 //! weights, one below the other (Phi-3), and in GGUF the rows of q and k of some architectures are interleaved.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 
 use super::{ConvertError, Converted, Form, WriteError};
 use crate::model::{llama3_divisors, original_llama3};
@@ -103,7 +104,7 @@ impl Layout {
         file: &ModelFile,
         alignment: u64,
         out: &mut dyn Write,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<(), WriteError> {
         let total = self.summary().bytes;
         let mut done = 0;
@@ -119,8 +120,10 @@ impl Layout {
                 })?;
                 out.write_all(&bytes)?;
                 done += bytes.len() as u64;
-                progress(done, total);
-                Ok(())
+                match progress(done, total) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(WriteError::Cancelled),
+                }
             };
             match &tensor.content {
                 Content::Values(values) => put(values, out)?,

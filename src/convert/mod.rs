@@ -20,6 +20,7 @@ mod staged;
 mod tokenizer;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::model_file::{Architecture, Config, Encoding, ModelFile, ModelFileError, RopeScaling};
@@ -114,6 +115,12 @@ pub enum ConvertError {
         /// The type.
         encoding: Encoding,
     },
+    /// Broken off by the caller.
+    #[error("{}: stopped before it was finished; nothing was written", path.display())]
+    Cancelled {
+        /// The output.
+        path: PathBuf,
+    },
     /// Something that the new form has no words for.
     #[error("{what} cannot be expressed in {form}: {reason}")]
     Inexpressible {
@@ -139,16 +146,18 @@ impl Form {
     }
 }
 
-/// Writes `file`, adapters merged, to `output`. `progress` is told bytes done and bytes in all.
+/// Writes `file`, adapters merged, to `output`. `progress` is told bytes done and bytes in all, at the end once more after what
+/// was written has been read back, and may break it off.
 ///
 /// # Errors
+/// [`ConvertError::Cancelled`] by `progress`, with nothing left of the output.
 /// An output that exists, a weight that the type cannot hold, a setting or a tokenizer that the form cannot express, a
 /// model that cannot be read, a disk that cannot be written.
 pub fn convert(
     file: &ModelFile,
     output: &Path,
     options: &ConvertOptions,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Converted, ConvertError> {
     let ConvertOptions { form, encoding, policy, force } = options;
     if *form == Form::Safetensors && matches!(encoding, Encoding::Q8_0 | Encoding::Q4_0) {
@@ -183,14 +192,19 @@ pub fn convert(
         return Err(form.inexpressible("the policy", "it reads back differently"));
     }
     tokenizer::same_ids(file, &written, *form)?;
+    let done = layout.summary();
+    if progress(done.bytes, done.bytes).is_break() {
+        return Err(ConvertError::Cancelled { path: output.to_owned() });
+    }
     staged.finish()?;
-    Ok(layout.summary())
+    Ok(done)
 }
 
 /// What writing weights fails of.
 enum WriteError {
     Io(io::Error),
     Convert(ConvertError),
+    Cancelled,
 }
 
 impl From<io::Error> for WriteError {

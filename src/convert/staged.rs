@@ -80,6 +80,7 @@ impl Staged {
         write().map_err(|error| match error {
             WriteError::Convert(error) => error,
             WriteError::Io(source) => self.io("writing", source),
+            WriteError::Cancelled => ConvertError::Cancelled { path: self.output.clone() },
         })
     }
 
