@@ -118,20 +118,22 @@ fn every_architecture_goes_to_both_forms_and_back_bit_for_bit() {
 #[test]
 fn sixteen_bits_keep_a_sixteen_bit_source_and_halve_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, form, output) in [
-        ("mha-untied", Form::Gguf, "a.gguf"),
-        ("mha-untied.f16.gguf", Form::Safetensors, "b"),
-        ("mha-untied", Form::Safetensors, "c"),
-        ("mha-untied.f16.gguf", Form::Gguf, "d.gguf"),
+    for (name, form, encoding, output) in [
+        ("mha-untied", Form::Gguf, Encoding::F16, "a.gguf"),
+        ("mha-untied.f16.gguf", Form::Safetensors, Encoding::F16, "b"),
+        ("mha-untied", Form::Safetensors, Encoding::F16, "c"),
+        ("mha-untied.f16.gguf", Form::Gguf, Encoding::F16, "d.gguf"),
+        ("bf16", Form::Gguf, Encoding::BF16, "e.gguf"),
+        ("bf16", Form::Safetensors, Encoding::BF16, "f"),
     ] {
         let old = open(&data(&format!("tiny/{name}")));
         let path = folder.path().join(output);
-        to(&old, &path, form, Encoding::F16).unwrap();
+        to(&old, &path, form, encoding).unwrap();
         let new = open(&path);
         assert_same_weights(name, &old, &new);
         assert_eq!(new.config, old.config);
         let q = new.weight(WeightName::Layer(0, LayerWeight::Q)).unwrap();
-        assert_eq!(q.dtype, Dtype::F16);
+        assert_eq!(q.dtype, encoding.dtype());
         assert_eq!(new.weight(WeightName::OutputNorm).unwrap().dtype, Dtype::F32, "norms are never rounded");
     }
 }
@@ -478,14 +480,8 @@ fn progress_ends_at_the_bytes_written() {
 #[test]
 fn a_conversion_that_is_broken_off_leaves_nothing() {
     let old = in_memory(TinyModel::new().files());
-    let whole = 1 + convert(
-        &old,
-        &tempfile::tempdir().unwrap().path().join("a"),
-        &options(Form::Gguf, Encoding::F32),
-        &mut |_, _| ControlFlow::Continue(()),
-    )
-    .unwrap()
-    .tensors;
+    let gone = tempfile::tempdir().unwrap();
+    let whole = 1 + to(&old, &gone.path().join("a"), Form::Gguf, Encoding::F32).unwrap().tensors;
     for (form, last) in [(Form::Gguf, 3), (Form::Safetensors, 3), (Form::Safetensors, whole)] {
         let folder = tempfile::tempdir().unwrap();
         let (path, mut calls) = (folder.path().join("out"), 0);

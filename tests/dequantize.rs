@@ -119,6 +119,7 @@ fn refuses_what_a_type_cannot_hold() {
     };
     let most = [
         (Encoding::F16, 65_504.0, 65_520.0),
+        (Encoding::BF16, half::bf16::MAX.to_f32(), f32::MAX),
         (Encoding::Q8_0, 65_504.0 * 127.0, 65_520.0 * 127.0),
         (Encoding::Q4_0, 65_504.0 * 8.0, 65_520.0 * 8.0),
     ];
@@ -128,6 +129,20 @@ fn refuses_what_a_type_cannot_hold() {
             let error = encoding.encode(&block(wrong), &mut Vec::new()).expect_err("no type for that");
             assert_eq!(error.to_bits(), wrong.to_bits(), "{encoding:?} names the weight");
         }
+    }
+}
+
+#[test]
+fn sixteen_bits_round_to_the_nearest_and_of_two_to_the_even() {
+    let unit = 1.0 + f32::EPSILON;
+    for (encoding, digits) in [(Encoding::F16, 10), (Encoding::BF16, 7)] {
+        let half = (2.0_f32).powi(-digits - 1);
+        let weights = [1.0 + half, 1.0 + 3.0 * half, (1.0 + half) * unit, -1.0 - half, 0.0, 3.0e-5];
+        let mut found = [0.0; 6];
+        encoding.dtype().dequantize(&stored_by(encoding, &weights), &mut found);
+        let last = found[5];
+        assert_eq!(found[..5], [1.0, 1.0 + 4.0 * half, 1.0 + 2.0 * half, -1.0, 0.0], "{encoding:?}");
+        assert!((last / 3.0e-5 - 1.0).abs() < 2.0 * half, "{encoding:?}: {last}");
     }
 }
 

@@ -79,13 +79,14 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
     // Versions of the blocks, and what most tensors are, for programs that only show it.
     let blocks = layout.tensors.iter().map(|tensor| tensor.encoding).max_by_key(|encoding| match encoding {
         Encoding::Q4_0 | Encoding::Q8_0 => 2,
-        Encoding::F16 => 1,
+        Encoding::F16 | Encoding::BF16 => 1,
         _ => 0,
     });
     let file_type = match blocks {
         Some(Encoding::Q4_0) => 2,
         Some(Encoding::Q8_0) => 7,
         Some(Encoding::F16) => 1,
+        Some(Encoding::BF16) => 32,
         _ => 0,
     };
     metadata.u32("general.file_type", file_type);

@@ -85,7 +85,11 @@ pub(super) fn config(
         "tie_word_embeddings": tied_embeddings,
         "bos_token_id": bos_token,
         "eos_token_id": eos_tokens,
-        "torch_dtype": if dtype == Some(Encoding::F32) { "float32" } else { "float16" },
+        "torch_dtype": match dtype {
+            Some(Encoding::F32) => "float32",
+            Some(Encoding::BF16) => "bfloat16",
+            _ => "float16",
+        },
     });
     let mut set = |key: &str, value: Value| config[key] = value;
     // Absent, some architectures have a window by default.

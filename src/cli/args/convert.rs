@@ -48,6 +48,8 @@ pub(crate) enum ToArg {
     F32,
     /// 16-bit floats.
     F16,
+    /// The upper half of 32-bit floats.
+    Bf16,
     /// Bytes in blocks of 32; GGUF only.
     #[value(name = "q8_0")]
     Q8_0,
@@ -61,6 +63,7 @@ impl From<ToArg> for Encoding {
         match to {
             ToArg::F32 => Self::F32,
             ToArg::F16 => Self::F16,
+            ToArg::Bf16 => Self::BF16,
             ToArg::Q8_0 => Self::Q8_0,
             ToArg::Q4_0 => Self::Q4_0,
         }

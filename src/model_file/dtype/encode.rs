@@ -4,7 +4,7 @@
 //! two exceptions where that package has no answer: a value that the type cannot hold is an error, and a block so small
 //! that its scale has no finite inverse is stored as zeros (its scale is zero as an f16 in any case).
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Dtype;
 
@@ -16,6 +16,8 @@ pub enum Encoding {
     F32,
     /// 16-bit floats, rounded to nearest.
     F16,
+    /// The upper half of 32-bit floats, rounded to nearest.
+    BF16,
     /// Signed bytes under a scale for every 32 weights.
     Q8_0,
     /// Nibbles under a scale for every 32 weights.
@@ -28,6 +30,7 @@ impl Encoding {
         match self {
             Self::F32 => Dtype::F32,
             Self::F16 => Dtype::F16,
+            Self::BF16 => Dtype::BF16,
             Self::Q8_0 => Dtype::Q8_0,
             Self::Q4_0 => Dtype::Q4_0,
         }
@@ -44,6 +47,12 @@ impl Encoding {
             Self::F16 => {
                 for weight in weights {
                     out.extend(half(*weight, *weight)?);
+                }
+            }
+            Self::BF16 => {
+                for weight in weights {
+                    let short = bf16::from_f32(*weight);
+                    out.extend(if short.is_finite() { short.to_le_bytes() } else { return Err(*weight) });
                 }
             }
             Self::Q8_0 => {
