@@ -110,6 +110,8 @@ def main() -> None:
             if any(key.items() <= row.items() for row in rows):
                 continue
             row = key | cell(model, tokens, known[name], known["anchor"], a.folder / f"{dataset}.jsonl", SETS[dataset], a.shots, a.limit)
+            # Another process may have added to it.
+            rows = json.loads(results.read_text()) if results.exists() else []
             rows.append(row)
             results.write_text(json.dumps(rows, indent=1) + "\n")
             print(json.dumps(row), flush=True)
