@@ -413,6 +413,9 @@ fn convert_writes_what_its_flags_say_and_says_what_it_wrote() {
     run(&[&gguf, &back, "--to", "f32", "--policy", "anchor", "--anchor-ids", "7,30", "--sinks", "2"]);
     let said = run(&[&back, &renamed, "--to", "q8_0", "--format", "gguf"]);
     assert!(said.contains("3 of them in f16"), "{said}");
+    run(&[&tiny, &path("short"), "--to", "bf16"]);
+    let config = std::fs::read_to_string(folder.path().join("short/config.json")).unwrap();
+    assert!(config.contains("\"torch_dtype\": \"bfloat16\""), "{config}");
     let inspected = |model: &str| -> Value {
         serde_json::from_slice(&killick(&["inspect", "--json", "--model", model]).stdout).unwrap()
     };

@@ -23,9 +23,10 @@ const GOLDEN: [(Dtype, &[u8]); 14] = [
 ];
 
 /// What `gguf.quantize` makes of the same weights.
-const ENCODED: [(Encoding, &[u8]); 2] = [
+const ENCODED: [(Encoding, &[u8]); 3] = [
     (Encoding::Q8_0, include_bytes!("data/dequant/Q8_0.enc.bin")),
     (Encoding::Q4_0, include_bytes!("data/dequant/Q4_0.enc.bin")),
+    (Encoding::BF16, include_bytes!("data/dequant/BF16.enc.bin")),
 ];
 
 /// Stored bytes, and the bits of the expected weights.

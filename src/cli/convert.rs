@@ -42,7 +42,8 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     });
     bar.finish_and_clear();
     if let Err(stopped @ ConvertError::Cancelled { .. }) = &converted {
-        writeln!(std::io::stderr(), "{}", printable(&stopped.to_string()))?;
+        // Ctrl-C may have ended who reads it, too.
+        let _ = writeln!(std::io::stderr(), "killick: {}", printable(&stopped.to_string()));
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     let converted = converted.map_err(Error::from)?;

@@ -54,7 +54,7 @@ def cell(model, tokens, policy, anchor, file: pathlib.Path, delimiter: str, shot
     drawn = random.Random(0).sample(range(len(every) // 2, len(every)), shots)
     demonstrations = [every[i]["query"] + delimiter + every[i]["choices"][every[i]["gold"]] + SEPARATOR for i in drawn]
     opening = [id for text in demonstrations for id in tokens.encode(text, add_special_tokens=False).ids]
-    asked = every[:limit]
+    asked = [item for number, item in enumerate(every) if number not in drawn][:limit]
     if policy.name == "streaming":
         # As many live entries as the anchors leave at the end of the queries.
         contexts = [opening + tokens.encode(item["query"] + delimiter.rstrip(" "), add_special_tokens=False).ids for item in asked]
@@ -110,9 +110,9 @@ def main() -> None:
             if any(key.items() <= row.items() for row in rows):
                 continue
             row = key | cell(model, tokens, known[name], known["anchor"], a.folder / f"{dataset}.jsonl", SETS[dataset], a.shots, a.limit)
-            # Another process may have added to it.
+            # Another process may have added to it, even this cell.
             rows = json.loads(results.read_text()) if results.exists() else []
-            rows.append(row)
+            rows = [other for other in rows if not key.items() <= other.items()] + [row]
             results.write_text(json.dumps(rows, indent=1) + "\n")
             print(json.dumps(row), flush=True)
 

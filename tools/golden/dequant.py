@@ -64,7 +64,7 @@ def quantised(rng):
     weights[6] = np.where(np.arange(32) == 9, 7, np.where(np.arange(32) == 20, -7, 0.5))  # two farthest, of either sign
     weights[7] = 65504 * 7.9 * rng.uniform(-1, 1, 32)  # near the largest scale of Q4_0
     weights[8] = 2.0 ** -120 * rng.uniform(-1, 1, 32) * 127  # a scale that is zero as an f16, its inverse still finite
-    for name in ["Q8_0", "Q4_0"]:
+    for name in ["Q8_0", "Q4_0", "BF16"]:
         stored = gguf.quantize(weights, gguf.GGMLQuantizationType[name])
         data = np.array([weights.size], "<u4").tobytes() + weights.astype("<f4").tobytes() + stored.tobytes()
         (OUT / f"{name}.enc.bin").write_bytes(data)
