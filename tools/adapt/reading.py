@@ -3,6 +3,8 @@
 The rule is the same as everywhere (`policy.visible`), as a dense mask: for many short texts that is cheaper than blocks.
 """
 
+import dataclasses
+
 import numpy
 import torch
 from torch.nn import functional
@@ -10,11 +12,12 @@ from torch.nn import functional
 from policy import Policy, visible
 
 
+@dataclasses.dataclass(frozen=True)
 class Read:
     """What a row of tokens left behind: its `ids` and, by layer, keys and values [T, KV, 2 * D]."""
 
-    def __init__(self, ids: list[int] = [], layers: list[torch.Tensor] = []):
-        self.ids, self.layers = ids, layers
+    ids: list[int] = dataclasses.field(default_factory=list)
+    layers: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
 
 class Onward:
