@@ -97,7 +97,8 @@ pub enum ConvertError {
     },
     /// A weight that the stored type cannot hold.
     #[error(
-        "{file}: tensor {tensor:?} of the output would hold {value}, which {encoding:?} cannot; convert to f32"
+        "{file}: tensor {tensor:?} of the output would hold {value}, which {encoding:?} cannot; convert to {}",
+        if *encoding == Encoding::BF16 { "f32" } else { "bf16 or f32" }
     )]
     NotStorable {
         /// What messages call the input.

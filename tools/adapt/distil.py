@@ -26,11 +26,13 @@ from policy import Plan, Policy, tags
 from windows import Text
 
 LENGTH, CHUNK = 2048, 256
-# The rate is twice that for the first LATER steps.
 RATE, WARMUP, BETAS, CLIP, MEAN = 5e-4, 20, (0.9, 0.95), 1.0, 0.98
 OF_TOKEN, OF_TOKEN_IN_ANSWER = 0.15, 0.5
-# What an answer counts at first, and once recall is learned, which takes some hundred thousand tokens.
-ANSWER, ANSWER_LATER, LATER = 20.0, 6.0, 120
+# The rate is doubled until then.
+LATER = 120
+# What an answer counts from a step on: much until recall is learned, which takes some hundred thousand tokens; then less, for
+# the rest had stood still; at last more again, for writing a fact out had suffered.
+ANSWER = {0: 20.0, LATER: 6.0, 700: 10.0}
 FAR, START, DRAWN = 2.0, 1.5, 1 / 3
 SECONDS_BETWEEN_CHECKPOINTS = 120
 
@@ -58,7 +60,7 @@ def far_repeats(ids: numpy.ndarray, window: int = 128) -> numpy.ndarray:
 def weights(window, step: int, anchors: frozenset[int]) -> numpy.ndarray:
     """What each of the targets counts; 0 for most."""
     dice = numpy.random.default_rng([1, step])
-    answer = ANSWER if step < LATER else ANSWER_LATER
+    answer = next(ANSWER[since] for since in reversed(ANSWER) if step >= since)
     is_anchor, segment = tags(Policy("", anchors=anchors), window.ids[:-1])
     beginning = numpy.zeros(len(is_anchor), dtype=bool)
     beginning[1:] = is_anchor[:-1]

@@ -3,6 +3,7 @@
     evaluate.py --step 2000                  the kept checkpoints of that step
     evaluate.py --step 2000 --decay 400      the branches that end at step 2400
     add --samples for the prompts, the 10,000 sampled tokens and the recall probe (minutes)
+    add --text FILE for the losses on the beginning of a plain text, to set beside `killick eval perplexity`
 
 Windows of 1,024 tokens, each by itself, text positions only: a position counts when the next token is no <AC>. The
 weights are those that ship, rounded to f16, and the arithmetic is f32. Writes evaluation-*.json beside the runs.
@@ -10,6 +11,7 @@ weights are those that ship, rounded to f16, and the arithmetic is f32. Writes e
 
 import argparse
 import json
+import pathlib
 
 import numpy
 import torch
@@ -95,6 +97,7 @@ def main() -> None:
     arguments.add_argument("--decay", type=int, default=0)
     arguments.add_argument("--windows", type=int, default=128)
     arguments.add_argument("--samples", action="store_true")
+    arguments.add_argument("--text", type=pathlib.Path)
     a = arguments.parse_args()
     torch.set_num_threads(1)
 
@@ -135,6 +138,13 @@ def main() -> None:
         seg, anc, full = (report[name]["loss"] for name in ("segment", "anchor", "causal"))
         report["above_causal"] = anc / full - 1
         report["anchors_carry"] = (seg - anc) / (seg - full)
+    if a.text:
+        # Like the engine's, every window begins with <|endoftext|>.
+        ids = encode(tokenizer, a.text.read_text(encoding="utf-8"))[1:]
+        cuts = range(0, len(ids) - WINDOW + 2, WINDOW - 1)[:a.windows]
+        part = torch.tensor([[end] + ids[at:at + WINDOW - 1] for at in cuts])
+        counts = part[:, 1:] != anchor
+        report["text"] = {"windows": len(part)} | {mask: float(losses(model, part, anchor, mask)[counts].mean()) for mask, model in models.items()}
     if a.samples:
         report |= samples(models, tokenizer, unseen, anchor, end)
     name = f"evaluation-{a.step}+{a.decay}.json" if a.decay else f"evaluation-{a.step}.json"

@@ -40,20 +40,20 @@ class Plan:
             return
         batch, length = ids.shape
         assert length % BLOCK == 0, f"{length} is no multiple of {BLOCK}"
-        self.blocks = length // BLOCK
+        count = length // BLOCK
         is_anchor = ids == anchor
         segment = is_anchor.cumsum(1) - is_anchor.long()
         # Keys near a block: its own and those of BACK blocks before it; -1 is a key that does not exist.
-        start = torch.arange(self.blocks)[:, None] * BLOCK
+        start = torch.arange(count)[:, None] * BLOCK
         near = start + torch.arange(-BACK * BLOCK, BLOCK)
         query = start + torch.arange(BLOCK)
-        self.near = near.clamp(min=0)
+        at = near.clamp(min=0)
         order = (near[:, None, :] >= 0) & (near[:, None, :] <= query[:, :, None])
-        q_segment, k_segment = segment[:, query], segment[:, self.near]
+        q_segment, k_segment = segment[:, query], segment[:, at]
         visible = q_segment[..., None] == k_segment[:, :, None, :]
         reads = mask == "anchor"
         if reads:
-            visible |= is_anchor[:, self.near][:, :, None, :] & ~is_anchor[:, query][..., None]
+            visible |= is_anchor[:, at][:, :, None, :] & ~is_anchor[:, query][..., None]
         visible &= order
         self.far = None
         if reads:
@@ -66,9 +66,9 @@ class Plan:
             before = self.far[:, None, :] < (start - BACK * BLOCK)[None]
             seen = (before & real[:, None])[:, :, None, :] & ~is_anchor[:, query][..., None]
             visible = torch.cat((seen, visible), dim=3)
+        visible = visible.flatten(0, 1)[:, None]
         # [B * blocks, 1, BLOCK, keys]
-        self.visible = visible.flatten(0, 1)[:, None]
-        self.bias = torch.zeros(self.visible.shape, dtype=torch.bfloat16).masked_fill_(~self.visible, float("-inf"))
+        self.bias = torch.zeros(visible.shape, dtype=torch.bfloat16).masked_fill_(~visible, float("-inf"))
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """q [B, T, H, D], k and v [B, T, KV, D] to [B, T, H, D]."""
