@@ -28,7 +28,7 @@ from windows import Text
 LENGTH, CHUNK = 2048, 256
 RATE, WARMUP, BETAS, CLIP, MEAN = 5e-4, 20, (0.9, 0.95), 1.0, 0.98
 OF_TOKEN, OF_TOKEN_IN_ANSWER = 0.15, 0.5
-# The rate is doubled until then.
+# Until this step the rate is doubled.
 LATER = 120
 # What an answer counts from a step on: much until recall is learned, which takes some hundred thousand tokens; then less, for
 # the rest had stood still; at last more again, for writing a fact out had suffered.

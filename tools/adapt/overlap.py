@@ -9,7 +9,7 @@ LENGTH = 64
 
 
 def pieces(text: str):
-    for at in range(len(text) - LENGTH):
+    for at in range(len(text) - LENGTH + 1):
         if at == 0 or text[at - 1].isspace():
             yield text[at:at + LENGTH]
 

@@ -142,6 +142,8 @@ def main() -> None:
         # Like the engine's, every window begins with <|endoftext|>.
         ids = encode(tokenizer, a.text.read_text(encoding="utf-8"))[1:]
         cuts = range(0, len(ids) - WINDOW + 2, WINDOW - 1)[:a.windows]
+        if not cuts:
+            raise SystemExit(f"evaluate.py: {a.text} has {len(ids)} tokens, and a window takes {WINDOW - 1}")
         part = torch.tensor([[end] + ids[at:at + WINDOW - 1] for at in cuts])
         counts = part[:, 1:] != anchor
         report["text"] = {"windows": len(part)} | {mask: float(losses(model, part, anchor, mask)[counts].mean()) for mask, model in models.items()}
