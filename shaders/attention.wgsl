@@ -23,8 +23,8 @@ struct AttentionParams {
     live_capacity: u32,        // slots of the live ring, which comes last
     chunk_start: u32,          // position of chunk row 0
     chunk_anchors_before: u32, // number of the chunk's first anchor
-    pad0: u32,
-    pad1: u32,
+    row_first: u32,            // the first of the rows
+    q_at: u32,                 // where its query begins, in vec4s
 }
 @group(0) @binding(0) var<uniform> params: AttentionParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
@@ -36,37 +36,12 @@ struct AttentionParams {
 @group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
-// A place is the number of a (head_dim) row; this bit says that it lies in the chunk's scratch.
-const IN_CHUNK: u32 = 0x80000000u;
-
 fn value_at(place: u32, column: u32) -> f32 {
     let i = (place & ~IN_CHUNK) * params.head_dim + column;
     if (place & IN_CHUNK) != 0u {
         return v_chunk[i];
     }
     return v_cache[i];
-}
-
-// Slot of key number `key` of a row, or its chunk row marked with IN_CHUNK.
-fn locate(row: Row, pinned: u32, anchors: u32, key: u32) -> u32 {
-    if key < pinned {
-        if key < params.chunk_start {
-            return key;
-        }
-        return (key - params.chunk_start) | IN_CHUNK;
-    }
-    if key < pinned + anchors {
-        let number = row.anchor_first + key - pinned;
-        if number < params.chunk_anchors_before {
-            return params.sinks + number % params.anchor_capacity;
-        }
-        return chunk_anchors[number - params.chunk_anchors_before] | IN_CHUNK;
-    }
-    let pos = row.live_first + key - pinned - anchors;
-    if pos < params.chunk_start {
-        return params.sinks + params.anchor_capacity + pos % params.live_capacity;
-    }
-    return (pos - params.chunk_start) | IN_CHUNK;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -79,7 +54,7 @@ fn attention(
     if i >= params.rows * params.n_heads {
         return;
     }
-    let r = i / params.n_heads;
+    let r = params.row_first + i / params.n_heads;
     let head = i % params.n_heads;
     let kv_head = head / (params.n_heads / params.n_kv_heads);
     let dim4 = params.head_dim / 4u;
@@ -97,7 +72,7 @@ fn attention(
             let slot = locate(row, pinned, anchors, key);
             place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
             // Keys of the pinned prefix are read by the query's second rotation.
-            let query = ((r * 2u + select(0u, 1u, key < pinned)) * params.n_heads + head) * dim4;
+            let query = params.q_at + ((i / params.n_heads * 2u + select(0u, 1u, key < pinned)) * params.n_heads + head) * dim4;
             let at = (place & ~IN_CHUNK) * dim4;
             var sum = 0.0;
             if (place & IN_CHUNK) != 0u {
@@ -114,7 +89,7 @@ fn attention(
         state = add_tile(state, lane, place, score, params.head_dim);
     }
 
-    let to = i * params.head_dim;
+    let to = (r * params.n_heads + head) * params.head_dim;
     for (var c = 0u; c * WORKGROUP < params.head_dim; c++) {
         let column = c * WORKGROUP + lane;
         if column < params.head_dim {

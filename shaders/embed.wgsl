@@ -8,7 +8,7 @@ struct EmbedParams {
     part_rows: u32,
 }
 @group(0) @binding(0) var<uniform> params: EmbedParams;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>;     // (part_rows, cols4)
+@group(0) @binding(1) var<storage, read> weight: array<weight_word>;
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;         // (rows)
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // (rows, cols4)
 
@@ -27,5 +27,5 @@ fn embed(
     if token < params.part_first || token - params.part_first >= params.part_rows {
         return;
     }
-    out[i] = weight4(weight[(token - params.part_first) * params.cols4 + i % params.cols4]);
+    out[i] = weight_at(weight_row(token - params.part_first), i % params.cols4);
 }

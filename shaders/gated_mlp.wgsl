@@ -9,8 +9,8 @@ struct GatedMlpParams {
     pad0: u32,
 }
 @group(0) @binding(0) var<uniform> params: GatedMlpParams;
-@group(0) @binding(1) var<storage, read> gate: array<Weight4>; // (rows, cols4)
-@group(0) @binding(2) var<storage, read> up: array<Weight4>;   // (rows, cols4)
+@group(0) @binding(1) var<storage, read> gate: array<gate_word>;
+@group(0) @binding(2) var<storage, read> up: array<up_word>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;  // (cols4)
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
@@ -22,25 +22,29 @@ fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
     }
     // Past the last row the last one is computed again and not stored.
     let last = params.rows - 1u;
-    let row0 = first * params.cols4;
-    let row1 = min(first + 1u, last) * params.cols4;
-    let row2 = min(first + 2u, last) * params.cols4;
-    let row3 = min(first + 3u, last) * params.cols4;
+    let gate0 = gate_row(first);
+    let gate1 = gate_row(min(first + 1u, last));
+    let gate2 = gate_row(min(first + 2u, last));
+    let gate3 = gate_row(min(first + 3u, last));
+    let up0 = up_row(first);
+    let up1 = up_row(min(first + 1u, last));
+    let up2 = up_row(min(first + 2u, last));
+    let up3 = up_row(min(first + 3u, last));
     var gates = vec4<f32>();
     var ups = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
         let v = x[c];
         gates += vec4<f32>(
-            dot(weight4(gate[row0 + c]), v),
-            dot(weight4(gate[row1 + c]), v),
-            dot(weight4(gate[row2 + c]), v),
-            dot(weight4(gate[row3 + c]), v),
+            dot(gate_at(gate0, c), v),
+            dot(gate_at(gate1, c), v),
+            dot(gate_at(gate2, c), v),
+            dot(gate_at(gate3, c), v),
         );
         ups += vec4<f32>(
-            dot(weight4(up[row0 + c]), v),
-            dot(weight4(up[row1 + c]), v),
-            dot(weight4(up[row2 + c]), v),
-            dot(weight4(up[row3 + c]), v),
+            dot(up_at(up0, c), v),
+            dot(up_at(up1, c), v),
+            dot(up_at(up2, c), v),
+            dot(up_at(up3, c), v),
         );
     }
     // exp overflows past 88; below -80 the gate is zero in 32 bits.

@@ -1,21 +1,21 @@
-// out[m, offset + r] = sum_c x[x_row + m, c] * weight[r, c]      (RESIDUAL: += instead of =)
+// out[m, offset + r] = sum_c x[m, c] * weight[r, c]      (RESIDUAL: += instead of =)
 //
-// x (any, cols), weight (rows, cols), out (m, stride). The matvec of four rows for four inputs at once: every
+// x (m, cols) from its `x_at`-th vec4 on, weight (rows, cols), out (m, stride). The matvec of four rows for four inputs at once: every
 // piece of a weight row and of an input is loaded once for four products, with no workgroup memory in the loop.
-struct MatmulParams {
+struct ProductParams {
     rows: u32,
     cols4: u32,      // cols / 4
     inputs: u32,     // m
     out_stride: u32, // elements between two rows of the output
-    out_offset: u32, // first output column
-    x_row: u32,      // first row of x
+    out_offset: u32, // first output element
+    x_at: u32,       // where x begins, in vec4s
+    pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
-@group(0) @binding(0) var<uniform> params: MatmulParams;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>; // (rows, cols4)
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;    // (any, cols4)
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // (m, stride)
+@group(0) @binding(0) var<uniform> params: ProductParams;
+@group(0) @binding(1) var<storage, read> weight: array<weight_word>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (m, stride)
 
 fn store(input: u32, first: u32, total: vec4<f32>) {
     if input >= params.inputs {
@@ -42,24 +42,24 @@ fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     }
     // Past the last row or input the last one is computed again and not stored.
     let last = params.rows - 1u;
-    let row0 = first * params.cols4;
-    let row1 = min(first + 1u, last) * params.cols4;
-    let row2 = min(first + 2u, last) * params.cols4;
-    let row3 = min(first + 3u, last) * params.cols4;
+    let row0 = weight_row(first);
+    let row1 = weight_row(min(first + 1u, last));
+    let row2 = weight_row(min(first + 2u, last));
+    let row3 = weight_row(min(first + 3u, last));
     let last_input = params.inputs - 1u;
-    let in0 = (params.x_row + input) * params.cols4;
-    let in1 = (params.x_row + min(input + 1u, last_input)) * params.cols4;
-    let in2 = (params.x_row + min(input + 2u, last_input)) * params.cols4;
-    let in3 = (params.x_row + min(input + 3u, last_input)) * params.cols4;
+    let in0 = params.x_at + input * params.cols4;
+    let in1 = params.x_at + min(input + 1u, last_input) * params.cols4;
+    let in2 = params.x_at + min(input + 2u, last_input) * params.cols4;
+    let in3 = params.x_at + min(input + 3u, last_input) * params.cols4;
     var sums0 = vec4<f32>();
     var sums1 = vec4<f32>();
     var sums2 = vec4<f32>();
     var sums3 = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
-        let w0 = weight4(weight[row0 + c]);
-        let w1 = weight4(weight[row1 + c]);
-        let w2 = weight4(weight[row2 + c]);
-        let w3 = weight4(weight[row3 + c]);
+        let w0 = weight_at(row0, c);
+        let w1 = weight_at(row1, c);
+        let w2 = weight_at(row2, c);
+        let w3 = weight_at(row3, c);
         let x0 = x[in0 + c];
         let x1 = x[in1 + c];
         let x2 = x[in2 + c];

@@ -1,16 +1,20 @@
-// out[offset + r] = sum_c weight[r, c] * x[x_row, c]      (RESIDUAL: += instead of =)
+// out[offset + r] = sum_c weight[r, c] * x[c]      (RESIDUAL: += instead of =)
 //
-// weight (rows, cols), x (any, cols) of which row `x_row`, out (at least offset + rows). One workgroup makes four rows: its lanes walk the
+// weight (rows, cols), x (cols) from its `x_at`-th vec4 on, out (at least offset + rows). One workgroup makes four rows: its lanes walk the
 // columns together, so weights are read contiguously and each piece of x is loaded once for four rows.
-struct MatvecParams {
+struct ProductParams {
     rows: u32,
-    cols4: u32,      // cols / 4
+    cols4: u32, // cols / 4
+    inputs: u32, // 1
+    out_stride: u32,
     out_offset: u32, // first output element
-    x_row: u32,      // which row of x
+    x_at: u32, // where x begins, in vec4s
+    pad0: u32,
+    pad1: u32,
 }
-@group(0) @binding(0) var<uniform> params: MatvecParams;
-@group(0) @binding(1) var<storage, read> weight: array<Weight4>; // (rows, cols4)
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;    // (any, cols4)
+@group(0) @binding(0) var<uniform> params: ProductParams;
+@group(0) @binding(1) var<storage, read> weight: array<weight_word>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -21,19 +25,18 @@ fn matvec(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     }
     // Past the last row the last one is computed again and not stored.
     let last = params.rows - 1u;
-    let row0 = first * params.cols4;
-    let row1 = min(first + 1u, last) * params.cols4;
-    let row2 = min(first + 2u, last) * params.cols4;
-    let row3 = min(first + 3u, last) * params.cols4;
-    let origin = params.x_row * params.cols4;
+    let row0 = weight_row(first);
+    let row1 = weight_row(min(first + 1u, last));
+    let row2 = weight_row(min(first + 2u, last));
+    let row3 = weight_row(min(first + 3u, last));
     var sums = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
-        let v = x[origin + c];
+        let v = x[params.x_at + c];
         sums += vec4<f32>(
-            dot(weight4(weight[row0 + c]), v),
-            dot(weight4(weight[row1 + c]), v),
-            dot(weight4(weight[row2 + c]), v),
-            dot(weight4(weight[row3 + c]), v),
+            dot(weight_at(row0, c), v),
+            dot(weight_at(row1, c), v),
+            dot(weight_at(row2, c), v),
+            dot(weight_at(row3, c), v),
         );
     }
     let total = reduce_add4(sums, lanes);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::gpu::pipeline::WeightFormat;
 use crate::gpu::{Gpu, GpuOptions};
+use crate::kernels::WeightFormat;
 use crate::kv::PolicySpec;
 use crate::model::Model;
 use crate::model_file::{FileSet, ModelFile};

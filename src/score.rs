@@ -158,13 +158,14 @@ pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path)
         extend(&mut session, ids, &targets, &mut score).await?;
     } else {
         for (piece, targets) in ids.chunks(chunk as usize).zip(targets.chunks(chunk as usize)) {
-            let mut rec = Recorder::listing(&gpu);
+            let mut rec = Recorder::new(gpu.capabilities());
             match piece {
                 [id] if path == Path::Ring => session.record_step(&mut rec, *id)?,
                 _ => record_masked(&mut session, &mut rec, piece)?,
             }
-            score.kernels.extend(rec.kernel_names());
-            rec.submit()?;
+            let recording = rec.finish();
+            score.kernels.extend(recording.kernel_names());
+            gpu.run(recording)?;
             read_scores(&session, targets, &mut score).await?;
         }
     }
@@ -193,18 +194,19 @@ pub(crate) async fn extend(
     let gpu = session.model.gpu.clone();
     let rows = session.chunk as usize;
     for (piece, targets) in ids.chunks(rows).zip(targets.chunks(rows)) {
-        let mut rec = Recorder::listing(&gpu);
+        let mut rec = Recorder::new(gpu.capabilities());
         let chunk = session.begin_chunk(piece)?;
         session.record_chunk(&mut rec, &chunk)?;
-        score.kernels.extend(rec.kernel_names());
-        rec.submit()?;
+        let recording = rec.finish();
+        score.kernels.extend(recording.kernel_names());
+        gpu.run(recording)?;
         read_scores(session, targets, score).await?;
     }
     Ok(())
 }
 
 /// The whole text in one pass. The ring only counts along, so that the report is that of the policy.
-fn record_masked(session: &mut Session, rec: &mut Recorder<'_>, ids: &[u32]) -> Result<(), Error> {
+fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Result<(), Error> {
     let policy = session.policy.clone();
     let tags = Tags::of(&policy, ids);
     let rows: Vec<Row> = (0..ids.len() as u32)
@@ -229,7 +231,7 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
     let mut last = None;
     let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
     for some in firsts.chunks(BLOCKS_PER_SUBMIT) {
-        let mut rec = Recorder::listing(&model.gpu);
+        let mut rec = Recorder::new(model.gpu.capabilities());
         for first in some {
             let rows = session.logit_rows.min(n - first);
             llama::logits(&mut rec, model, s, *first, rows)?;
@@ -241,8 +243,9 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
             rec.read(&s.nll, 0, s.readback.buffer(), 0, bytes)?;
             rec.read(&s.top, 0, s.readback.buffer(), bytes, bytes)?;
         }
-        score.kernels.extend(rec.kernel_names());
-        last = Some(rec.submit()?);
+        let recording = rec.finish();
+        score.kernels.extend(recording.kernel_names());
+        last = Some(model.gpu.run(recording)?);
     }
     let Some(last) = last else { return Ok(()) };
     let bytes = s.readback.take(&model.gpu, u64::from(n) * 8, last).await?;

@@ -10,7 +10,7 @@ mod support {
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};

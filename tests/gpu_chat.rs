@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use device::{gpu, share};
 use killick::chat::Chat;
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{Insert, Place, PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile, WeightName};

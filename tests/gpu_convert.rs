@@ -9,7 +9,7 @@ use std::path::Path as FilePath;
 use std::process::Command;
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::model::Model;
 use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};

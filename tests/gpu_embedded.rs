@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
 use killick::eval::{HeldOut, perplexity};
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{Policy, PolicySpec, Preset};
 use killick::model::{MemoryPlan, Model};
 use killick::model_file::EMBEDDED;

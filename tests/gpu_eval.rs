@@ -20,7 +20,7 @@ use killick::eval::{
     Choices, FactKind, HeldOut, Item, Judge, LossReport, PromptOptions, RecallOptions, choices, filler_of,
     perplexity, recall, trials, uncached,
 };
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{Insert, Place, Policy, PolicySpec, Preset, Tagger};
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};

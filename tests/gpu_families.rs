@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use killick::GenerateOptions;
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::{Architecture, FileSet, ModelFile, RopeScaling};

@@ -71,12 +71,12 @@ fn recordings_side_by_side_keep_their_parameters() {
     let up = buffer("up", &vec![1.0_f32; 4096]);
     let first = buffer("gate", &vec![2.0_f32; 4096]);
     let other = buffer("other gate", &vec![1.0_f32; 4096]);
-    let mut open = Recorder::new(gpu());
+    let mut open = Recorder::new(gpu().capabilities());
     silu_mul::record(&mut open, &first, &up, 4096).unwrap();
     for round in 0..4_u32 {
-        let mut rec = Recorder::new(gpu());
+        let mut rec = Recorder::new(gpu().capabilities());
         (1..=200).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 200 + n))).unwrap();
-        rec.submit().unwrap();
+        gpu().run(rec.finish()).unwrap();
     }
     open.submit().unwrap();
     let got = run(&first, |_| Ok(()));
@@ -87,8 +87,8 @@ fn recordings_side_by_side_keep_their_parameters() {
 #[test]
 fn more_parameters_than_one_submit_holds_are_refused() {
     let (gate, up) = (buffer("gate", &[1.0_f32; 4096]), buffer("up", &[1.0_f32; 4096]));
-    let mut rec = Recorder::new(gpu());
+    let mut rec = Recorder::new(gpu().capabilities());
     (1..=513).try_for_each(|n| silu_mul::record(&mut rec, &gate, &up, 4 * n)).unwrap();
-    let error = rec.submit().unwrap_err().to_string();
+    let error = gpu().run(rec.finish()).unwrap_err().to_string();
     assert!(error.contains("parameter sets in one submit"), "{error}");
 }

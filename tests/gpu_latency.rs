@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use killick::gpu::Gpu;
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};

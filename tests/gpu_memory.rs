@@ -7,8 +7,8 @@ mod support {
 
 use std::sync::{Arc, Mutex};
 
-use killick::gpu::pipeline::WeightFormat;
 use killick::gpu::{Counters, Gpu};
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, Model};
 use killick::model_file::ModelFile;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
-use killick::gpu::pipeline::{Access, Kernel, Variant, WeightFormat};
-use killick::kernels::KERNELS;
+use killick::gpu::pipeline::{Access, Kernel, Variant};
+use killick::kernels::IMPLEMENTATIONS;
 use killick::kernels::emit::LoopState;
 use killick::kv::{RingParams, RingState, Row, Tag};
 use naga::valid::{Capabilities, ValidationFlags, Validator};

@@ -10,7 +10,7 @@ mod support {
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use killick::block_on;
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::ModelFile;

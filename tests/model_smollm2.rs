@@ -13,7 +13,7 @@ mod support {
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::ModelFile;

@@ -4,7 +4,7 @@ mod support {
     pub mod golden;
 }
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, PlanError, SessionShape};
 use killick::model_file::{Config, ModelFile};

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::gpu::{Capabilities, Family};
+use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::{MemoryPlan, SessionShape};
 use killick::model_file::{BytesSource, Config, FileSet, ModelFile, Source, TokenizerSource, WeightName};
@@ -163,9 +164,16 @@ pub(crate) fn plan(data: &[u8]) -> Reached {
     let Ok(policy) = spec.resolve(&config) else { return Reached::Refused };
     let limit = limit.and_then(|limit| std::str::from_utf8(limit).ok()?.trim().parse().ok());
     let limit: u64 = limit.unwrap_or(128 << 20);
-    for (format, masked) in [(WeightFormat::F32, false), (WeightFormat::F16, true)] {
+    let cases = [
+        (WeightFormat::F32, false, Family::Gpu),
+        (WeightFormat::F16, true, Family::Gpu),
+        (WeightFormat::F16, false, Family::Software),
+        (WeightFormat::Q8_0, false, Family::Gpu),
+    ];
+    for (format, masked, family) in cases {
+        let device = Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) };
         let shape = SessionShape { chunk: 128, in_flight: 32, masked };
-        let Ok(plan) = MemoryPlan::new(&config, format, &policy, shape, limit) else {
+        let Ok(plan) = MemoryPlan::new(&config, format, &policy, shape, &device) else {
             return Reached::Refused;
         };
         let sum = plan.lines.iter().map(|line| u128::from(line.bytes)).sum::<u128>();

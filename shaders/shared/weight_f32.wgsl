@@ -1,6 +1,11 @@
 
-// Weights as 32-bit floats, four at a time.
-alias Weight4 = vec4<f32>;
-fn weight4(packed: Weight4) -> vec4<f32> {
-    return packed;
+// Weights in rows of 32-bit floats, four columns at a time. `NAME` is the binding: this part is linked once for each.
+alias NAME_word = vec4<f32>;
+// Where a row begins.
+fn NAME_row(row: u32) -> u32 {
+    return row * params.cols4;
+}
+// Columns 4 c to 4 c + 3 of the row that begins at `origin`.
+fn NAME_at(origin: u32, c: u32) -> vec4<f32> {
+    return NAME[origin + c];
 }

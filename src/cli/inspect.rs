@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::InspectArgs;
 use super::{load, print_json, printable};
 use crate::error::Error;
+use crate::gpu::Capabilities;
 use crate::kv::Policy;
 use crate::model::MemoryPlan;
 use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
@@ -59,7 +60,9 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let tokenizer = load::open_tokenizer(&file)?;
     let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
     let shape = SessionOptions::default().shape();
-    let plan = MemoryPlan::new(&file.config, args.model.dtype.into(), &policy, shape, args.max_binding)
+    let device =
+        Capabilities { max_binding_bytes: args.max_binding, ..Capabilities::baseline(args.family.into()) };
+    let plan = MemoryPlan::new(&file.config, args.model.dtype.into(), &policy, shape, &device)
         .map_err(Error::from)?;
     let tokenizer = tokenizer.map(|tokenizer| TokenizerReport {
         vocab_size: tokenizer.vocab_size(),

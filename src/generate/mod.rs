@@ -23,7 +23,7 @@ use serde::Serialize;
 use web_time::Instant;
 
 use crate::error::Error;
-use crate::gpu::{Dispatch, PendingRead, Recording};
+use crate::gpu::{Dispatch, PendingRead, Prepared};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AnchorSet, AtMaxSegment};
 use crate::model::SUBMITS;
@@ -118,7 +118,7 @@ pub struct Generation<'s> {
     options: GenerateOptions,
     sampler: Sampler,
     /// One decode step, recorded once.
-    step: Recording,
+    step: Prepared,
     /// Submits under way, oldest first.
     in_flight: VecDeque<Batch>,
     /// Number of the next submit.
@@ -244,7 +244,7 @@ impl Generation<'_> {
 
     /// The dispatches of one decode step, in order.
     pub fn step_dispatches(&self) -> &[Dispatch] {
-        self.step.dispatches()
+        self.step.recording().dispatches()
     }
 
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, Error>> {

@@ -2,7 +2,7 @@
 
 use super::{GenerateOptions, Logprobs, Token};
 use crate::error::Error;
-use crate::gpu::{CopyOut, PendingRead, Recorder, Recording};
+use crate::gpu::{CopyOut, PendingRead, Prepared, Recorder};
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
@@ -27,23 +27,23 @@ pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<()
 }
 
 /// A whole step: consumes the token that the step before it drew, and draws the next.
-pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Recording, Error> {
-    let mut rec = Recorder::listing(&session.model.gpu);
+pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
+    let mut rec = Recorder::new(session.model.gpu.capabilities());
     llama::forward(&mut rec, &session.model, &session.buffers, 1, Attend::Step(&session.ring))?;
     record_draw(&mut rec, session, sampler, 0)?;
-    Ok(rec.finish())
+    Ok(session.model.gpu.prepare(rec.finish())?)
 }
 
 /// The first draw, from the hidden state that the prompt has left.
-pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Recording, Error> {
-    let mut rec = Recorder::new(&session.model.gpu);
+pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
+    let mut rec = Recorder::new(session.model.gpu.capabilities());
     record_draw(&mut rec, session, sampler, session.last_row.ok_or(Error::EmptyPrompt)?)?;
-    Ok(rec.finish())
+    Ok(session.model.gpu.prepare(rec.finish())?)
 }
 
 /// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
 fn record_draw(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     session: &Session,
     sampler: &SamplerOptions,
     row: u32,
@@ -86,7 +86,7 @@ fn record_draw(
 /// Runs a step `times` times, and asks for what it hands out.
 pub(super) fn submit(
     session: &Session,
-    step: &Recording,
+    step: &Prepared,
     times: u32,
     staging: usize,
     logprobs: u32,
@@ -111,7 +111,7 @@ pub(super) fn submit(
 /// One step without a draw, whose logits come back.
 pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Error> {
     let (model, s) = (&session.model, &session.buffers);
-    let mut rec = Recorder::new(&model.gpu);
+    let mut rec = Recorder::new(model.gpu.capabilities());
     let row = match session.pending {
         Some(id) => {
             model.gpu.upload(&s.tokens, 0, bytemuck::bytes_of(&id))?;
@@ -123,7 +123,7 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Error>
     llama::logits(&mut rec, model, s, row, 1)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
     rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
-    let submission = rec.submit()?;
+    let submission = model.gpu.run(rec.finish())?;
     Ok(s.readback.begin(&model.gpu, bytes, submission)?)
 }
 

@@ -1,6 +1,7 @@
 //! Which adapter: listing, choosing and opening one.
 
-use super::GpuError;
+use super::texels;
+use super::{Capabilities, Family, GpuError};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct GpuOptions {
     pub baseline: bool,
     /// Lower the binding limit to this many bytes, so that weights are split as on a smaller device.
     pub max_binding_bytes: Option<u64>,
+    /// Take this family of kernels. `None` takes the one that suits the adapter's type.
+    pub family: Option<Family>,
 }
 
 /// What `killick devices` prints of an adapter.
@@ -50,6 +53,18 @@ pub struct AdapterDescription {
     pub usable: bool,
 }
 
+impl AdapterDescription {
+    /// Whether the adapter is a program on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.device_type == "cpu"
+    }
+
+    /// The family of kernels that suits it.
+    pub fn family(&self) -> Family {
+        if self.is_software() { Family::Software } else { Family::Gpu }
+    }
+}
+
 /// The optional features the engine knows how to use.
 const FEATURES: [(wgpu::Features, &str); 1] = [(wgpu::Features::SUBGROUP, "subgroups")];
 
@@ -60,8 +75,7 @@ pub(super) struct Opened {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) adapter: AdapterDescription,
-    pub(super) subgroups: bool,
-    pub(super) max_binding_bytes: u64,
+    pub(super) capabilities: Capabilities,
 }
 
 /// All adapters of this machine, in the driver loader's order. In the browser: the one it offers.
@@ -170,7 +184,10 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         }
         limits.max_storage_buffer_binding_size = asked;
     }
-    let max_binding_bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !255;
+    let max_binding_bytes =
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(texels::MOST_BYTES) & !255;
+    // What a shader's array is sized by, so the same everywhere.
+    let max_uniform_bytes = limits.max_uniform_buffer_binding_size.min(64 << 10);
     if options.baseline {
         description.features.clear();
     }
@@ -186,6 +203,14 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         adapter: description.name.clone(),
         message: error.to_string(),
     })?;
-    let subgroups = features.contains(wgpu::Features::SUBGROUP);
-    Ok(Opened { device, queue, adapter: description, subgroups, max_binding_bytes })
+    let capabilities = Capabilities {
+        family: options.family.unwrap_or(description.family()),
+        software: description.is_software(),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        sampled_texels: description.driver != "llvmpipe",
+        max_binding_bytes,
+        max_uniform_bytes,
+        forced: None,
+    };
+    Ok(Opened { device, queue, adapter: description, capabilities })
 }

@@ -61,6 +61,32 @@ pub enum GpuError {
         /// Size of the buffer.
         size: u64,
     },
+    /// A buffer of another device, or one that was only planned.
+    #[error("buffer {buffer:?} has no memory on this device that can be used so")]
+    NotHere {
+        /// Label of the buffer.
+        buffer: String,
+    },
+    /// A kernel was given memory of the wrong kind, or none.
+    #[error("kernel {kernel} wants {wanted} where it was given {buffer:?}, which is {usage}")]
+    WrongBinding {
+        /// Name of the implementation.
+        kernel: &'static str,
+        /// Label of the buffer.
+        buffer: String,
+        /// What the buffer is for.
+        usage: String,
+        /// How the kernel accesses it.
+        wanted: String,
+    },
+    /// Nothing computes an op on what lies so.
+    #[error("no implementation of {op} reads {wanted}")]
+    NoImplementation {
+        /// The op.
+        op: &'static str,
+        /// The layout.
+        wanted: String,
+    },
     /// A kernel was given the wrong things.
     #[error("kernel {kernel}: {what} is {got}, it needs {need}")]
     Shape {

@@ -1,19 +1,33 @@
 //! The device: the only room that names `wgpu`.
 //!
 //! [`Gpu`] owns one device and everything made once per device (pipelines, bind groups, parameter slots).
-//! The rooms above it speak in [`Buffer`]s, [`Kernel`](pipeline::Kernel)s and a [`Recorder`], which is a plain list of dispatches;
-//! so the forward pass can be read, counted and printed without knowing the GPU library.
+//! The rooms above it speak in [`Buffer`]s, [`Kernel`](pipeline::Kernel)s and a [`Recording`], which is a plain list of dispatches;
+//! so the forward pass can be read, counted and printed without the GPU library, and without a device.
+//!
+//! ```text
+//! adapter.rs       which adapter
+//! capabilities.rs  the device as plain data
+//! buffer.rs        memory, by names; texels.rs: a texture as a linear array
+//! recording.rs     dispatches as plain data
+//! submit.rs        from a recording to the device
+//! pipeline.rs      kernels, their variants, and what is compiled of them
+//! params.rs        the parameters of dispatches
+//! readback.rs      results, back to the host
+//! ```
 //!
 //! Why it is so: wgpu changes its interface with every major version, panics on errors nobody handles and charges
 //! for every object made in a hot loop. One room keeps all three in one place.
 
 mod adapter;
 mod buffer;
+mod capabilities;
 mod error;
 mod params;
 pub mod pipeline;
 mod readback;
-mod recorder;
+mod recording;
+mod submit;
+mod texels;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,12 +35,14 @@ use std::time::Duration;
 
 pub use adapter::{AdapterDescription, GpuOptions, list_adapters};
 pub use buffer::{Binding, Buffer, BufferRequest, BufferUse};
+pub use capabilities::{Capabilities, Family};
 pub use error::GpuError;
 pub use readback::{PendingRead, PendingWork, Readback};
-pub use recorder::{CopyOut, Dispatch, Recorder, Recording, Submission};
+pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};
+pub use submit::{Prepared, Submission};
 
 use params::ParamsArena;
-use pipeline::{Pipeline, PipelineKey};
+use pipeline::{BindingsLayout, Pipeline, PipelineKey};
 
 /// How often the device was asked for something since it was made; the figures tests hold constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -80,15 +96,14 @@ struct Shared {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: AdapterDescription,
-    max_binding_bytes: u64,
-    subgroups: bool,
+    capabilities: Capabilities,
     errors: Arc<ErrorState>,
     counters: Mutex<Counters>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    layouts: Mutex<HashMap<Vec<pipeline::Access>, wgpu::BindGroupLayout>>,
-    bind_groups: Mutex<HashMap<recorder::BindGroupKey, wgpu::BindGroup>>,
+    layouts: Mutex<HashMap<(Vec<pipeline::Access>, bool), BindingsLayout>>,
+    bind_groups: Mutex<HashMap<submit::BindGroupKey, wgpu::BindGroup>>,
     params: Mutex<ParamsArena>,
-    next_buffer_id: Mutex<u64>,
+    memory: buffer::Memory,
     dead_buffers: Arc<Mutex<Vec<u64>>>,
     read_delay: Mutex<Duration>,
 }
@@ -112,8 +127,7 @@ impl Gpu {
     /// # Errors
     /// No adapter, none of that name, or one that lacks WebGPU's default limits.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
-        let adapter::Opened { device, queue, adapter, subgroups, max_binding_bytes } =
-            adapter::open(options).await?;
+        let adapter::Opened { device, queue, adapter, capabilities } = adapter::open(options).await?;
         let errors = Arc::new(ErrorState::default());
         let (on_error, on_lost) = (errors.clone(), errors.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -130,15 +144,14 @@ impl Gpu {
                 device,
                 queue,
                 adapter,
-                max_binding_bytes,
-                subgroups,
+                capabilities,
                 errors,
                 counters: Mutex::new(counters),
                 pipelines: Mutex::default(),
                 layouts: Mutex::default(),
                 bind_groups: Mutex::default(),
                 params: Mutex::new(params),
-                next_buffer_id: Mutex::new(0),
+                memory: Mutex::default(),
                 dead_buffers: Arc::default(),
                 read_delay: Mutex::default(),
             }),
@@ -150,19 +163,24 @@ impl Gpu {
         &self.shared.adapter
     }
 
+    /// What it can do, as plain data: what kernels and plans are chosen by.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.shared.capabilities
+    }
+
     /// Largest range of a buffer one binding may cover, in bytes; a larger matrix is split by rows.
     pub fn max_binding_bytes(&self) -> u64 {
-        self.shared.max_binding_bytes
+        self.shared.capabilities.max_binding_bytes
     }
 
     /// Whether kernels may use subgroup operations here.
     pub fn subgroups(&self) -> bool {
-        self.shared.subgroups
+        self.shared.capabilities.subgroups
     }
 
-    /// Whether the "GPU" is a program on the CPU, where small workgroups are fast and barriers are dear.
+    /// Whether the "GPU" is a program on the CPU.
     pub fn is_software(&self) -> bool {
-        self.shared.adapter.device_type == "cpu"
+        self.shared.capabilities.software
     }
 
     /// What was asked of the device so far.
@@ -182,37 +200,12 @@ impl Gpu {
         }
     }
 
-    /// Writes `data` (a multiple of 4 bytes) into `buffer` at `offset` bytes before the next submit.
-    ///
-    /// # Errors
-    /// The range does not lie in the buffer, or the device is gone.
-    pub fn upload(&self, buffer: &Buffer, offset: u64, data: &[u8]) -> Result<(), GpuError> {
-        let end = offset.checked_add(data.len() as u64);
-        if end.is_none_or(|end| end > buffer.size())
-            || !data.len().is_multiple_of(4)
-            || !offset.is_multiple_of(4)
-        {
-            return Err(GpuError::OutOfRange {
-                buffer: buffer.label().to_owned(),
-                offset,
-                bytes: data.len() as u64,
-                size: buffer.size(),
-            });
-        }
-        self.check()?;
-        if !data.is_empty() {
-            lock(&self.shared.counters).uploads += 1;
-            self.shared.queue.write_buffer(&buffer.raw, offset, data);
-        }
-        Ok(())
-    }
-
     /// Waits until everything submitted so far has run. In the browser this returns at once.
     ///
     /// # Errors
     /// The device is gone or reported an error.
     pub fn wait(&self) -> Result<(), GpuError> {
-        self.drop_dead_bind_groups();
+        self.drop_dead();
         let all = self.shared.queue.submit([]);
         self.wait_for(&Submission(all))
     }
@@ -243,15 +236,6 @@ impl Gpu {
     pub fn destroy(&self) {
         self.shared.device.destroy();
         let _ = self.shared.errors.lost.set("destroyed by the program".to_owned());
-    }
-
-    /// A cached bind group keeps its buffers alive; those of dropped buffers go here.
-    fn drop_dead_bind_groups(&self) {
-        let dead = std::mem::take(&mut *lock(&self.shared.dead_buffers));
-        if !dead.is_empty() {
-            lock(&self.shared.bind_groups)
-                .retain(|(_, bound), _| !bound.iter().any(|(id, ..)| dead.contains(id)));
-        }
     }
 
     /// The lost flag first: after a loss, other errors are only its echo.

@@ -1,17 +1,37 @@
 //! Kernels as the device sees them: source, bindings and the pipelines compiled from them.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::{Gpu, lock};
+use super::{BufferUse, Gpu, lock};
 
-/// How a kernel touches a storage binding.
+/// How a kernel touches a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`.
     Read,
     /// `var<storage, read_write>`.
     ReadWrite,
+    /// `var<uniform>`.
+    Uniform,
+    /// A texture of integers that is read.
+    Words,
+    /// A texture of floats that is read.
+    Floats,
+    /// A texture of floats that is written.
+    FloatsOut,
+}
+
+impl Access {
+    /// Whether memory of this use can be bound so.
+    pub fn takes(self, usage: BufferUse) -> bool {
+        match self {
+            Self::Read | Self::ReadWrite | Self::Uniform => usage == BufferUse::Storage,
+            Self::Words => usage == BufferUse::Words,
+            Self::Floats | Self::FloatsOut => usage == BufferUse::Floats,
+        }
+    }
 }
 
 /// Name, byte offset of a field of a parameter struct.
@@ -28,40 +48,45 @@ pub struct ParamsLayout {
     pub fields: &'static [FieldLayout],
 }
 
-/// One kernel: what the four files of a stem have in common.
+/// The shader of one implementation of an op, and what it binds.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
-    /// The stem: file name, entry point, name in counters and messages.
+    /// The op: stem of the CPU twin, of its test and of its row of tolerances.
+    pub op: &'static str,
+    /// The implementation: file name, entry point, name in counters and messages.
     pub name: &'static str,
     /// Text of `shaders/<name>.wgsl`.
     pub source: &'static str,
     /// The uniform at binding 0.
     pub params: ParamsLayout,
-    /// Storage bindings 1, 2, ... in order.
+    /// Bindings 1, 2, ... in order.
     pub bindings: &'static [Access],
-    /// Whether it calls `load_weight4`, so that a weight part must be linked.
-    pub uses_weight: bool,
+    /// Names of the bound weight matrices; the part that reads the weight's layout is linked once for each.
+    pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
 }
 
-/// Storage format of a weight matrix on the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum WeightFormat {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// Pairs of 16-bit floats in a `u32`; arithmetic stays 32-bit.
-    F16,
+/// A piece of WGSL that reads one layout of weights, with `NAME` in place of the binding's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// What a variant is told apart by.
+    pub name: &'static str,
+    /// The text.
+    pub source: &'static str,
 }
 
-impl WeightFormat {
-    /// Bytes of one weight.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Part {}
+
+impl Hash for Part {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
@@ -70,44 +95,74 @@ impl WeightFormat {
 pub struct Variant {
     /// Invocations per workgroup.
     pub workgroup: u32,
-    /// Format of the weights, for kernels that read some.
-    pub weight: WeightFormat,
+    /// What reads the weights, for kernels that read some.
+    pub weight: Option<Part>,
     /// Reduce across lanes with subgroup operations instead of a tree in workgroup memory.
     pub subgroups: bool,
     /// Add to the output instead of replacing it.
     pub residual: bool,
+    /// How often a line of the shader that names `$i` is repeated; `INPUTS` in the shader.
+    pub inputs: u32,
+    /// Length of the uniform array, in `vec4`s, for kernels that say `UNIFORM_LEN`.
+    pub uniform_len: u32,
+    /// Read textures by sampling instead of as storage.
+    pub sampled: bool,
 }
 
 impl Variant {
     /// A plain variant of this many invocations.
     pub fn plain(workgroup: u32) -> Self {
-        Self { workgroup, weight: WeightFormat::F32, subgroups: false, residual: false }
+        Self {
+            workgroup,
+            weight: None,
+            subgroups: false,
+            residual: false,
+            inputs: 1,
+            uniform_len: 1,
+            sampled: false,
+        }
     }
 }
 
 pub(super) type PipelineKey = (&'static str, Variant);
 
+/// How the bindings of a pipeline are accessed; kernels that access theirs alike share one.
+#[derive(Clone, Debug)]
+pub(super) struct BindingsLayout {
+    pub(super) id: u32,
+    pub(super) raw: wgpu::BindGroupLayout,
+}
+
 /// A compiled kernel variant.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) raw: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) layout: BindingsLayout,
 }
 
 impl Kernel {
+    /// Whether it reads a texture.
+    pub fn reads_texels(&self) -> bool {
+        self.bindings.iter().any(|access| matches!(access, Access::Words | Access::Floats))
+    }
+
+    fn touches_texels(&self) -> bool {
+        self.reads_texels() || self.bindings.contains(&Access::FloatsOut)
+    }
+
     /// The complete WGSL of a variant: constants, the kernel and the parts it is linked with.
     /// A part is chosen by the function it must define, and WGSL allows declarations in any order, so concatenation links.
     pub fn compose(&self, variant: &Variant) -> String {
+        let Variant { workgroup, residual, inputs, uniform_len, .. } = variant;
         let mut text = format!(
-            "const WORKGROUP: u32 = {}u;\nconst RESIDUAL: bool = {};\n",
-            variant.workgroup, variant.residual
+            "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
+             const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
         );
-        text.push_str(self.source);
-        if self.uses_weight {
-            text.push_str(match variant.weight {
-                WeightFormat::F32 => include_str!("../../shaders/shared/weight_f32.wgsl"),
-                WeightFormat::F16 => include_str!("../../shaders/shared/weight_f16.wgsl"),
-            });
+        text.push_str(&unrolled(self.source, *inputs));
+        if let Some(part) = variant.weight {
+            for name in self.weights {
+                text.push_str(&part.source.replace("NAME", name));
+            }
         }
         if self.uses_reduce {
             text.push_str(if variant.subgroups {
@@ -116,8 +171,41 @@ impl Kernel {
                 include_str!("../../shaders/shared/reduce_tree.wgsl")
             });
         }
+        if self.touches_texels() {
+            text.push_str(include_str!("../../shaders/shared/texels.wgsl"));
+            text.push_str(if variant.sampled {
+                include_str!("../../shaders/shared/texels_sampled.wgsl")
+            } else {
+                include_str!("../../shaders/shared/texels_storage.wgsl")
+            });
+        }
         text
     }
+}
+
+/// Rows of a tile that one lane makes: how often a line that names `$r` is repeated.
+const ROWS: u32 = 8;
+
+/// Repeats a line of code that names `$r` for each of eight rows, and one that names `$i` for each of `inputs`, with the number in place of
+/// the name. Software devices want such text instead of loops: there an index into an array that is none of the shader's own constants
+/// costs as much as the arithmetic.
+fn unrolled(source: &str, inputs: u32) -> String {
+    let mut text = String::with_capacity(source.len());
+    for line in source.lines() {
+        let is_code = !line.trim_start().starts_with("//");
+        let times = |name: &str, n: u32| if is_code && line.contains(name) { n } else { 1 };
+        for r in 0..times("$r", ROWS) {
+            for i in 0..times("$i", inputs) {
+                text.push_str(&if is_code && line.contains('$') {
+                    line.replace("$r", &r.to_string()).replace("$i", &i.to_string())
+                } else {
+                    line.to_owned()
+                });
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 impl Gpu {
@@ -132,10 +220,10 @@ impl Gpu {
             label: Some(&label),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.compose(&variant))),
         });
-        let layout = self.bind_group_layout(kernel.bindings);
+        let layout = self.bindings_layout(kernel.bindings, variant.sampled && kernel.reads_texels());
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
+            bind_group_layouts: &[Some(&layout.raw)],
             immediate_size: 0,
         });
         let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -152,28 +240,62 @@ impl Gpu {
         pipeline
     }
 
-    /// Kernels with the same bindings share a layout, and so may share bind groups.
-    fn bind_group_layout(&self, bindings: &[Access]) -> wgpu::BindGroupLayout {
+    /// Kernels that access their bindings alike share a layout, and so may share bind groups.
+    fn bindings_layout(&self, bindings: &[Access], sampled: bool) -> BindingsLayout {
         let mut layouts = lock(&self.shared.layouts);
-        if let Some(layout) = layouts.get(bindings) {
+        let key = (bindings.to_vec(), sampled);
+        if let Some(layout) = layouts.get(&key) {
             return layout.clone();
         }
-        let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            ty,
             count: None,
         };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+        let buffer = |ty, has_dynamic_offset| wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset,
+            min_binding_size: None,
+        };
+        let mut entries = vec![entry(0, buffer(wgpu::BufferBindingType::Uniform, true))];
         entries.extend((1..).zip(bindings).map(|(binding, access)| {
-            let read_only = *access == Access::Read;
-            entry(binding, wgpu::BufferBindingType::Storage { read_only }, false)
+            let ty = match access {
+                Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }, false),
+                Access::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }, false),
+                Access::Uniform => buffer(wgpu::BufferBindingType::Uniform, false),
+                Access::Words if sampled => sampled_texels(wgpu::TextureSampleType::Uint),
+                Access::Floats if sampled => {
+                    sampled_texels(wgpu::TextureSampleType::Float { filterable: false })
+                }
+                Access::Words => {
+                    storage_texels(wgpu::TextureFormat::Rgba32Uint, wgpu::StorageTextureAccess::ReadOnly)
+                }
+                Access::Floats => {
+                    storage_texels(wgpu::TextureFormat::Rgba32Float, wgpu::StorageTextureAccess::ReadOnly)
+                }
+                Access::FloatsOut => {
+                    storage_texels(wgpu::TextureFormat::Rgba32Float, wgpu::StorageTextureAccess::WriteOnly)
+                }
+            };
+            entry(binding, ty)
         }));
-        let layout = self
-            .shared
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-        layouts.insert(bindings.to_vec(), layout.clone());
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+        let raw = self.shared.device.create_bind_group_layout(&descriptor);
+        let layout = BindingsLayout { id: layouts.len() as u32, raw };
+        layouts.insert(key, layout.clone());
         layout
     }
+}
+
+fn sampled_texels(sample_type: wgpu::TextureSampleType) -> wgpu::BindingType {
+    wgpu::BindingType::Texture {
+        sample_type,
+        view_dimension: wgpu::TextureViewDimension::D2,
+        multisampled: false,
+    }
+}
+
+fn storage_texels(format: wgpu::TextureFormat, access: wgpu::StorageTextureAccess) -> wgpu::BindingType {
+    wgpu::BindingType::StorageTexture { access, format, view_dimension: wgpu::TextureViewDimension::D2 }
 }

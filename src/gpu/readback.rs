@@ -41,9 +41,10 @@ impl Readback {
     pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), GpuError>> {
         let mut given_up = lock(&self.given_up);
         let Some(work) = given_up.as_mut() else { return Poll::Ready(Ok(())) };
-        let Poll::Ready(result) = Pin::new(work).poll(cx) else { return Poll::Pending };
+        let Poll::Ready(result) = Pin::new(&mut *work).poll(cx) else { return Poll::Pending };
+        let staging = work.gpu.raw_buffer(&self.staging);
         *given_up = None;
-        self.staging.raw.unmap();
+        staging?.unmap();
         Poll::Ready(result.map(drop))
     }
 
@@ -69,7 +70,7 @@ impl Readback {
         lock(&gpu.shared.counters).readbacks += 1;
         let arrival = Arc::default();
         let signal = Arrival::signal(&arrival);
-        self.staging.raw.slice(0..bytes).map_async(wgpu::MapMode::Read, signal);
+        gpu.raw_buffer(&self.staging)?.slice(0..bytes).map_async(wgpu::MapMode::Read, signal);
         gpu.poll()?;
         let work = PendingWork { gpu: gpu.clone(), arrival, submission };
         Ok(PendingRead { work, staging: self.staging.clone(), bytes, given_up: self.given_up.clone() })
@@ -181,7 +182,8 @@ impl Future for PendingRead {
             let delay = *lock(&self.work.gpu.shared.read_delay);
             std::thread::sleep(delay.saturating_sub(at.elapsed()));
         }
-        let slice = self.staging.raw.slice(0..self.bytes);
+        let staging = self.work.gpu.raw_buffer(&self.staging)?;
+        let slice = staging.slice(0..self.bytes);
         let data =
             slice.get_mapped_range().map_err(|error| GpuError::Device { message: error.to_string() })?;
         Poll::Ready(Ok((data.to_vec(), at)))
@@ -192,7 +194,8 @@ impl Future for PendingRead {
 impl Drop for PendingRead {
     fn drop(&mut self) {
         if lock(&self.work.arrival).result.is_some() {
-            self.staging.raw.unmap();
+            let staging = self.work.gpu.raw_buffer(&self.staging);
+            staging.iter().for_each(wgpu::Buffer::unmap);
         } else {
             *lock(&self.given_up) = Some(self.work.clone());
         }

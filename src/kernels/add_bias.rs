@@ -10,6 +10,7 @@ params! { AddBiasParams { rows: u32, cols4: u32, pad0: u32, pad1: u32 } }
 
 /// `out[r, c] += bias[c]`.
 pub const KERNEL: Kernel = Kernel {
+    op: "add_bias",
     name: "add_bias",
     source: concat!(
         include_str!("../../shaders/add_bias.wgsl"),
@@ -17,7 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: AddBiasParams::LAYOUT,
     bindings: &[Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -25,13 +26,7 @@ pub const KERNEL: Kernel = Kernel {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `cols` is not a multiple of 4 or a buffer is too small.
-pub fn record(
-    rec: &mut Recorder<'_>,
-    bias: &Buffer,
-    out: &Buffer,
-    rows: u32,
-    cols: u32,
-) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, bias: &Buffer, out: &Buffer, rows: u32, cols: u32) -> Result<(), GpuError> {
     let cols4 = multiple_of_4(KERNEL.name, "cols", cols)?;
     need(KERNEL.name, "bytes of bias", bias.all(), u64::from(cols) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), u64::from(rows) * u64::from(cols) * 4)?;

@@ -8,6 +8,7 @@ params! { AdjustParams { n: u32, pad0: u32, pad1: u32, pad2: u32 } }
 
 /// `scores[i] = logits[i] + bias[i]`, [`BANNED`](crate::sampling::BANNED) where the bias is.
 pub const KERNEL: Kernel = Kernel {
+    op: "adjust",
     name: "adjust",
     source: concat!(
         include_str!("../../shaders/adjust.wgsl"),
@@ -16,7 +17,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: AdjustParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -25,7 +26,7 @@ pub const KERNEL: Kernel = Kernel {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     logits: &Buffer,
     bias: &Buffer,
     scores: &Buffer,

@@ -8,6 +8,7 @@ params! { ArgmaxParams { rows: u32, cols: u32, out_offset: u32, pad0: u32 } }
 
 /// `out[offset + r] = argmax_c logits[r, c]`, or [`NO_TOKEN`](crate::sampling::NO_TOKEN).
 pub const KERNEL: Kernel = Kernel {
+    op: "argmax",
     name: "argmax",
     source: concat!(
         include_str!("../../shaders/argmax.wgsl"),
@@ -17,18 +18,18 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: ArgmaxParams::LAYOUT,
     bindings: &[Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
-const WORKGROUP: u32 = 64;
+pub(super) const WORKGROUP: u32 = 64;
 
 /// Argmax of `rows` rows of `logits` (rows, cols) into `out` from element `out_offset` on.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when there is no column or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     logits: &Buffer,
     out: &Buffer,
     rows: u32,

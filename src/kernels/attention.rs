@@ -1,26 +1,30 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
+use super::choose::{self, CacheLayout, Implementation, Layout};
+use super::product::{UniformRange, uniform_bytes, uniform_tile};
 use super::rope::Heads;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::gpu::{Buffer, Capabilities, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
 
 params! {
     AttentionParams {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
-        chunk_start: u32, chunk_anchors_before: u32, pad0: u32, pad1: u32,
+        chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
     }
 }
 
 /// `out[r, h, :] = sum_j softmax_j(q . k[j] * scale) v[j]` over the keys row r sees.
 pub const KERNEL: Kernel = Kernel {
+    op: "attention",
     name: "attention",
     source: concat!(
         include_str!("../../shaders/attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/locate.wgsl"),
         include_str!("../../shaders/shared/online_softmax.wgsl")
     ),
     params: AttentionParams::LAYOUT,
@@ -34,12 +38,56 @@ pub const KERNEL: Kernel = Kernel {
         Access::Read,
         Access::ReadWrite,
     ],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
 /// Keys scored at a time; a lane also owns every such column of a head.
 pub(super) const TILE: u32 = 64;
+/// Keys and values in storage buffers.
+pub(super) const ROWS: Implementation = Implementation {
+    kernel: &KERNEL,
+    family: Family::Gpu,
+    layouts: &[Layout::Cache(CacheLayout::Rows)],
+    lanes: [TILE; 2],
+    rows: 1,
+    inputs: &[1],
+};
+
+const TEXELS_KERNEL: Kernel = Kernel {
+    name: "attention_texels",
+    source: concat!(
+        include_str!("../../shaders/attention_texels.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/locate.wgsl")
+    ),
+    bindings: &[
+        Access::Read,
+        Access::Uniform,
+        Access::Floats,
+        Access::Floats,
+        Access::Floats,
+        Access::Floats,
+        Access::Read,
+        Access::ReadWrite,
+    ],
+    ..KERNEL
+};
+
+/// Keys and values in textures, queries in a uniform; `inputs` are the texels of a head that each of eight lanes gathers.
+pub(super) const TEXELS: Implementation = Implementation {
+    kernel: &TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    lanes: [8; 2],
+    rows: 1,
+    inputs: &[8, 7, 6, 5, 4, 3, 2, 1],
+};
+
+/// Rows whose queries are bound at once, the most first.
+const ROWS_AT_ONCE: &[u32] = &[8, 4, 2, 1];
+
 /// Widest head: each lane holds four columns.
 pub const MAX_HEAD_DIM: u32 = 4 * TILE;
 /// Beyond every position and anchor number: everything is in the cache.
@@ -71,7 +119,7 @@ pub struct Attention<'a> {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small or the head is too wide.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     io: Attention<'_>,
     n: u32,
     heads: Heads,
@@ -79,50 +127,72 @@ pub fn record(
     chunk: Option<&Chunk>,
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
-    check_heads(KERNEL.name, heads)?;
-    need(KERNEL.name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
-    need(KERNEL.name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
-    need(KERNEL.name, "bytes of out", io.out.all(), rows * u64::from(heads.q_dim()) * 4)?;
+    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k_cache)), rec.device())?;
+    let name = one.kernel.name;
+    check_heads(name, heads)?;
+    need(name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
+    need(name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
+    need(name, "bytes of out", io.out.all(), rows * u64::from(heads.q_dim()) * 4)?;
     let cache_bytes = u64::from(layout.slots()) * u64::from(heads.kv_dim()) * 4;
-    need(KERNEL.name, "bytes of k_cache", io.k_cache.all(), cache_bytes)?;
-    need(KERNEL.name, "bytes of v_cache", io.v_cache.all(), cache_bytes)?;
+    need(name, "bytes of k_cache", io.k_cache.all(), cache_bytes)?;
+    need(name, "bytes of v_cache", io.v_cache.all(), cache_bytes)?;
     if let Some(chunk) = chunk {
         let chunk_bytes = rows * u64::from(heads.kv_dim()) * 4;
-        need(KERNEL.name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
-        need(KERNEL.name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
-        need(KERNEL.name, "bytes of chunk_anchors", io.chunk_anchors.all(), u64::from(chunk.anchors) * 4)?;
+        need(name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
+        need(name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
+        need(name, "bytes of chunk_anchors", io.chunk_anchors.all(), u64::from(chunk.anchors) * 4)?;
     }
-    let params = AttentionParams {
-        rows: n,
-        n_heads: heads.n_heads,
-        n_kv_heads: heads.n_kv_heads,
-        head_dim: heads.head_dim,
-        scale: scale(heads),
-        sinks: layout.sinks,
-        anchor_capacity: layout.anchor_cap,
-        live_capacity: layout.live_cap,
-        chunk_start: chunk.map_or(NOT_A_CHUNK, |chunk| chunk.start),
-        chunk_anchors_before: chunk.map_or(NOT_A_CHUNK, |chunk| chunk.anchors_before),
-        pad0: 0,
-        pad1: 0,
-    };
-    let bindings = [
-        io.rows.all(),
-        io.q.all(),
-        io.k_cache.all(),
-        io.v_cache.all(),
-        io.k_chunk.all(),
-        io.v_chunk.all(),
-        io.chunk_anchors.all(),
-        io.out.all(),
-    ];
-    let groups = spread(KERNEL.name, rows * u64::from(heads.n_heads))?;
-    rec.dispatch(&KERNEL, Variant::plain(TILE), &bindings, &params, groups)
+    let mut done = 0;
+    while done < n {
+        // A uniform holds the queries of few rows, so there are more dispatches; a storage buffer holds them all.
+        let (taken, q) = if one.kernel.bindings.contains(&Access::Uniform) {
+            uniform_tile(rec, one.kernel.name, ROWS_AT_ONCE, io.q, done, n - done, 2 * heads.q_dim())?
+        } else {
+            (n, UniformRange { binding: io.q.all(), at: 0, len: 1 })
+        };
+        let taken = taken.min(n - done);
+        let params = AttentionParams {
+            rows: taken,
+            n_heads: heads.n_heads,
+            n_kv_heads: heads.n_kv_heads,
+            head_dim: heads.head_dim,
+            scale: scale(heads),
+            sinks: layout.sinks,
+            anchor_capacity: layout.anchor_cap,
+            live_capacity: layout.live_cap,
+            chunk_start: chunk.map_or(NOT_A_CHUNK, |chunk| chunk.start),
+            chunk_anchors_before: chunk.map_or(NOT_A_CHUNK, |chunk| chunk.anchors_before),
+            row_first: done,
+            q_at: q.at,
+        };
+        let bindings = [
+            io.rows.all(),
+            q.binding,
+            io.k_cache.all(),
+            io.v_cache.all(),
+            io.k_chunk.all(),
+            io.v_chunk.all(),
+            io.chunk_anchors.all(),
+            io.out.all(),
+        ];
+        let groups = spread(name, u64::from(taken) * u64::from(heads.n_heads))?;
+        let texels_of_a_lane = (heads.head_dim / 4).div_ceil(8);
+        let inputs = if one.inputs.contains(&texels_of_a_lane) { texels_of_a_lane } else { 1 };
+        let variant = Variant { uniform_len: q.len, inputs, ..one.variant(rec.device()) };
+        rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
+        done += taken;
+    }
+    Ok(())
 }
 
 /// 1 / sqrt(head_dim), rounded once.
 pub(super) fn scale(heads: Heads) -> f32 {
     (1.0 / f64::from(heads.head_dim).sqrt()) as f32
+}
+
+/// Whether the queries of a row fit a uniform binding, which the implementations that read textures want.
+pub(super) fn fits_uniform(heads: Heads, device: &Capabilities) -> bool {
+    uniform_bytes(2, heads.q_dim(), 255) <= device.max_uniform_bytes
 }
 
 pub(super) fn check_heads(kernel: &'static str, heads: Heads) -> Result<(), GpuError> {

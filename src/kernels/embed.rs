@@ -1,13 +1,16 @@
 //! Embedding gather: one table row per token.
 
+use super::choose::{self, Implementation, Layout};
+use super::weight::{IN_ROWS, IN_TEXELS};
 use super::{MAP_WORKGROUP, Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
 params! { EmbedParams { rows: u32, cols4: u32, part_first: u32, part_rows: u32 } }
 
 /// `out[r, :] = table[tokens[r], :]`.
 pub const KERNEL: Kernel = Kernel {
+    op: "embed",
     name: "embed",
     source: concat!(
         include_str!("../../shaders/embed.wgsl"),
@@ -15,8 +18,39 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: EmbedParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: true,
+    weights: &["weight"],
     uses_reduce: false,
+};
+
+/// Weights in rows.
+pub(super) const ROWS: Implementation = Implementation {
+    kernel: &KERNEL,
+    family: Family::Gpu,
+    layouts: IN_ROWS,
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
+};
+
+const TEXELS_KERNEL: Kernel = Kernel {
+    name: "embed_texels",
+    source: concat!(
+        include_str!("../../shaders/embed_texels.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    bindings: &[Access::Words, Access::Read, Access::ReadWrite],
+    uses_reduce: false,
+    ..KERNEL
+};
+
+/// A table in a texture.
+pub(super) const TEXELS: Implementation = Implementation {
+    kernel: &TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: IN_TEXELS,
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
 };
 
 /// Gathers `rows` rows of `table` (vocabulary, cols) into `out` (rows, cols) by the ids in `tokens` (rows).
@@ -25,7 +59,7 @@ pub const KERNEL: Kernel = Kernel {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     table: &Weight,
     tokens: &Buffer,
     out: &Buffer,
@@ -35,11 +69,14 @@ pub fn record(
     let elements = u64::from(rows) * u64::from(table.cols);
     need(KERNEL.name, "bytes of tokens", tokens.all(), u64::from(rows) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), elements * 4)?;
-    let variant = Variant { weight: table.format, ..Variant::plain(MAP_WORKGROUP) };
-    let groups = spread(KERNEL.name, (elements / 4).div_ceil(MAP_WORKGROUP.into()))?;
+    let one = choose::choose(KERNEL.op, Layout::Weight(table.layout), rec.device())?;
+    let variant = Variant { weight: Some(table.layout.part()), ..one.variant(rec.device()) };
+    // An invocation copies four columns, or the eight that lie together in a texture.
+    let columns = if table.layout.is_texels() { 8 } else { 4 };
+    let groups = spread(KERNEL.name, (elements / columns).div_ceil(MAP_WORKGROUP.into()))?;
     for part in &table.parts {
         let params = EmbedParams { rows, cols4, part_first: part.first_row, part_rows: part.rows };
-        rec.dispatch(&KERNEL, variant, &[part.buffer.all(), tokens.all(), out.all()], &params, groups)?;
+        rec.dispatch(one.kernel, variant, &[part.binding(), tokens.all(), out.all()], &params, groups)?;
     }
     Ok(())
 }

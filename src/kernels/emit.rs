@@ -39,6 +39,7 @@ impl LoopState {
 
 /// Hands out one token, unless the loop has stopped.
 pub const KERNEL: Kernel = Kernel {
+    op: "emit",
     name: "emit",
     source: concat!(
         include_str!("../../shaders/emit.wgsl"),
@@ -56,7 +57,7 @@ pub const KERNEL: Kernel = Kernel {
         Access::ReadWrite,
         Access::ReadWrite,
     ],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -120,7 +121,7 @@ pub struct EmitShape {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, io: Emit<'_>, shape: EmitShape) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, io: Emit<'_>, shape: EmitShape) -> Result<(), GpuError> {
     let EmitShape { vocab, outbox_cap, recent_cap, limit, bound } = shape;
     let bit_words = u64::from(vocab.div_ceil(32));
     need(KERNEL.name, "bytes of drawn", io.drawn.all(), 4)?;

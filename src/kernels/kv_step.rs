@@ -10,6 +10,7 @@ use crate::kv::{RingParams, RingState, Row};
 
 /// Consumes one token: advances the state and writes the token's [`Row`].
 pub const KERNEL: Kernel = Kernel {
+    op: "kv_step",
     name: "kv_step",
     source: concat!(
         include_str!("../../shaders/kv_step.wgsl"),
@@ -43,7 +44,7 @@ pub const KERNEL: Kernel = Kernel {
         Access::ReadWrite,
         Access::Read,
     ],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -68,7 +69,7 @@ pub struct KvStep<'a> {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, io: KvStep<'_>, params: &RingParams) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, io: KvStep<'_>, params: &RingParams) -> Result<(), GpuError> {
     need(KERNEL.name, "bytes of token", io.token.all(), 4)?;
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of anchor_pos", io.anchor_pos.all(), u64::from(params.anchor_cap) * 4)?;

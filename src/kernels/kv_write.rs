@@ -1,14 +1,16 @@
 //! From a chunk's scratch to the cache: the survivors of a prompt chunk.
 
+use super::choose::{self, CacheLayout, Implementation, Layout};
 use super::{MAP_WORKGROUP, multiple_of_4, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::gpu::pipeline::{Access, Kernel};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::Row;
 
 params! { KvWriteParams { rows: u32, kv_dim4: u32, pad0: u32, pad1: u32 } }
 
 /// Copies rows of k and v to the slots their [`Row`] names.
 pub const KERNEL: Kernel = Kernel {
+    op: "kv_write",
     name: "kv_write",
     source: concat!(
         include_str!("../../shaders/kv_write.wgsl"),
@@ -17,8 +19,40 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: KvWriteParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
+};
+
+/// Storage buffers.
+pub(super) const ROWS: Implementation = Implementation {
+    kernel: &KERNEL,
+    family: Family::Gpu,
+    layouts: &[Layout::Cache(CacheLayout::Rows)],
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
+};
+
+const TEXELS_KERNEL: Kernel = Kernel {
+    name: "kv_write_texels",
+    source: concat!(
+        include_str!("../../shaders/kv_write_texels.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    bindings: &[Access::Read, Access::Floats, Access::Floats, Access::FloatsOut, Access::FloatsOut],
+    uses_reduce: false,
+    ..KERNEL
+};
+
+/// Textures.
+pub(super) const TEXELS: Implementation = Implementation {
+    kernel: &TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
 };
 
 /// Buffers of one [`record`] call.
@@ -40,7 +74,7 @@ pub struct KvWrite<'a> {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, io: KvWrite<'_>, n: u32, kv_dim: u32) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, io: KvWrite<'_>, n: u32, kv_dim: u32) -> Result<(), GpuError> {
     let kv_dim4 = multiple_of_4(KERNEL.name, "kv_dim", kv_dim)?;
     let elements = u64::from(n) * u64::from(kv_dim);
     need(KERNEL.name, "bytes of rows", io.rows.all(), u64::from(n) * size_of::<Row>() as u64)?;
@@ -49,5 +83,6 @@ pub fn record(rec: &mut Recorder<'_>, io: KvWrite<'_>, n: u32, kv_dim: u32) -> R
     let params = KvWriteParams { rows: n, kv_dim4, pad0: 0, pad1: 0 };
     let groups = spread(KERNEL.name, (elements / 4).div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.k_chunk.all(), io.v_chunk.all(), io.k_cache.all(), io.v_cache.all()];
-    rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
+    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k_cache)), rec.device())?;
+    rec.dispatch(one.kernel, one.variant(rec.device()), &bindings, &params, groups)
 }

@@ -17,6 +17,7 @@ params! {
 
 /// Attention where each query tests the rule on every earlier token.
 pub const KERNEL: Kernel = Kernel {
+    op: "masked_attention",
     name: "masked_attention",
     source: concat!(
         include_str!("../../shaders/masked_attention.wgsl"),
@@ -25,7 +26,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: MaskedAttentionParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -49,7 +50,7 @@ pub struct MaskedAttention<'a> {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small or the head is too wide.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     io: MaskedAttention<'_>,
     n: u32,
     heads: Heads,

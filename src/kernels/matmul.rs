@@ -1,68 +1,68 @@
 //! Many vectors times one matrix: every projection of a prompt chunk.
 
-use super::{Weight, multiple_of_4, need, params, reducing, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use super::Weight;
+use super::choose::{Implementation, LANES_OF_SUMS};
+use super::product::{self, Inputs};
+use super::weight::{IN_ROWS, IN_TEXELS};
+use crate::gpu::pipeline::{Access, Kernel};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
-params! {
-    MatmulParams {
-        rows: u32, cols4: u32, inputs: u32, out_stride: u32, out_offset: u32, x_row: u32, pad1: u32, pad2: u32,
-    }
-}
-
-/// `out[m, r] = sum_c x[x_row + m, c] * weight[r, c]`, or `+=` in the residual variant.
+/// `out[m, r] = sum_c x[m, c] * weight[r, c]`, or `+=` in the residual variant; four rows for four inputs a workgroup.
 pub const KERNEL: Kernel = Kernel {
+    op: "matmul",
     name: "matmul",
     source: concat!(
         include_str!("../../shaders/matmul.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
-    params: MatmulParams::LAYOUT,
+    params: product::PARAMS,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: true,
+    weights: &["weight"],
     uses_reduce: true,
 };
 
-/// Rows of the matrix, and inputs, that one workgroup handles.
-const TILE: u64 = 4;
+/// Weights in rows, lanes that walk the columns together.
+pub(super) const ROWS: Implementation = Implementation {
+    kernel: &KERNEL,
+    family: Family::Gpu,
+    layouts: IN_ROWS,
+    lanes: LANES_OF_SUMS,
+    rows: 4,
+    inputs: &[4],
+};
 
-/// Multiplies `inputs` rows of `x` (any, cols), from row `x_row` on, with `weight` (rows, cols) into `out` (inputs, rows); one dispatch
-/// per part of the weight. `residual` adds to `out` instead of replacing it.
+pub(super) const TEXELS_KERNEL: Kernel = Kernel {
+    name: "matmul_texels",
+    source: concat!(
+        include_str!("../../shaders/matmul_texels.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],
+    uses_reduce: false,
+    ..KERNEL
+};
+
+/// Weights in a texture, inputs in a uniform, a row of the weights a lane.
+pub(super) const TEXELS: Implementation = Implementation {
+    kernel: &TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: IN_TEXELS,
+    lanes: [8; 2],
+    rows: 64,
+    inputs: &[8, 4, 2, 1],
+};
+
+/// Multiplies `inputs` with `weight` (rows, cols) into `out` (inputs, rows); one dispatch per part of the weight, or a few where a binding
+/// holds few inputs. `residual` adds to `out` instead of replacing it.
 ///
 /// # Errors
-/// [`GpuError::Shape`] when `cols` is not a multiple of 4 or a buffer is too small.
+/// [`GpuError::Shape`] when a buffer is too small, or `cols` is no whole number of the layout's units.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     weight: &Weight,
-    x: &Buffer,
-    x_row: u32,
-    inputs: u32,
+    inputs: Inputs<'_>,
     out: &Buffer,
     residual: bool,
 ) -> Result<(), GpuError> {
-    let cols4 = multiple_of_4(KERNEL.name, "cols", weight.cols)?;
-    need(
-        KERNEL.name,
-        "bytes of x",
-        x.all(),
-        (u64::from(x_row) + u64::from(inputs)) * u64::from(weight.cols) * 4,
-    )?;
-    need(KERNEL.name, "bytes of out", out.all(), u64::from(inputs) * u64::from(weight.rows) * 4)?;
-    let variant = Variant { weight: weight.format, residual, ..reducing(rec.gpu()) };
-    for part in &weight.parts {
-        let params = MatmulParams {
-            rows: part.rows,
-            cols4,
-            inputs,
-            out_stride: weight.rows,
-            out_offset: part.first_row,
-            x_row,
-            pad1: 0,
-            pad2: 0,
-        };
-        let tiles = u64::from(part.rows).div_ceil(TILE) * u64::from(inputs).div_ceil(TILE);
-        let groups = spread(KERNEL.name, tiles)?;
-        rec.dispatch(&KERNEL, variant, &[part.buffer.all(), x.all(), out.all()], &params, groups)?;
-    }
-    Ok(())
+    product::record_op(rec, KERNEL.op, weight, inputs, out, residual)
 }

@@ -1,13 +1,15 @@
-//! The host half of every kernel: parameters, bindings, dispatch geometry.
+//! The host half of every kernel: parameters, bindings, dispatch geometry, and which implementation is taken.
 //!
-//! A kernel is four files with one stem: `shaders/x.wgsl`, `src/kernels/x.rs`, `src/reference/x.rs`, `tests/kernels/x.rs`.
-//! `record` checks shapes and adds one dispatch (or one per weight part) to a [`Recorder`](crate::gpu::Recorder).
-//! [`KERNELS`] lists them all; `tests/tidy.rs` and `tests/layout.rs` hold the files and the structs of both sides together.
+//! An op has one stem: `src/kernels/x.rs`, `src/reference/x.rs`, `tests/kernels/x.rs`, and `shaders/x.wgsl`, beside which lie the shaders of
+//! its other implementations. `record` checks shapes and adds one dispatch (or one per weight part) to a
+//! [`Recorder`](crate::gpu::Recorder). [`choose`] has the table of all implementations and chooses among them;
+//! `tests/tidy.rs` and `tests/layout.rs` hold the files and the structs of both sides together.
 
 pub mod add_bias;
 pub mod adjust;
 pub mod argmax;
 pub mod attention;
+pub mod choose;
 pub mod embed;
 pub mod emit;
 pub mod gated_mlp;
@@ -18,6 +20,7 @@ pub mod matmul;
 pub mod matvec;
 pub mod nll;
 pub mod penalize;
+pub mod product;
 pub mod qk_norm;
 pub mod rms_norm;
 pub mod rope;
@@ -27,32 +30,10 @@ pub mod top_logprobs;
 mod weight;
 
 use crate::gpu::pipeline::{Kernel, Variant};
-use crate::gpu::{Binding, Gpu, GpuError};
-pub use weight::{Weight, WeightPart};
-
-/// Every kernel there is.
-pub const KERNELS: &[&Kernel] = &[
-    &add_bias::KERNEL,
-    &adjust::KERNEL,
-    &argmax::KERNEL,
-    &attention::KERNEL,
-    &embed::KERNEL,
-    &emit::KERNEL,
-    &gated_mlp::KERNEL,
-    &kv_step::KERNEL,
-    &kv_write::KERNEL,
-    &masked_attention::KERNEL,
-    &matmul::KERNEL,
-    &matvec::KERNEL,
-    &nll::KERNEL,
-    &penalize::KERNEL,
-    &qk_norm::KERNEL,
-    &rms_norm::KERNEL,
-    &rope::KERNEL,
-    &sample::KERNEL,
-    &silu_mul::KERNEL,
-    &top_logprobs::KERNEL,
-];
+use crate::gpu::{Binding, Buffer, BufferRequest, Capabilities, GpuError};
+pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
+pub use product::Inputs;
+pub use weight::{Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
 
 /// Declares a parameter struct (scalars only, a multiple of 16 bytes) with the layout that the test compares with WGSL.
 macro_rules! params {
@@ -103,10 +84,7 @@ fn multiple_of_4(kernel: &'static str, what: &'static str, value: u32) -> Result
 /// Lanes for kernels that only map elements.
 const MAP_WORKGROUP: u32 = 64;
 
-/// The variant for kernels whose lanes sum together. On a software device a workgroup is a loop over
-/// vectors that a barrier breaks up, so one as small as its vectors is fastest; a GPU wants enough lanes to
-/// cover its latency.
-pub(crate) fn reducing(gpu: &Gpu) -> Variant {
-    let workgroup = if gpu.is_software() { 8 } else { 64 };
-    Variant { subgroups: gpu.subgroups(), ..Variant::plain(workgroup) }
+/// The variant for kernels whose lanes sum together, `lanes` of them.
+fn reducing(device: &Capabilities, lanes: u32) -> Variant {
+    Variant { subgroups: device.subgroups, ..Variant::plain(lanes) }
 }

@@ -1,18 +1,19 @@
 //! Negative log-likelihood of given tokens, so that the logits of a text need never be kept.
 
 use super::{need, params, reducing, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
 params! { NllParams { rows: u32, cols: u32, offset: u32, pad0: u32 } }
 
 /// `out[offset + r] = logsumexp(logits[r, :]) - logits[r, targets[offset + r]]`.
 pub const KERNEL: Kernel = Kernel {
+    op: "nll",
     name: "nll",
     source: concat!(include_str!("../../shaders/nll.wgsl"), include_str!("../../shaders/shared/group.wgsl")),
     params: NllParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: true,
 };
 
@@ -21,7 +22,7 @@ pub const KERNEL: Kernel = Kernel {
 /// # Errors
 /// [`GpuError::Shape`] when there is no column or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     logits: &Buffer,
     targets: &Buffer,
     out: &Buffer,
@@ -37,7 +38,7 @@ pub fn record(
     need(KERNEL.name, "bytes of targets", targets.all(), end)?;
     need(KERNEL.name, "bytes of out", out.all(), end)?;
     let params = NllParams { rows, cols, offset, pad0: 0 };
-    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let variant = reducing(rec.device(), 64);
     let groups = spread(KERNEL.name, rows.into())?;
     rec.dispatch(&KERNEL, variant, &[logits.all(), targets.all(), out.all()], &params, groups)
 }

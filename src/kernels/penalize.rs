@@ -13,6 +13,7 @@ params! { PenalizeParams {
 
 /// Penalizes in place; anchors and banned tokens are left alone.
 pub const KERNEL: Kernel = Kernel {
+    op: "penalize",
     name: "penalize",
     source: concat!(
         include_str!("../../shaders/penalize.wgsl"),
@@ -22,7 +23,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: PenalizeParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -44,7 +45,7 @@ pub struct Penalize<'a> {
 /// # Errors
 /// [`GpuError::Shape`] when `capacity` is smaller than the window, or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     io: Penalize<'_>,
     capacity: u32,
     vocab: u32,

@@ -1,7 +1,8 @@
 //! Root-mean-square normalization of each head of queries and keys.
 
+use super::choose::{self, Layout};
 use super::rope::Heads;
-use super::{multiple_of_4, need, params, reducing, spread};
+use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -13,6 +14,7 @@ params! {
 
 /// Normalizes the heads of queries and keys where they lie; values stay as they are.
 pub const KERNEL: Kernel = Kernel {
+    op: "qk_norm",
     name: "qk_norm",
     source: concat!(
         include_str!("../../shaders/qk_norm.wgsl"),
@@ -20,7 +22,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: QkNormParams::LAYOUT,
     bindings: &[Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: true,
 };
 
@@ -29,7 +31,7 @@ pub const KERNEL: Kernel = Kernel {
 /// # Errors
 /// [`GpuError::Shape`] when `head_dim` is not a multiple of 4 or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     gains: &Buffer,
     qkv: &Buffer,
     rows: u32,
@@ -42,5 +44,6 @@ pub fn record(
     let Heads { n_heads, n_kv_heads, .. } = heads;
     let params = QkNormParams { rows, n_heads, n_kv_heads, dim4, eps, pad0: 0, pad1: 0, pad2: 0 };
     let groups = spread(KERNEL.name, u64::from(rows) * u64::from(n_heads + n_kv_heads))?;
-    rec.dispatch(&KERNEL, reducing(rec.gpu()), &[gains.all(), qkv.all()], &params, groups)
+    let variant = choose::choose(KERNEL.op, Layout::Plain, rec.device())?.variant(rec.device());
+    rec.dispatch(&KERNEL, variant, &[gains.all(), qkv.all()], &params, groups)
 }

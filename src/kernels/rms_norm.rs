@@ -1,13 +1,14 @@
 //! Root-mean-square normalization of rows.
 
 use super::{multiple_of_4, need, params, reducing, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
 params! { RmsNormParams { rows: u32, dim4: u32, eps: f32, pad0: u32 } }
 
 /// `out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)`.
 pub const KERNEL: Kernel = Kernel {
+    op: "rms_norm",
     name: "rms_norm",
     source: concat!(
         include_str!("../../shaders/rms_norm.wgsl"),
@@ -15,7 +16,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: RmsNormParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: true,
 };
 
@@ -24,7 +25,7 @@ pub const KERNEL: Kernel = Kernel {
 /// # Errors
 /// [`GpuError::Shape`] when `dim` is not a multiple of 4 or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     x: &Buffer,
     gain: &Buffer,
     out: &Buffer,
@@ -37,7 +38,7 @@ pub fn record(
     need(KERNEL.name, "bytes of x", x.all(), bytes)?;
     need(KERNEL.name, "bytes of gain", gain.all(), u64::from(dim) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), bytes)?;
-    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let variant = reducing(rec.device(), 64);
     let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
     rec.dispatch(
         &KERNEL,

@@ -1,8 +1,9 @@
 //! Rotary position embedding, and the way of new keys and values into the cache.
 
+use super::choose::{self, CacheLayout, Implementation, Layout};
 use super::{MAP_WORKGROUP, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::gpu::pipeline::{Access, Kernel};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{MAX_POSITIONS, Row};
 
 params! {
@@ -13,6 +14,7 @@ params! {
 
 /// Rotates q and k; writes k and v to a chunk's scratch or to their slots.
 pub const KERNEL: Kernel = Kernel {
+    op: "rope",
     name: "rope",
     source: concat!(
         include_str!("../../shaders/rope.wgsl"),
@@ -28,8 +30,47 @@ pub const KERNEL: Kernel = Kernel {
         Access::ReadWrite,
         Access::ReadWrite,
     ],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
+};
+
+/// Keys and values into storage buffers, one pair of columns an invocation.
+pub(super) const ROWS: Implementation = Implementation {
+    kernel: &KERNEL,
+    family: Family::Gpu,
+    layouts: &[Layout::Cache(CacheLayout::Rows)],
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
+};
+
+const TEXELS_KERNEL: Kernel = Kernel {
+    name: "rope_texels",
+    source: concat!(
+        include_str!("../../shaders/rope_texels.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    bindings: &[
+        Access::Read,
+        Access::Read,
+        Access::Read,
+        Access::ReadWrite,
+        Access::FloatsOut,
+        Access::FloatsOut,
+    ],
+    uses_reduce: false,
+    ..KERNEL
+};
+
+/// Keys and values into textures, a texel of four columns an invocation.
+pub(super) const TEXELS: Implementation = Implementation {
+    kernel: &TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    lanes: [MAP_WORKGROUP; 2],
+    rows: 1,
+    inputs: &[1],
 };
 
 /// Positions one fine table covers, and the distance of two entries of the coarse table.
@@ -132,7 +173,7 @@ pub struct Rope<'a> {
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     io: Rope<'_>,
     n: u32,
     heads: Heads,
@@ -158,8 +199,11 @@ pub fn record(
         pad0: 0,
         pad1: 0,
     };
-    let pairs = rows * u64::from(heads.qkv_dim() / 2);
-    let groups = spread(KERNEL.name, pairs.div_ceil(MAP_WORKGROUP.into()))?;
+    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k)), rec.device())?;
+    // An invocation makes a pair of columns, or the four of a texel.
+    let columns = if io.k.is_texels() { 4 } else { 2 };
+    let invocations = rows * u64::from(heads.qkv_dim() / columns);
+    let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];
-    rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
+    rec.dispatch(one.kernel, one.variant(rec.device()), &bindings, &params, groups)
 }

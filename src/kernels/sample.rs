@@ -13,6 +13,7 @@ params! { SampleParams {
 
 /// `out[0]` = a drawn id, or [`NO_TOKEN`](crate::sampling::NO_TOKEN).
 pub const KERNEL: Kernel = Kernel {
+    op: "sample",
     name: "sample",
     source: concat!(
         include_str!("../../shaders/sample.wgsl"),
@@ -22,7 +23,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: SampleParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: true,
 };
 
@@ -35,7 +36,7 @@ const MOST_IDS: u32 = 1 << 24;
 /// # Errors
 /// [`GpuError::Shape`] when there is no id, or more than 2^24, or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     scores: &Buffer,
     state: &Buffer,
     out: &Buffer,

@@ -8,6 +8,7 @@ params! { SiluMulParams { count4: u32, pad0: u32, pad1: u32, pad2: u32 } }
 
 /// `gate[i] = silu(gate[i]) * up[i]`.
 pub const KERNEL: Kernel = Kernel {
+    op: "silu_mul",
     name: "silu_mul",
     source: concat!(
         include_str!("../../shaders/silu_mul.wgsl"),
@@ -15,7 +16,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: SiluMulParams::LAYOUT,
     bindings: &[Access::ReadWrite, Access::Read],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: false,
 };
 
@@ -23,7 +24,7 @@ pub const KERNEL: Kernel = Kernel {
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `count` is not a multiple of 4 or a buffer is too small.
-pub fn record(rec: &mut Recorder<'_>, gate: &Buffer, up: &Buffer, count: u32) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, gate: &Buffer, up: &Buffer, count: u32) -> Result<(), GpuError> {
     if count == 0 {
         return Ok(());
     }

@@ -9,6 +9,7 @@ params! { TopLogprobsParams { vocab: u32, n: u32, capacity: u32, pad0: u32 } }
 
 /// One entry of `out`: the chosen id, the bits of its log-probability, then as many pairs of the likeliest.
 pub const KERNEL: Kernel = Kernel {
+    op: "top_logprobs",
     name: "top_logprobs",
     source: concat!(
         include_str!("../../shaders/top_logprobs.wgsl"),
@@ -18,7 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     ),
     params: TopLogprobsParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
-    uses_weight: false,
+    weights: &[],
     uses_reduce: true,
 };
 
@@ -26,7 +27,7 @@ pub const KERNEL: Kernel = Kernel {
 pub const ENTRY_WORDS: u32 = 2 * (MAX_LOGPROBS + 1);
 
 /// One workgroup does it all, so it has as many lanes as WebGPU allows everywhere.
-const WORKGROUP: u32 = 256;
+pub(super) const WORKGROUP: u32 = 256;
 
 /// Buffers of one [`record`] call.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ pub struct TopLogprobs<'a> {
 /// # Errors
 /// [`GpuError::Shape`] when there is no entry, `n` is more than [`MAX_LOGPROBS`] or the vocabulary, or a buffer is too small.
 pub fn record(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     io: TopLogprobs<'_>,
     vocab: u32,
     n: u32,

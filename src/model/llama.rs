@@ -13,7 +13,7 @@ use crate::kernels::kv_step::{self, KvStep};
 use crate::kernels::kv_write::{self, KvWrite};
 use crate::kernels::masked_attention::{self, MaskedAttention};
 use crate::kernels::rope::{self, Rope, Target};
-use crate::kernels::{add_bias, embed, gated_mlp, matmul, matvec, qk_norm, rms_norm, silu_mul};
+use crate::kernels::{Inputs, add_bias, choose, embed, gated_mlp, product, qk_norm, rms_norm, silu_mul};
 use crate::kv::{Chunk, Policy, Ring};
 
 /// How the rows of a pass find their keys.
@@ -29,7 +29,7 @@ pub(crate) enum Attend<'a> {
 
 /// Records one pass over `n` tokens that lie in `s.tokens`. Their final hidden states are left in `s.h` (n, hidden).
 pub(crate) fn forward(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     model: &Model,
     s: &SessionBuffers,
     n: u32,
@@ -86,7 +86,7 @@ pub(crate) fn forward(
 
         // Feed-forward: down(silu(gate(h)) * up(h)).
         rms_norm::record(rec, &s.x, &w.ffn_norm, &s.h, n, hidden, eps)?;
-        if n == 1 && !config.biases.mlp {
+        if choose::gate_is_fused(n, config.biases.mlp) {
             gated_mlp::record(rec, &w.gate.weight, &w.up.weight, &s.h, &s.gate)?; // gate (1, ffn)
         } else {
             linear(rec, &w.gate, &s.h, &s.gate, n)?; // gate (n, ffn)
@@ -101,42 +101,34 @@ pub(crate) fn forward(
 
 /// Records the logits (count, vocab) of the hidden states `first .. first + count` of the last pass.
 pub(crate) fn logits(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     model: &Model,
     s: &SessionBuffers,
     first: u32,
     count: u32,
 ) -> Result<(), GpuError> {
-    if count == 1 {
-        matvec::record(rec, model.weights.head(), &s.h, first, &s.logits, false)
-    } else {
-        matmul::record(rec, model.weights.head(), &s.h, first, count, &s.logits, false)
-    }
+    product::record(rec, model.weights.head(), Inputs { x: &s.h, first, count }, &s.logits, false)
 }
 
 /// `out = x w^T + bias` for n rows.
-fn linear(rec: &mut Recorder<'_>, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+fn linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
     project(rec, w, x, out, n, false)
 }
 
 /// `out += x w^T + bias` for n rows: a projection back onto the residual stream.
-fn add_linear(rec: &mut Recorder<'_>, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
+fn add_linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
     project(rec, w, x, out, n, true)
 }
 
 fn project(
-    rec: &mut Recorder<'_>,
+    rec: &mut Recorder,
     w: &Linear,
     x: &Buffer,
     out: &Buffer,
     n: u32,
     residual: bool,
 ) -> Result<(), GpuError> {
-    if n == 1 {
-        matvec::record(rec, &w.weight, x, 0, out, residual)?;
-    } else {
-        matmul::record(rec, &w.weight, x, 0, n, out, residual)?;
-    }
+    product::record(rec, &w.weight, Inputs { x, first: 0, count: n }, out, residual)?;
     match &w.bias {
         Some(bias) => add_bias::record(rec, bias, out, n, w.weight.rows),
         None => Ok(()),

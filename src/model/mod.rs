@@ -14,8 +14,8 @@ mod rotation;
 mod session_plan;
 mod weights;
 
-use crate::gpu::pipeline::WeightFormat;
 use crate::gpu::{Buffer, BufferRequest, Gpu};
+use crate::kernels::WeightFormat;
 use crate::kernels::rope::{self, Heads};
 use crate::model_file::{Config, ModelFile};
 
@@ -53,7 +53,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, LoadError> {
         let config = file.config.clone();
-        let plan = WeightsPlan::new(&config, format, gpu.max_binding_bytes())?;
+        let plan = WeightsPlan::new(&config, format, gpu.capabilities())?;
         let allocated_bytes = plan.total_bytes();
         let weights = weights::load(gpu, file, &plan, progress).await?;
         let table_request = rope_table_request(&config);

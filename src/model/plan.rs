@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::heads;
 use super::session_plan::{SessionPlan, SessionShape};
-use crate::gpu::BufferRequest;
-use crate::gpu::pipeline::WeightFormat;
+use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
+use crate::kernels::{WeightFormat, WeightLayout, choose};
 use crate::kv::{KvError, Policy, RingLayout};
 use crate::model_file::{Config, LayerWeight};
 
@@ -26,6 +26,20 @@ pub enum PlanError {
         row_bytes: u64,
         /// The device's binding limit.
         limit: u64,
+    },
+    /// A matrix that the format has no whole blocks for.
+    #[error(
+        "the columns of {what} are {cols}, which the format {format} cuts into blocks of {block}; take f16"
+    )]
+    Blocks {
+        /// The matrix.
+        what: String,
+        /// Its columns.
+        cols: u32,
+        /// The format asked for.
+        format: &'static str,
+        /// Columns of a block.
+        block: u32,
     },
     /// A buffer that cannot be split is larger than a binding.
     #[error(
@@ -59,7 +73,6 @@ pub enum PlanError {
 /// Where the matrices of a model are cut so that each part fits a binding.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightsPlan {
-    pub(crate) format: WeightFormat,
     pub(crate) embedding: MatrixPlan,
     pub(crate) output: Option<MatrixPlan>,
     pub(crate) layer: LayerPlan,
@@ -81,10 +94,10 @@ pub(crate) struct MatrixPlan {
     pub(crate) label: &'static str,
     pub(crate) rows: u32,
     pub(crate) cols: u32,
+    pub(crate) layout: WeightLayout,
     pub(crate) rows_per_part: u32,
     /// Whether a bias (rows) lies beside it.
     pub(crate) biased: bool,
-    row_bytes: u64,
 }
 
 impl MatrixPlan {
@@ -93,14 +106,19 @@ impl MatrixPlan {
         rows: u32,
         cols: u32,
         format: WeightFormat,
-        limit: u64,
+        device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let row_bytes = u64::from(cols) * format.bytes();
-        let rows_per_part = u32::try_from(limit / row_bytes).unwrap_or(u32::MAX).min(rows);
+        let layout = choose::weight_layout(format, cols, device);
+        let (limit, block) = (device.max_binding_bytes, layout.columns_unit());
+        if !cols.is_multiple_of(block) {
+            return Err(PlanError::Blocks { what: label.to_owned(), cols, format: format.name(), block });
+        }
+        let rows_per_part = layout.most_rows(cols, limit).min(rows);
         if rows_per_part == 0 {
+            let row_bytes = layout.bytes(layout.rows_unit(), cols);
             return Err(PlanError::RowTooLong { what: label.to_owned(), row_bytes, limit });
         }
-        Ok(Self { label, rows, cols, rows_per_part, biased: false, row_bytes })
+        Ok(Self { label, rows, cols, layout, rows_per_part, biased: false })
     }
 
     /// First row and number of rows of each part.
@@ -120,14 +138,19 @@ impl MatrixPlan {
         let bias = self.biased.then(|| vector_request(format!("{place}{} bias", self.label), self.rows));
         let parts = self.parts().map(move |(first, rows)| {
             let label = format!("{place}{} rows {first}..{}", self.label, first + rows);
-            BufferRequest::storage(label, u64::from(rows) * self.row_bytes)
+            self.layout.request(label, rows, self.cols)
         });
         parts.chain(bias)
     }
 }
 
 impl WeightsPlan {
-    pub(crate) fn new(config: &Config, format: WeightFormat, limit: u64) -> Result<Self, PlanError> {
+    pub(crate) fn new(
+        config: &Config,
+        format: WeightFormat,
+        device: &Capabilities,
+    ) -> Result<Self, PlanError> {
+        let limit = device.max_binding_bytes;
         if config.head_dim > MAX_HEAD_DIM {
             return Err(PlanError::HeadTooWide { head_dim: config.head_dim, most: MAX_HEAD_DIM });
         }
@@ -136,10 +159,9 @@ impl WeightsPlan {
             return Err(PlanError::RowTooLong { what: table.label, row_bytes: table.bytes, limit });
         }
         let heads = heads(config);
-        let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, limit);
+        let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, device);
         let (hidden, ffn, biases) = (config.hidden_size, config.ffn_size, config.biases);
         Ok(Self {
-            format,
             embedding: matrix("token embedding", config.vocab_size, hidden)?,
             output: (!config.tied_embeddings)
                 .then(|| matrix("output", config.vocab_size, hidden))
@@ -234,19 +256,19 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Plans `config` under `policy` without touching a device.
+    /// Plans `config` under `policy` for a device of these capabilities, without touching one.
     ///
     /// # Errors
-    /// Something does not fit a binding of `limit` bytes.
+    /// Something does not fit a binding of the device.
     pub fn new(
         config: &Config,
         format: WeightFormat,
         policy: &Policy,
         shape: SessionShape,
-        limit: u64,
+        device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let weights = WeightsPlan::new(config, format, limit)?;
-        let session = SessionPlan::new(config, policy, shape, limit)?;
+        let weights = WeightsPlan::new(config, format, device)?;
+        let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();
         let session_bytes = sum(&session.requests);

@@ -2,7 +2,8 @@
 
 use super::heads;
 use super::plan::PlanError;
-use crate::gpu::{Buffer, BufferRequest, Readback};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
+use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
 use crate::model_file::Config;
@@ -80,8 +81,9 @@ impl SessionPlan {
         config: &Config,
         policy: &Policy,
         shape: SessionShape,
-        limit: u64,
+        device: &Capabilities,
     ) -> Result<Self, PlanError> {
+        let limit = device.max_binding_bytes;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let heads = heads(config);
         let rows = u64::from(shape.chunk.max(1));
@@ -91,8 +93,11 @@ impl SessionPlan {
             return Err(PlanError::RowTooLong { what: "logits".to_owned(), row_bytes: vocab_bytes, limit });
         }
         let slots = if shape.masked { 0 } else { u64::from(layout.slots()) };
+        // The pass over a whole text is brute force, of which there is one implementation.
+        let place = if shape.masked { CacheLayout::Rows } else { choose::cache_layout(heads, device) };
         let slot_bytes = u64::from(heads.kv_dim()) * 4;
-        let cache_bytes = slots * slot_bytes;
+        let cache = |label| place.request(label, slots, heads.kv_dim());
+        let cache_bytes = cache(String::new()).bytes;
         if cache_bytes > limit {
             let what = "the cache of one layer".to_owned();
             let (setting, most) = largest_setting(policy, slots, limit / slot_bytes);
@@ -137,7 +142,10 @@ impl SessionPlan {
                     most: limit / row_bytes,
                 });
             }
-            requests.push(BufferRequest::storage(label, bytes));
+            requests.push(match label.as_str() {
+                "chunk k" | "chunk v" => place.request(label, rows, heads.kv_dim()),
+                _ => BufferRequest::storage(label, bytes),
+            });
         }
         requests.push(BufferRequest::storage("logits", logit_rows * vocab_bytes));
         requests.push(BufferRequest::storage("ring state", size_of::<RingState>() as u64));
@@ -159,8 +167,8 @@ impl SessionPlan {
             requests.push(BufferRequest::readback(format!("readback of submit {read}"), bytes));
         }
         for layer in 0..config.n_layers {
-            requests.push(BufferRequest::storage(format!("layer {layer} k cache"), cache_bytes));
-            requests.push(BufferRequest::storage(format!("layer {layer} v cache"), cache_bytes));
+            requests.push(cache(format!("layer {layer} k cache")));
+            requests.push(cache(format!("layer {layer} v cache")));
         }
         let kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
         Ok(Self { requests, logit_rows: logit_rows as u32, kv_bytes })

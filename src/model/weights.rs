@@ -3,10 +3,11 @@
 //! Host memory stays bounded by one piece whatever the size of the model, and the same code serves a file on disk and
 //! bytes in a browser.
 
+use std::ops::Range;
+
 use super::plan::{self, MatrixPlan, PlanError, WeightsPlan};
-use crate::gpu::pipeline::WeightFormat;
 use crate::gpu::{Buffer, Gpu, GpuError};
-use crate::kernels::{Weight, WeightPart};
+use crate::kernels::{Unfit, Weight, WeightPart};
 use crate::model_file::{LayerWeight, ModelFile, ModelFileError, WeightName};
 
 /// Weights converted at a time, in elements (16 MiB of 32-bit floats).
@@ -27,15 +28,17 @@ pub enum LoadError {
     /// The plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A weight that 16 bits cannot hold.
-    #[error("{file}: tensor {tensor:?} holds {value}, which 16-bit floats cannot; load it with dtype f32")]
-    NotInF16 {
+    /// A weight that the format cannot hold.
+    #[error("{file}: tensor {tensor:?} holds {value}, which {format} cannot; load it with dtype f32")]
+    Unfit {
         /// Name of the file or folder.
         file: String,
         /// The tensor.
         tensor: String,
         /// The value.
         value: f32,
+        /// The format asked for.
+        format: &'static str,
     },
 }
 
@@ -78,7 +81,6 @@ impl Weights {
 struct Loader<'a> {
     gpu: &'a Gpu,
     file: &'a ModelFile,
-    format: WeightFormat,
     done: u64,
     total: u64,
     since_flush: u64,
@@ -91,15 +93,7 @@ pub(crate) async fn load(
     plan: &WeightsPlan,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Weights, LoadError> {
-    let mut loader = Loader {
-        gpu,
-        file,
-        format: plan.format,
-        done: 0,
-        total: plan.total_bytes(),
-        since_flush: 0,
-        progress,
-    };
+    let mut loader = Loader { gpu, file, done: 0, total: plan.total_bytes(), since_flush: 0, progress };
 
     let mut shared = gpu.allocate(&plan.shared_requests()).await?.into_iter();
     let output_norm = loader.vector(shared.next(), &[WeightName::OutputNorm]).await?;
@@ -179,61 +173,55 @@ impl Loader<'_> {
             .zip(buffers.by_ref())
             .map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows })
             .collect();
+        let unit = plan.layout.rows_unit();
+        let most = u32::try_from(PIECE_ELEMENTS / u64::from(plan.cols)).unwrap_or(u32::MAX);
+        let step = (most / unit * unit).max(unit);
+        for part in &parts {
+            let end = part.first_row + part.rows;
+            let mut row = part.first_row;
+            while row < end {
+                let rows = row..end.min(row.saturating_add(step));
+                let values = self.stacked_rows(names, rows.clone()).await?;
+                let packed = plan.layout.pack(&values, plan.cols);
+                let bytes = packed.map_err(|unfit| self.unfit(names, row, plan, unfit))?;
+                // Rows before this piece are whole units.
+                let offset = plan.layout.bytes(row - part.first_row, plan.cols);
+                self.gpu.upload(&part.buffer, offset, &bytes)?;
+                self.count(bytes.len() as u64)?;
+                row = rows.end;
+            }
+        }
+        Ok(Weight { parts, rows: plan.rows, cols: plan.cols, layout: plan.layout })
+    }
+
+    /// Rows of the matrix that the weights `names`, one below the other, make.
+    async fn stacked_rows(&self, names: &[WeightName], wanted: Range<u32>) -> Result<Vec<f32>, LoadError> {
+        let mut values = Vec::new();
         let mut base = 0;
         for name in names {
             let (rows, _) = name.shape(&self.file.config);
-            for part in &parts {
-                // Rows of this weight that lie in this part, as rows of the weight.
-                let from = part.first_row.max(base) - base;
-                let to = (part.first_row + part.rows).min(base + rows).max(base) - base;
-                self.rows(*name, from..to, plan.cols, part, base).await?;
+            let from = wanted.start.max(base) - base;
+            let to = wanted.end.min(base + rows).max(base) - base;
+            if from < to {
+                values.extend(self.file.read_rows(*name, from..to).await?);
             }
             base += rows;
         }
-        Ok(Weight { parts, rows: plan.rows, cols: plan.cols, format: self.format })
+        Ok(values)
     }
 
-    /// Uploads `range` of the rows of a weight, whose row 0 is row `base` of the matrix, into `part`.
-    async fn rows(
-        &mut self,
-        name: WeightName,
-        range: std::ops::Range<u32>,
-        cols: u32,
-        part: &WeightPart,
-        base: u32,
-    ) -> Result<(), LoadError> {
-        let step = u32::try_from(PIECE_ELEMENTS / u64::from(cols)).unwrap_or(u32::MAX).max(1);
-        let row_bytes = u64::from(cols) * self.format.bytes();
-        let mut row = range.start;
-        while row < range.end {
-            let end = range.end.min(row.saturating_add(step));
-            let values = self.file.read_rows(name, row..end).await?;
-            let offset = u64::from(base + row - part.first_row) * row_bytes;
-            let bytes = match self.format {
-                WeightFormat::F32 => {
-                    self.gpu.upload(&part.buffer, offset, bytemuck::cast_slice(&values))?;
-                    values.len() as u64 * 4
-                }
-                WeightFormat::F16 => {
-                    let halves: Vec<half::f16> =
-                        values.iter().map(|value| half::f16::from_f32(*value)).collect();
-                    if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
-                        let tensor =
-                            self.file.weight(name).map_or_else(String::new, |info| info.name.clone());
-                        return Err(LoadError::NotInF16 {
-                            file: self.file.label().to_owned(),
-                            tensor,
-                            value: values.get(at).copied().unwrap_or(f32::NAN),
-                        });
-                    }
-                    self.gpu.upload(&part.buffer, offset, bytemuck::cast_slice(&halves))?;
-                    values.len() as u64 * 2
-                }
-            };
-            self.count(bytes)?;
-            row = end;
-        }
-        Ok(())
+    /// Names the tensor of the weight that does not fit, in a piece that begins at `row` of the matrix.
+    fn unfit(&self, names: &[WeightName], row: u32, plan: &MatrixPlan, unfit: Unfit) -> LoadError {
+        let row = row + u32::try_from(unfit.at / plan.cols as usize).unwrap_or_default();
+        let mut base = 0;
+        let name = names.iter().find(|name| {
+            base += name.shape(&self.file.config).0;
+            row < base
+        });
+        let tensor =
+            name.and_then(|name| self.file.weight(*name)).map_or_else(String::new, |info| info.name.clone());
+        let (file, format) = (self.file.label().to_owned(), plan.layout.format().name());
+        LoadError::Unfit { file, tensor, value: unfit.value, format }
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), LoadError> {

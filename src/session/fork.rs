@@ -33,11 +33,11 @@ impl Session {
             return Err(Error::ForkMismatch);
         }
         let gpu = self.model.gpu.clone();
-        let mut rec = Recorder::new(&gpu);
+        let mut rec = Recorder::new(gpu.capabilities());
         for copy in self.copies_from(other)? {
             rec.copy(copy);
         }
-        rec.submit()?;
+        gpu.run(rec.finish())?;
         self.ring = other.ring.clone();
         self.pending = other.pending;
         self.text.clone_from(&other.text);

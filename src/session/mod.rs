@@ -99,7 +99,7 @@ impl Session {
         let (config, gpu) = (&model.config, &model.gpu);
         policy.check_vocab(config.vocab_size)?;
         let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
-        let plan = SessionPlan::new(config, policy, shape, gpu.max_binding_bytes())?;
+        let plan = SessionPlan::new(config, policy, shape, gpu.capabilities())?;
         let buffers = gpu.allocate(&plan.requests).await?;
         let allocated_bytes = buffers.iter().map(crate::gpu::Buffer::size).sum();
         let Some(buffers) = SessionBuffers::new(buffers) else {
@@ -224,9 +224,9 @@ impl Session {
             // The pending token is part of the text already.
             let known = usize::from(self.pending.take().is_some());
             self.remember(piece.get(known..).unwrap_or_default());
-            let mut rec = Recorder::new(&gpu);
+            let mut rec = Recorder::new(gpu.capabilities());
             self.record_chunk(&mut rec, &chunk)?;
-            let work = gpu.work_done(rec.submit()?);
+            let work = gpu.work_done(gpu.run(rec.finish())?);
             self.upload_ring()?;
             // One chunk runs while the next is recorded; more would only pile up.
             if let Some((work, rows)) = before.replace((work, chunk.rows)) {
@@ -243,8 +243,7 @@ impl Session {
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_greedy(&mut self, id: u32) -> Result<u32, Error> {
-        let gpu = self.model.gpu.clone();
-        let rec = self.next_step(&gpu, Some(id))?;
+        let rec = self.next_step(Some(id))?;
         self.greedy(rec).await
     }
 
@@ -253,8 +252,7 @@ impl Session {
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, Error> {
-        let gpu = self.model.gpu.clone();
-        let rec = self.next_step(&gpu, Some(id))?;
+        let rec = self.next_step(Some(id))?;
         self.read_logits(rec).await
     }
 
@@ -263,8 +261,7 @@ impl Session {
     /// # Errors
     /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
     pub async fn next_greedy(&mut self) -> Result<u32, Error> {
-        let gpu = self.model.gpu.clone();
-        let rec = self.next_step(&gpu, None)?;
+        let rec = self.next_step(None)?;
         self.greedy(rec).await
     }
 
@@ -273,21 +270,21 @@ impl Session {
     /// # Errors
     /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
     pub async fn next_logits(&mut self) -> Result<Vec<f32>, Error> {
-        let gpu = self.model.gpu.clone();
-        let rec = self.next_step(&gpu, None)?;
+        let rec = self.next_step(None)?;
         self.read_logits(rec).await
     }
 
     /// A recording that begins with the steps of the pending token, if there is one, and of `id`.
-    fn next_step<'g>(&mut self, gpu: &'g crate::gpu::Gpu, id: Option<u32>) -> Result<Recorder<'g>, Error> {
+    fn next_step(&mut self, id: Option<u32>) -> Result<Recorder, Error> {
         let text: Vec<u32> = self.pending.into_iter().chain(id).collect();
         self.check(&text)?;
         self.upload_ring()?;
-        let mut rec = Recorder::new(gpu);
+        let gpu = self.model.gpu.clone();
+        let mut rec = Recorder::new(gpu.capabilities());
         for (i, id) in text.iter().enumerate() {
             if i > 0 {
                 // Each step has its token uploaded, so each is a submit of its own.
-                std::mem::replace(&mut rec, Recorder::new(gpu)).submit()?;
+                gpu.run(std::mem::replace(&mut rec, Recorder::new(gpu.capabilities())).finish())?;
             }
             self.record_step(&mut rec, *id)?;
             if self.pending.take().is_none() {
@@ -377,14 +374,14 @@ impl Session {
         Ok(chunk)
     }
 
-    pub(crate) fn record_chunk(&mut self, rec: &mut Recorder<'_>, chunk: &Chunk) -> Result<(), Error> {
+    pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), Error> {
         llama::forward(rec, &self.model, &self.buffers, chunk.rows, Attend::Chunk(&self.ring, chunk))?;
         self.last_row = chunk.rows.checked_sub(1);
         Ok(())
     }
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
-    pub(crate) fn record_step(&mut self, rec: &mut Recorder<'_>, id: u32) -> Result<(), Error> {
+    pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), Error> {
         self.model.gpu.upload(&self.buffers.tokens, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
@@ -401,14 +398,14 @@ impl Session {
         Ok(())
     }
 
-    async fn greedy(&mut self, mut rec: Recorder<'_>) -> Result<u32, Error> {
+    async fn greedy(&mut self, mut rec: Recorder) -> Result<u32, Error> {
         let s = &self.buffers;
         let vocab = self.model.config.vocab_size;
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         argmax::record(&mut rec, &s.logits, &s.top, 1, vocab, 0)?;
         rec.read(&s.top, 0, s.readback.buffer(), 0, 4)?;
         s.readback.settle().await?;
-        let submission = rec.submit()?;
+        let submission = self.model.gpu.run(rec.finish())?;
         let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
         let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         if id >= vocab {
@@ -417,13 +414,13 @@ impl Session {
         Ok(id)
     }
 
-    async fn read_logits(&mut self, mut rec: Recorder<'_>) -> Result<Vec<f32>, Error> {
+    async fn read_logits(&mut self, mut rec: Recorder) -> Result<Vec<f32>, Error> {
         let s = &self.buffers;
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
         rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
         s.readback.settle().await?;
-        let submission = rec.submit()?;
+        let submission = self.model.gpu.run(rec.finish())?;
         let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });

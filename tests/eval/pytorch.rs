@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use killick::Tokenizer;
 use killick::eval::{Choices, HeldOut, Item, PromptOptions, choices, items, perplexity};
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
 use pollster::block_on;

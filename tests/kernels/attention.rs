@@ -6,7 +6,7 @@ use killick::kernels::rope::Heads;
 use killick::kv::{Chunk, Policy, Ring, RingLayout, Row};
 use killick::reference::{self, Cache};
 
-use crate::support::gpu::{POISON, Produced, buffer, output, run, share};
+use crate::support::gpu::{POISON, Produced, buffer, each_implementation, entries, output, run, share};
 use crate::support::inputs::off_by_one_row;
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
 use crate::support::random::Random;
@@ -39,10 +39,10 @@ impl Rows<'_> {
         let out = output("out", n * heads.q_dim() as usize);
         let rows = buffer("rows", &self.rows);
         let q = buffer("q", self.part(&self.text.q, 2 * heads.q_dim()));
-        let (k_cache, v_cache) = (buffer("k cache", &self.k_cache), buffer("v cache", &self.v_cache));
+        let (k_cache, v_cache) = (entries("k cache", &self.k_cache), entries("v cache", &self.v_cache));
         let in_chunk = |values| if self.chunk.is_some() { self.part(values, heads.kv_dim()) } else { &[] };
-        let k_chunk = buffer("k chunk", in_chunk(&self.text.k));
-        let v_chunk = buffer("v chunk", in_chunk(&self.text.v));
+        let k_chunk = entries("k chunk", in_chunk(&self.text.k));
+        let v_chunk = entries("v chunk", in_chunk(&self.text.v));
         let anchors = self.chunk.as_ref().map_or(&[][..], |(_, anchors)| anchors);
         let chunk_anchors = buffer("chunk anchors", anchors);
         let io = Attention {
@@ -140,53 +140,61 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
 
 #[test]
 fn random_policies_match_the_ring_and_the_mask() {
-    let mut random = Random(2026);
-    for round in 0..share(45, 10) {
-        let (policy, ids) = (random_policy(&mut random), random_ids(&mut random, 110));
-        let text = Text::new(policy, ids, HEADS[round % HEADS.len()]);
-        let masked = text.masked();
-        let ops = || pick(&mut random, &[1, 3, 8, 8, -1, -7, -13, -40]);
-        walk(&text, ops, |rows| rows.check(&masked));
-    }
+    each_implementation("attention", |_| {
+        let mut random = Random(2026);
+        for round in 0..share(45, 10) {
+            let (policy, ids) = (random_policy(&mut random), random_ids(&mut random, 110));
+            let text = Text::new(policy, ids, HEADS[round % HEADS.len()]);
+            let masked = text.masked();
+            let ops = || pick(&mut random, &[1, 3, 8, 8, -1, -7, -13, -40]);
+            walk(&text, ops, |rows| rows.check(&masked));
+        }
+    });
 }
 
 #[test]
 fn every_preset_matches_over_several_tiles_of_keys() {
-    let mut random = Random(7);
-    for policy in presets() {
-        let ids = (0..300).map(|_| random.below(9) as u32).collect();
-        let text = Text::new(policy, ids, Heads { n_heads: 6, n_kv_heads: 2, head_dim: 16 });
-        let masked = text.masked();
-        for ops in [&[-64][..], &[8], &[-300], &[-150, 8, 5, -33]].into_iter().skip(share(0, 3)) {
-            let mut ops = ops.iter().copied().cycle();
-            walk(&text, || ops.next().unwrap(), |rows| rows.check(&masked));
+    each_implementation("attention", |_| {
+        let mut random = Random(7);
+        for policy in presets() {
+            let ids = (0..300).map(|_| random.below(9) as u32).collect();
+            let text = Text::new(policy, ids, Heads { n_heads: 6, n_kv_heads: 2, head_dim: 16 });
+            let masked = text.masked();
+            for ops in [&[-64][..], &[8], &[-300], &[-150, 8, 5, -33]].into_iter().skip(share(0, 3)) {
+                let mut ops = ops.iter().copied().cycle();
+                walk(&text, || ops.next().unwrap(), |rows| rows.check(&masked));
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn more_rows_and_heads_than_one_dimension_has_workgroups() {
-    if share(1, 0) == 0 {
-        return;
-    }
-    let window = Policy { window: 2, ..presets()[4].clone() };
-    let text = Text::new(window, vec![5; 2050], Heads { n_heads: 32, n_kv_heads: 4, head_dim: 4 });
-    let masked = text.masked();
-    walk(&text, || -2050, |rows| rows.check(&masked));
+    each_implementation("attention", |_| {
+        if share(1, 0) == 0 {
+            return;
+        }
+        let window = Policy { window: 2, ..presets()[4].clone() };
+        let text = Text::new(window, vec![5; 2050], Heads { n_heads: 32, n_kv_heads: 4, head_dim: 4 });
+        let masked = text.masked();
+        walk(&text, || -2050, |rows| rows.check(&masked));
+    });
 }
 
 #[test]
 fn no_row_is_nothing_to_do() {
-    let text = Text::new(presets()[0].clone(), vec![1; 8], HEADS[0]);
-    walk(
-        &text,
-        || 8,
-        |mut rows| {
-            rows.rows.clear();
-            let got = rows.produce();
-            passes("attention", "no row", &got, compare("attention", &got, &[]));
-        },
-    );
+    each_implementation("attention", |_| {
+        let text = Text::new(presets()[0].clone(), vec![1; 8], HEADS[0]);
+        walk(
+            &text,
+            || 8,
+            |mut rows| {
+                rows.rows.clear();
+                let got = rows.produce();
+                passes("attention", "no row", &got, compare("attention", &got, &[]));
+            },
+        );
+    });
 }
 
 /// The dispatch of `op` that starts at `first`, of a text with anchors, sinks and a window all in use.
@@ -224,89 +232,97 @@ fn with_rows(first: usize, op: i32, test: impl Fn(Rows<'_>, &[f64])) {
 
 #[test]
 fn the_check_rejects_faults_of_single_steps() {
-    with_rows(60, 8, |right, want| {
-        let fault = |name: &str, change: &dyn Fn(&mut Rows<'_>)| {
-            let mut wrong = right.clone();
-            change(&mut wrong);
-            let got = wrong.produce();
-            rejects("attention", name, &got, compare("attention", &got, want));
-        };
-        fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
-        fault("one row without its last key", &|rows| rows.rows[5].n_keys -= 1);
-        fault("off-by-one row", &|rows| rows.rows.rotate_left(1));
-        fault("a window one wider", &|rows| {
-            rows.rows
-                .iter_mut()
-                .for_each(|row| (row.live_first, row.n_keys) = (row.live_first - 1, row.n_keys + 1));
-        });
-        fault("an isolated anchor that sees anchors", &|rows| {
-            let free = rows.rows.iter().find(|row| row.is_anchor == 0).unwrap().anchor_end;
-            let anchor = rows.rows.iter_mut().find(|row| row.is_anchor == 1).unwrap();
-            anchor.n_keys += free - anchor.anchor_end;
-            anchor.anchor_end = free;
-        });
-        fault("live ring of another capacity", &|rows| rows.layout.live_cap -= 1);
-        fault("anchor ring of another capacity", &|rows| rows.layout.anchor_cap -= 1);
-        fault("a stale key", &|rows| {
-            let kv_dim = rows.text.heads.kv_dim() as usize;
-            let slot = rows.rows[6].live_slot as usize;
-            let stale = rows.text.k[..kv_dim].to_vec();
-            rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
-        });
-        fault("a stale anchor value", &|rows| {
-            let kv_dim = rows.text.heads.kv_dim() as usize;
-            let slot = rows.layout.anchor_slot(rows.rows[7].anchor_first) as usize;
-            let stale = rows.text.v[..kv_dim].to_vec();
-            rows.v_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
-        });
-        fault("keys and values swapped", &|rows| core::mem::swap(&mut rows.k_cache, &mut rows.v_cache));
-        fault("last workgroups missing", &|rows| rows.rows.truncate(7));
+    each_implementation("attention", |_| {
+        with_rows(60, 8, |right, want| {
+            let fault = |name: &str, change: &dyn Fn(&mut Rows<'_>)| {
+                let mut wrong = right.clone();
+                change(&mut wrong);
+                let got = wrong.produce();
+                rejects("attention", name, &got, compare("attention", &got, want));
+            };
+            fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
+            fault("one row without its last key", &|rows| rows.rows[5].n_keys -= 1);
+            fault("off-by-one row", &|rows| rows.rows.rotate_left(1));
+            fault("a window one wider", &|rows| {
+                rows.rows
+                    .iter_mut()
+                    .for_each(|row| (row.live_first, row.n_keys) = (row.live_first - 1, row.n_keys + 1));
+            });
+            fault("an isolated anchor that sees anchors", &|rows| {
+                let free = rows.rows.iter().find(|row| row.is_anchor == 0).unwrap().anchor_end;
+                let anchor = rows.rows.iter_mut().find(|row| row.is_anchor == 1).unwrap();
+                anchor.n_keys += free - anchor.anchor_end;
+                anchor.anchor_end = free;
+            });
+            fault("live ring of another capacity", &|rows| rows.layout.live_cap -= 1);
+            fault("anchor ring of another capacity", &|rows| rows.layout.anchor_cap -= 1);
+            fault("a stale key", &|rows| {
+                let kv_dim = rows.text.heads.kv_dim() as usize;
+                let slot = rows.rows[6].live_slot as usize;
+                let stale = rows.text.k[..kv_dim].to_vec();
+                rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
+            });
+            fault("a stale anchor value", &|rows| {
+                let kv_dim = rows.text.heads.kv_dim() as usize;
+                let slot = rows.layout.anchor_slot(rows.rows[7].anchor_first) as usize;
+                let stale = rows.text.v[..kv_dim].to_vec();
+                rows.v_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
+            });
+            fault("keys and values swapped", &|rows| core::mem::swap(&mut rows.k_cache, &mut rows.v_cache));
+            fault("last workgroups missing", &|rows| rows.rows.truncate(7));
 
-        let got = right.produce();
-        let head = off_by_one_row(want, right.text.heads.head_dim as usize);
-        rejects("attention", "off-by-one head", &got, compare("attention", &got, &head));
-        let dim = right.text.heads.head_dim as usize;
-        let weights = compare_row_sums(&got, 8 * 4, dim, ONES + 1);
-        rejects("attention", "row sums of another column", &got, weights);
+            let got = right.produce();
+            let head = off_by_one_row(want, right.text.heads.head_dim as usize);
+            rejects("attention", "off-by-one head", &got, compare("attention", &got, &head));
+            let dim = right.text.heads.head_dim as usize;
+            let weights = compare_row_sums(&got, 8 * 4, dim, ONES + 1);
+            rejects("attention", "row sums of another column", &got, weights);
+        });
     });
 }
 
 #[test]
 fn the_check_rejects_the_wrong_rotation_for_pinned_keys() {
-    with_rows(60, 8, |right, want| {
-        let mut q = right.text.q.clone();
-        let q_dim = right.text.heads.q_dim() as usize;
-        q.chunks_mut(2 * q_dim).for_each(|both| both.copy_within(..q_dim, q_dim));
-        let text = Text {
-            q,
-            k: right.text.k.clone(),
-            v: right.text.v.clone(),
-            ..Text::new(right.text.policy.clone(), right.text.ids.clone(), right.text.heads)
-        };
-        let got = Rows { text: &text, ..right }.produce();
-        rejects("attention", "pinned keys read at the position", &got, compare("attention", &got, want));
+    each_implementation("attention", |_| {
+        with_rows(60, 8, |right, want| {
+            let mut q = right.text.q.clone();
+            let q_dim = right.text.heads.q_dim() as usize;
+            q.chunks_mut(2 * q_dim).for_each(|both| both.copy_within(..q_dim, q_dim));
+            let text = Text {
+                q,
+                k: right.text.k.clone(),
+                v: right.text.v.clone(),
+                ..Text::new(right.text.policy.clone(), right.text.ids.clone(), right.text.heads)
+            };
+            let got = Rows { text: &text, ..right }.produce();
+            rejects("attention", "pinned keys read at the position", &got, compare("attention", &got, want));
+        });
     });
 }
 
 #[test]
 fn the_check_rejects_faults_of_chunks() {
-    with_rows(40, -20, |right, want| {
-        let fault = |name: &str, change: &dyn Fn(&mut Rows<'_>)| {
-            let mut wrong = right.clone();
-            change(&mut wrong);
-            let got = wrong.produce();
-            rejects("attention", name, &got, compare("attention", &got, want));
-        };
-        fault("chunk one position later", &|rows| rows.chunk.as_mut().unwrap().0.start += 1);
-        fault("one more anchor before the chunk", &|rows| rows.chunk.as_mut().unwrap().0.anchors_before += 1);
-        fault("anchor rows swapped", &|rows| rows.chunk.as_mut().unwrap().1.swap(0, 1));
-        fault("cache read for the chunk", &|rows| rows.chunk = None);
-        fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
-        fault("a stale anchor key", &|rows| {
-            let kv_dim = rows.text.heads.kv_dim() as usize;
-            let slot = rows.layout.anchor_slot(rows.rows[0].anchor_first) as usize;
-            let stale = rows.text.k[..kv_dim].to_vec();
-            rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
+    each_implementation("attention", |_| {
+        with_rows(40, -20, |right, want| {
+            let fault = |name: &str, change: &dyn Fn(&mut Rows<'_>)| {
+                let mut wrong = right.clone();
+                change(&mut wrong);
+                let got = wrong.produce();
+                rejects("attention", name, &got, compare("attention", &got, want));
+            };
+            fault("chunk one position later", &|rows| rows.chunk.as_mut().unwrap().0.start += 1);
+            fault("one more anchor before the chunk", &|rows| {
+                rows.chunk.as_mut().unwrap().0.anchors_before += 1
+            });
+            fault("anchor rows swapped", &|rows| rows.chunk.as_mut().unwrap().1.swap(0, 1));
+            fault("cache read for the chunk", &|rows| rows.chunk = None);
+            fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
+            fault("a stale anchor key", &|rows| {
+                let kv_dim = rows.text.heads.kv_dim() as usize;
+                let slot = rows.layout.anchor_slot(rows.rows[0].anchor_first) as usize;
+                let stale = rows.text.k[..kv_dim].to_vec();
+                rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
+            });
         });
     });
 }

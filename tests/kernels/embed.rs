@@ -1,11 +1,10 @@
 //! `embed`: bit-exact rows, tables in parts, ids at the edges of parts and beyond the table.
 
-use killick::gpu::pipeline::WeightFormat;
-use killick::kernels::{Weight, embed};
+use killick::kernels::{Weight, WeightLayout, embed};
 use killick::reference;
 
-use crate::support::gpu::{POISON, Produced, buffer, gpu, output, run};
-use crate::support::inputs::{FORMATS, TestWeight, name, off_by_one_row, swap_two};
+use crate::support::gpu::{POISON, Produced, buffer, each_layout, gpu, output, run};
+use crate::support::inputs::{TestWeight, off_by_one_row, swap_two};
 use crate::support::numerics::{compare_bits, passes, rejects};
 use crate::support::random::Random;
 
@@ -37,7 +36,7 @@ fn want(table: &TestWeight, tokens: &[u32]) -> Vec<f32> {
 
 #[test]
 fn matches_the_reference() {
-    for format in FORMATS {
+    each_layout("embed", |layout| {
         for (rows, vocab, cols, parts) in [
             (1, 1, 4, 1),
             (0, 5, 4, 1),
@@ -47,15 +46,16 @@ fn matches_the_reference() {
             (65, 128_256, 8, 3),
             (257, 321, 252, 2),
             (9, 40, 576, 3),
+            (30, 262_144, 64, 1),
         ] {
-            let table = TestWeight::new(vocab as u64, vocab, cols, format, parts);
+            let table = TestWeight::new(vocab as u64, vocab, cols, layout, parts);
             let tokens = tokens(cols as u64, rows, vocab);
             let got = produce(&table.weight, &tokens);
             let case =
-                format!("{} ({rows} of {vocab}x{cols}) in {} parts", name(format), table.weight.parts.len());
+                format!("{} ({rows} of {vocab}x{cols}) in {} parts", layout.name(), table.weight.parts.len());
             passes("embed", &case, &got, compare_bits("embed", &got, &want(&table, &tokens)));
         }
-    }
+    });
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn more_workgroups_than_one_dimension_has() {
         println!("[skipped] embed ({rows} of 9x4): one output does not fit a binding of this device");
         return;
     }
-    let table = TestWeight::new(3, 9, 4, WeightFormat::F32, 1);
+    let table = TestWeight::new(3, 9, 4, WeightLayout::F32Rows, 1);
     let tokens = tokens(4, rows, 9);
     let got = produce(&table.weight, &tokens);
     passes(
@@ -79,13 +79,13 @@ fn more_workgroups_than_one_dimension_has() {
 
 #[test]
 fn the_check_rejects_faults() {
-    for format in FORMATS {
-        let table = TestWeight::new(8, 40, 20, format, 3);
+    each_layout("embed", |layout| {
+        let table = TestWeight::new(8, 40, 20, layout, 3);
         let tokens: Vec<u32> = (0..130).map(|r| r * 7 % 40).collect();
         let want = want(&table, &tokens);
         let got = produce(&table.weight, &tokens);
         for (fault, wrong) in
-            [("off-by-one row", off_by_one_row(&want, 20)), ("two lanes swapped", swap_two(&want))]
+            [("off-by-one row", off_by_one_row(&want, table.cols())), ("two lanes swapped", swap_two(&want))]
         {
             rejects("embed", fault, &got, compare_bits("embed", &got, &wrong));
         }
@@ -99,5 +99,5 @@ fn the_check_rejects_faults() {
         shifted.parts[1].first_row += 1;
         let got = produce(&shifted, &tokens);
         rejects("embed", "a part off by one row", &got, compare_bits("embed", &got, &want));
-    }
+    });
 }

@@ -98,7 +98,7 @@ fn produce(case: &Case) -> Vec<Produced> {
         .zip(case.drawn)
         .map(|(pos, id)| (buffer("drawn", &[*id]), buffer("ring", &[case.ring(pos)])))
         .collect();
-    let record = |rec: &mut killick::gpu::Recorder<'_>| {
+    let record = |rec: &mut killick::gpu::Recorder| {
         inputs.iter().try_for_each(|(drawn, ring)| {
             let io = Emit {
                 drawn,

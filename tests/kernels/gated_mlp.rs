@@ -1,13 +1,10 @@
-//! `gated_mlp`: both formats, split weights, gates far from zero on both sides.
+//! `gated_mlp`: every implementation and layout, split weights, gates far from zero on both sides.
 
-use killick::gpu::pipeline::WeightFormat;
-use killick::kernels::{Weight, gated_mlp};
+use killick::kernels::{Weight, WeightFormat, WeightLayout, gated_mlp};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{
-    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
-};
+use crate::support::gpu::{Produced, buffer, each_layout, output, run};
+use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
 struct Case {
@@ -17,18 +14,16 @@ struct Case {
 }
 
 impl Case {
-    fn new(rows: usize, cols: usize, format: WeightFormat, parts: usize) -> Self {
+    fn new(rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
         let seed = (rows * 31 + cols) as u64;
-        Self {
-            gate: TestWeight::new(seed, rows, cols, format, parts),
-            up: TestWeight::new(seed + 1, rows, cols, format, parts),
-            x: numbers(seed + 2, 1, cols),
-        }
+        let gate = TestWeight::new(seed, rows, cols, layout, parts);
+        let up = TestWeight::new(seed + 1, rows, cols, layout, parts);
+        Self { x: numbers(seed + 2, 1, gate.cols()), gate, up }
     }
 
     fn name(&self) -> String {
-        let Weight { rows, cols, format, parts } = &self.gate.weight;
-        format!("{} ({rows}x{cols}) in {} parts", name(*format), parts.len())
+        let Weight { rows, cols, layout, parts } = &self.gate.weight;
+        format!("{} ({rows}x{cols}) in {} parts", layout.name(), parts.len())
     }
 
     fn produce(&self, gate: &Weight, up: &Weight) -> Produced {
@@ -48,7 +43,7 @@ impl Case {
 
 #[test]
 fn matches_the_reference() {
-    for format in FORMATS {
+    each_layout("gated_mlp", |layout| {
         for (rows, cols, parts) in [
             (1, 4, 1),
             (3, 28, 1),
@@ -60,55 +55,62 @@ fn matches_the_reference() {
             (13, 4096, 2),
             (1536, 576, 3),
         ] {
-            Case::new(rows, cols, format, parts).check();
+            Case::new(rows, cols, layout, parts).check();
         }
-    }
+    });
 }
 
 #[test]
 fn more_rows_than_one_dimension_has_workgroups() {
-    Case::new(4 * 65_535 + 9, 4, WeightFormat::F16, 1).check();
+    each_layout("gated_mlp", |layout| Case::new(4 * 65_535 + 9, 4, layout, 1).check());
 }
 
 #[test]
 fn gates_beyond_the_range_of_exp_are_finite() {
-    // x = (1, 0, 0, 0): the gate is the first column.
+    // x = (1, 0, 0, ...): the gate is the first column.
     let gates =
         [-1e4_f32, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 88.0, 89.0, 1e4];
-    let rows: Vec<f32> = gates.iter().flat_map(|gate| [*gate, 1.0, 1.0, 1.0]).collect();
-    let mut case = Case::new(gates.len(), 4, WeightFormat::F32, 1);
-    case.x = vec![1.0, 0.0, 0.0, 0.0];
-    let part = &case.gate.weight.parts[0].buffer;
-    crate::support::gpu::gpu().upload(part, 0, bytemuck::cast_slice(&rows)).unwrap();
-    case.gate.values = rows;
-    case.check();
+    each_layout("gated_mlp", |layout| {
+        if layout.format() != WeightFormat::F32 {
+            return;
+        }
+        let mut case = Case::new(gates.len(), 8, layout, 1);
+        let rows: Vec<f32> =
+            gates.iter().flat_map(|gate| [*gate, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]).collect();
+        case.gate = TestWeight::of(&rows, gates.len(), 8, layout, 1);
+        case.x = vec![0.0; 8];
+        case.x[0] = 1.0;
+        case.check();
+    });
 }
 
 #[test]
 fn the_check_rejects_faults() {
-    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 1024)]) {
-        let case = Case::new(70, cols, format, 2);
-        let got = case.produce(&case.gate.weight, &case.up.weight);
-        let want = case.want();
-        let dropped = drop_last_column(&case.up.values, cols);
-        let dropped = reference::gated_mlp(case.gate.matrix(), Matrix::new(&dropped, 70, cols), &case.x);
-        for (fault, wrong) in [
-            ("last term dropped", dropped),
-            ("off-by-one row", off_by_one_row(&want, 1)),
-            ("two lanes swapped", swap_two(&want)),
-            ("gate and up swapped", reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x)),
-        ] {
-            rejects(
-                "gated_mlp",
-                &format!("{} {fault}", case.name()),
-                &got,
-                compare("gated_mlp", &got, &wrong),
-            );
+    each_layout("gated_mlp", |layout| {
+        for cols in [64, 1024] {
+            let case = Case::new(70, cols, layout, 2);
+            let got = case.produce(&case.gate.weight, &case.up.weight);
+            let want = case.want();
+            let dropped = drop_last_column(&case.up.values, cols);
+            let dropped = reference::gated_mlp(case.gate.matrix(), Matrix::new(&dropped, 70, cols), &case.x);
+            for (fault, wrong) in [
+                ("last term dropped", dropped),
+                ("off-by-one row", off_by_one_row(&want, 1)),
+                ("two lanes swapped", swap_two(&want)),
+                ("gate and up swapped", reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x)),
+            ] {
+                rejects(
+                    "gated_mlp",
+                    &format!("{} {fault}", case.name()),
+                    &got,
+                    compare("gated_mlp", &got, &wrong),
+                );
+            }
+            let (mut gate, mut up) = (case.gate.weight.clone(), case.up.weight.clone());
+            gate.parts[1].rows -= 4;
+            up.parts[1].rows -= 4;
+            let got = case.produce(&gate, &up);
+            rejects("gated_mlp", "last workgroup missing", &got, compare("gated_mlp", &got, &want));
         }
-        let (mut gate, mut up) = (case.gate.weight.clone(), case.up.weight.clone());
-        gate.parts[1].rows -= 4;
-        up.parts[1].rows -= 4;
-        let got = case.produce(&gate, &up);
-        rejects("gated_mlp", "last workgroup missing", &got, compare("gated_mlp", &got, &want));
-    }
+    });
 }

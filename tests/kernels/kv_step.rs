@@ -47,7 +47,7 @@ impl Lane {
         gpu().upload(&self.anchor_pos, 0, bytemuck::cast_slice(ring.anchor_positions())).unwrap();
     }
 
-    fn record(&self, rec: &mut Recorder<'_>, params: &RingParams) -> Result<(), GpuError> {
+    fn record(&self, rec: &mut Recorder, params: &RingParams) -> Result<(), GpuError> {
         let io = KvStep {
             token: &self.token,
             anchor_bits: &self.anchor_bits,
@@ -163,7 +163,7 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
             gpu.upload(&lane.anchor_bits, 0, bytemuck::cast_slice(&bits)).unwrap();
         }
         for _ in 0..ROUNDS {
-            let mut rec = Recorder::new(gpu);
+            let mut rec = Recorder::new(gpu.capabilities());
             let mut moved = Vec::new();
             for ((lane, schedule), at) in lanes.iter().zip(&mut schedules).zip((0..).step_by(LANE)) {
                 if schedule.jump(&mut random) {
@@ -179,7 +179,7 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
                 rec.read(&lane.anchor_pos, 0, &staging, at + (ROW + STATE) as u64, ANCHORS as u64).unwrap();
                 moved.push(schedule.step(id));
             }
-            let submission = rec.submit().unwrap();
+            let submission = gpu().run(rec.finish()).unwrap();
             let bytes = block_on(readback.take(gpu, (LANES * LANE) as u64, submission)).unwrap();
             for ((lane, schedule), moved) in bytes.chunks(LANE).zip(&schedules).zip(moved) {
                 let row: Row = bytemuck::pod_read_unaligned(&lane[..ROW]);
@@ -239,7 +239,7 @@ fn run_text_then(
     gpu().upload(&anchor_bits, 0, bytemuck::cast_slice(&words)).unwrap();
     let before = ids.iter().map(|id| (buffer("token", &[*id]), &running));
     let tokens: Vec<_> = before.chain(after.iter().map(|id| (buffer("token", &[*id]), &stopped))).collect();
-    let record = |rec: &mut Recorder<'_>| {
+    let record = |rec: &mut Recorder| {
         tokens.iter().try_for_each(|(token, loop_state)| {
             let io = KvStep {
                 token,

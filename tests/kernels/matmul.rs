@@ -1,13 +1,10 @@
-//! `matmul`: tiles of every shape, both formats, split weights, with and without the residual.
+//! `matmul`: every implementation and layout, tiles of every shape, split weights, with and without the residual.
 
-use killick::gpu::pipeline::WeightFormat;
-use killick::kernels::{Weight, matmul};
+use killick::kernels::{Inputs, Weight, WeightLayout, matmul};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{
-    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
-};
+use crate::support::gpu::{Produced, buffer, each_layout, output, run};
+use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
 /// Rows of x before and after those that are multiplied.
@@ -25,25 +22,26 @@ impl Case {
         inputs: usize,
         rows: usize,
         cols: usize,
-        format: WeightFormat,
+        layout: WeightLayout,
         parts: usize,
         residual: bool,
     ) -> Self {
         let seed = (inputs * 37 + rows * 31 + cols) as u64;
+        let weight = TestWeight::new(seed, rows, cols, layout, parts);
         Self {
-            weight: TestWeight::new(seed, rows, cols, format, parts),
-            x: numbers(seed + 1, inputs + 2 * X_ROW, cols),
+            x: numbers(seed + 1, inputs + 2 * X_ROW, weight.cols()),
+            weight,
             inputs,
             residual: residual.then(|| numbers(seed + 2, inputs, rows)),
         }
     }
 
     fn name(&self) -> String {
-        let Weight { rows, cols, format, parts } = &self.weight.weight;
+        let Weight { rows, cols, layout, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
         format!(
             "{}{residual} ({}x{cols} by {rows}x{cols}) in {} parts",
-            name(*format),
+            layout.name(),
             self.inputs,
             parts.len()
         )
@@ -56,7 +54,8 @@ impl Case {
             None => output("out", self.inputs * weight.rows as usize),
         };
         let residual = self.residual.is_some();
-        run(&out, |rec| matmul::record(rec, weight, &x, X_ROW as u32, inputs as u32, &out, residual))
+        let inputs = Inputs { x: &x, first: X_ROW as u32, count: inputs as u32 };
+        run(&out, |rec| matmul::record(rec, weight, inputs, &out, residual))
     }
 
     fn x(&self) -> Matrix<'_> {
@@ -75,7 +74,7 @@ impl Case {
 
 #[test]
 fn matches_the_reference() {
-    for format in FORMATS {
+    each_layout("matmul", |layout| {
         for (inputs, rows, cols) in [
             (1, 1, 4),
             (3, 3, 28),
@@ -87,54 +86,59 @@ fn matches_the_reference() {
             (2, 257, 1028),
             (9, 6, 4096),
             (5, 7, 8192),
+            (8, 64, 64),
+            (13, 70, 2056),
+            (3, 66, 11_008),
             (0, 8, 8),
         ] {
-            Case::new(inputs, rows, cols, format, 1, rows % 2 == 0).check();
-            Case::new(inputs, rows, cols, format, 1, rows % 2 == 1).check();
+            Case::new(inputs, rows, cols, layout, 1, rows % 2 == 0).check();
+            Case::new(inputs, rows, cols, layout, 1, rows % 2 == 1).check();
         }
-    }
+    });
 }
 
 #[test]
 fn a_split_weight_is_the_same_weight() {
-    for format in FORMATS {
+    each_layout("matmul", |layout| {
         for (inputs, rows, cols, parts) in [(3, 5, 64, 5), (6, 257, 64, 2), (2, 32_002, 32, 3)] {
-            Case::new(inputs, rows, cols, format, parts, false).check();
-            Case::new(inputs, rows, cols, format, parts, true).check();
+            Case::new(inputs, rows, cols, layout, parts, false).check();
+            Case::new(inputs, rows, cols, layout, parts, true).check();
         }
-    }
+    });
 }
 
 #[test]
 fn more_tiles_than_one_dimension_has_workgroups() {
-    Case::new(9, 4 * 21_900 + 3, 4, WeightFormat::F32, 1, false).check();
+    each_layout("matmul", |layout| Case::new(9, 4 * 21_900 + 3, 4, layout, 1, false).check());
 }
 
 #[test]
 fn the_check_rejects_faults() {
-    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 8192)]) {
-        let case = Case::new(9, 22, cols, format, 2, true);
-        let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
-        let got = case.produce(&case.weight.weight, 9);
-        let want = case.want();
-        let dropped = drop_last_column(weight.values, cols);
-        let dropped = reference::matmul(Matrix::new(&dropped, 22, cols), case.x(), X_ROW, 9, residual);
-        for (fault, wrong) in [
-            ("last term dropped", dropped),
-            ("off-by-one row", off_by_one_row(&want, 1)),
-            ("off-by-one input", off_by_one_row(&want, 22)),
-            ("two lanes swapped", swap_two(&want)),
-            ("another row of x", reference::matmul(weight, case.x(), X_ROW + 1, 9, residual)),
-            ("residual ignored", reference::matmul(weight, case.x(), X_ROW, 9, None)),
-        ] {
-            rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
+    each_layout("matmul", |layout| {
+        for cols in [64, 8192] {
+            let case = Case::new(9, 22, cols, layout, 2, true);
+            let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
+            let got = case.produce(&case.weight.weight, 9);
+            let want = case.want();
+            let dropped = drop_last_column(weight.values, cols);
+            let dropped = reference::matmul(Matrix::new(&dropped, 22, cols), case.x(), X_ROW, 9, residual);
+            for (fault, wrong) in [
+                ("last term dropped", dropped),
+                ("off-by-one row", off_by_one_row(&want, 1)),
+                ("off-by-one input", off_by_one_row(&want, 22)),
+                ("two lanes swapped", swap_two(&want)),
+                ("another row of x", reference::matmul(weight, case.x(), X_ROW + 1, 9, residual)),
+                ("residual ignored", reference::matmul(weight, case.x(), X_ROW, 9, None)),
+            ] {
+                rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
+            }
+            let case = Case::new(9, 22, cols, layout, 2, false);
+            let got = case.produce(&case.weight.weight, 8);
+            rejects("matmul", "last workgroups missing", &got, compare("matmul", &got, &case.want()));
+            let mut overlapping = case.weight.weight.clone();
+            overlapping.parts[1].first_row -= 1;
+            let got = case.produce(&overlapping, 9);
+            rejects("matmul", "a part off by one row", &got, compare("matmul", &got, &case.want()));
         }
-        let case = Case::new(9, 22, cols, format, 2, false);
-        let got = case.produce(&case.weight.weight, 8);
-        rejects("matmul", "last workgroups missing", &got, compare("matmul", &got, &case.want()));
-        let mut overlapping = case.weight.weight.clone();
-        overlapping.parts[1].first_row -= 1;
-        let got = case.produce(&overlapping, 9);
-        rejects("matmul", "a part off by one row", &got, compare("matmul", &got, &case.want()));
-    }
+    });
 }

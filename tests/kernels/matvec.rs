@@ -1,13 +1,10 @@
-//! `matvec`: both formats, split weights, with and without the residual.
+//! `matvec`: every implementation and layout, split weights, with and without the residual.
 
-use killick::gpu::pipeline::WeightFormat;
-use killick::kernels::{Weight, matvec};
+use killick::kernels::{Weight, WeightLayout, matvec};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, output, run};
-use crate::support::inputs::{
-    FORMATS, TestWeight, drop_last_column, name, numbers, off_by_one_row, swap_two,
-};
+use crate::support::gpu::{Produced, buffer, each_layout, output, run};
+use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
 /// The middle one of three rows of x is multiplied.
@@ -21,19 +18,20 @@ struct Case {
 }
 
 impl Case {
-    fn new(rows: usize, cols: usize, format: WeightFormat, parts: usize, residual: bool) -> Self {
+    fn new(rows: usize, cols: usize, layout: WeightLayout, parts: usize, residual: bool) -> Self {
         let seed = (rows * 31 + cols) as u64;
+        let weight = TestWeight::new(seed, rows, cols, layout, parts);
         Self {
-            weight: TestWeight::new(seed, rows, cols, format, parts),
-            x: numbers(seed + 1, X_ROWS, cols),
+            x: numbers(seed + 1, X_ROWS, weight.cols()),
+            weight,
             residual: residual.then(|| numbers(seed + 2, 1, rows)),
         }
     }
 
     fn name(&self) -> String {
-        let Weight { rows, cols, format, parts } = &self.weight.weight;
+        let Weight { rows, cols, layout, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
-        format!("{}{residual} ({rows}x{cols}) in {} parts", name(*format), parts.len())
+        format!("{}{residual} ({rows}x{cols}) in {} parts", layout.name(), parts.len())
     }
 
     fn produce(&self, weight: &Weight) -> Produced {
@@ -61,7 +59,7 @@ impl Case {
 
 #[test]
 fn matches_the_reference() {
-    for format in FORMATS {
+    each_layout("matvec", |layout| {
         for (rows, cols) in [
             (1, 4),
             (3, 28),
@@ -70,62 +68,68 @@ fn matches_the_reference() {
             (7, 252),
             (8, 256),
             (9, 260),
+            (64, 8),
             (257, 1028),
             (13, 4096),
             (6, 8192),
+            (70, 11_008),
         ] {
-            Case::new(rows, cols, format, 1, rows % 2 == 0).check();
-            Case::new(rows, cols, format, 1, rows % 2 == 1).check();
+            Case::new(rows, cols, layout, 1, rows % 2 == 0).check();
+            Case::new(rows, cols, layout, 1, rows % 2 == 1).check();
         }
-    }
+    });
 }
 
 #[test]
 fn a_split_weight_is_the_same_weight() {
-    for format in FORMATS {
+    each_layout("matvec", |layout| {
         for (rows, cols, parts) in [(5, 64, 5), (257, 64, 2), (32_002, 64, 3), (1000, 576, 7)] {
-            Case::new(rows, cols, format, parts, false).check();
-            Case::new(rows, cols, format, parts, true).check();
+            Case::new(rows, cols, layout, parts, false).check();
+            Case::new(rows, cols, layout, parts, true).check();
         }
-    }
+    });
 }
 
 #[test]
 fn more_rows_than_one_dimension_has_workgroups() {
-    Case::new(4 * 65_535 + 9, 4, WeightFormat::F16, 1, false).check();
+    each_layout("matvec", |layout| Case::new(4 * 65_535 + 9, 4, layout, 1, false).check());
 }
 
 #[test]
 fn no_row_is_nothing_to_do() {
-    let x = buffer("x", &numbers(1, X_ROWS, 8));
-    let out = output("out", 0);
-    let weight = Weight { parts: Vec::new(), rows: 0, cols: 8, format: WeightFormat::F32 };
-    let got = run(&out, |rec| matvec::record(rec, &weight, &x, 0, &out, false));
-    passes("matvec", "(0x8)", &got, compare("matvec", &got, &[]));
+    each_layout("matvec", |layout| {
+        let x = buffer("x", &numbers(1, X_ROWS, 32));
+        let out = output("out", 0);
+        let weight = Weight { parts: Vec::new(), rows: 0, cols: 32, layout };
+        let got = run(&out, |rec| matvec::record(rec, &weight, &x, 0, &out, false));
+        passes("matvec", "(0x32)", &got, compare("matvec", &got, &[]));
+    });
 }
 
 #[test]
 fn the_check_rejects_faults() {
-    for (format, cols) in FORMATS.into_iter().flat_map(|format| [(format, 64), (format, 8192)]) {
-        let case = Case::new(70, cols, format, 3, true);
-        let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
-        let got = case.produce(&case.weight.weight);
-        let want = case.want();
-        let dropped = drop_last_column(weight.values, cols);
-        let dropped = reference::matvec(Matrix::new(&dropped, 70, cols), case.x(), X_ROW, residual);
-        for (fault, wrong) in [
-            ("last term dropped", dropped),
-            ("off-by-one row", off_by_one_row(&want, 1)),
-            ("two lanes swapped", swap_two(&want)),
-            ("another row of x", reference::matvec(weight, case.x(), X_ROW + 1, residual)),
-            ("residual ignored", reference::matvec(weight, case.x(), X_ROW, None)),
-        ] {
-            rejects("matvec", &format!("{} {fault}", case.name()), &got, compare("matvec", &got, &wrong));
+    each_layout("matvec", |layout| {
+        for cols in [64, 8192] {
+            let case = Case::new(70, cols, layout, 3, true);
+            let (weight, residual) = (case.weight.matrix(), case.residual.as_deref());
+            let got = case.produce(&case.weight.weight);
+            let want = case.want();
+            let dropped = drop_last_column(weight.values, cols);
+            let dropped = reference::matvec(Matrix::new(&dropped, 70, cols), case.x(), X_ROW, residual);
+            for (fault, wrong) in [
+                ("last term dropped", dropped),
+                ("off-by-one row", off_by_one_row(&want, 1)),
+                ("two lanes swapped", swap_two(&want)),
+                ("another row of x", reference::matvec(weight, case.x(), X_ROW + 1, residual)),
+                ("residual ignored", reference::matvec(weight, case.x(), X_ROW, None)),
+            ] {
+                rejects("matvec", &format!("{} {fault}", case.name()), &got, compare("matvec", &got, &wrong));
+            }
+            let case = Case::new(70, cols, layout, 3, false);
+            let mut short = case.weight.weight.clone();
+            short.parts[2].rows -= 4;
+            let got = case.produce(&short);
+            rejects("matvec", "last workgroup missing", &got, compare("matvec", &got, &case.want()));
         }
-        let case = Case::new(70, cols, format, 3, false);
-        let mut short = case.weight.weight.clone();
-        short.parts[2].rows -= 4;
-        let got = case.produce(&short);
-        rejects("matvec", "last workgroup missing", &got, compare("matvec", &got, &case.want()));
-    }
+    });
 }

@@ -118,7 +118,7 @@ fn a_window_longer_than_the_ring_is_refused() {
     let case = Case::new(321, 10, 1024);
     let words = buffer("any", &[0_u32; 2048]);
     let io = Penalize { state: &words, recent: &words, anchor_bits: &words, scores: &words };
-    let mut rec = Recorder::new(gpu());
+    let mut rec = Recorder::new(gpu().capabilities());
     let error = penalize::record(&mut rec, io, 1023, 321, &case.options).unwrap_err().to_string();
     assert!(error.contains("capacity of recent"), "{error}");
 }

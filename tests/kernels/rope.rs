@@ -4,7 +4,7 @@ use killick::kernels::rope::{self, Heads, Rope, Rotation, Target};
 use killick::kv::{MAX_POSITIONS, NONE, Row};
 use killick::reference::{self, Rotated};
 
-use crate::support::gpu::{Produced, buffer, gpu, output, try_run};
+use crate::support::gpu::{Produced, buffer, each_implementation, entries_out, gpu, output, try_run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::text::HEADS;
@@ -59,7 +59,7 @@ impl Case {
     /// q, k and v.
     fn produce(&self, n: usize) -> Vec<Produced> {
         let [q, k, v] = self.sizes();
-        let (q, k, v) = (output("q", q), output("k", k), output("v", v));
+        let (q, k, v) = (output("q", q), entries_out("k", k), entries_out("v", v));
         let (rows, qkv) = (buffer("rows", &self.rows), buffer("qkv", &self.qkv));
         let table = buffer("rope table", &self.rotation.table());
         let io = Rope { rows: &rows, qkv: &qkv, table: &table, q: &q, k: &k, v: &v };
@@ -91,105 +91,118 @@ impl Case {
 
 #[test]
 fn matches_the_reference_at_every_position() {
-    for heads in HEADS {
-        for (theta, target) in [(10_000.0, Target::Chunk), (500_000.0, Target::Cache)] {
-            Case::new(heads, theta, target).check();
+    each_implementation("rope", |_| {
+        for heads in HEADS {
+            for (theta, target) in [(10_000.0, Target::Chunk), (500_000.0, Target::Cache)] {
+                Case::new(heads, theta, target).check();
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn heads_that_turn_in_part_or_not_at_all() {
-    for (heads, columns) in [(HEADS[1], 12), (HEADS[4], 62), (HEADS[5], 2), (HEADS[3], 0)] {
-        for target in [Target::Chunk, Target::Cache] {
-            let mut case = Case::new(heads, 10_000.0, target);
-            case.rotation = rotation(columns, 10_000.0);
-            case.check();
+    each_implementation("rope", |_| {
+        for (heads, columns) in [(HEADS[1], 12), (HEADS[4], 62), (HEADS[5], 2), (HEADS[3], 0)] {
+            for target in [Target::Chunk, Target::Cache] {
+                let mut case = Case::new(heads, 10_000.0, target);
+                case.rotation = rotation(columns, 10_000.0);
+                case.check();
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn frequencies_are_free_and_the_magnitude_counts_once() {
-    for (heads, target) in [(HEADS[4], Target::Chunk), (HEADS[2], Target::Cache)] {
-        let mut case = Case::new(heads, 10_000.0, target);
-        let frequencies = (0..heads.head_dim / 2).map(|d| 1.0 / f64::from(1 + d * d)).collect();
-        case.rotation = Rotation { frequencies, magnitude: 1.25 };
+    each_implementation("rope", |_| {
+        for (heads, target) in [(HEADS[4], Target::Chunk), (HEADS[2], Target::Cache)] {
+            let mut case = Case::new(heads, 10_000.0, target);
+            let frequencies = (0..heads.head_dim / 2).map(|d| 1.0 / f64::from(1 + d * d)).collect();
+            case.rotation = Rotation { frequencies, magnitude: 1.25 };
+            case.check();
+            let got = case.produce(case.rows.len());
+            case.rotation.magnitude = 1.25 * 1.25;
+            let twice = case.want();
+            rejects("rope", "magnitude twice", &got[0], compare("rope", &got[0], &twice[0]));
+        }
+        // What does not turn does not grow either.
+        let mut case = Case::new(HEADS[1], 10_000.0, Target::Cache);
+        case.rotation = Rotation { magnitude: 1.25, ..rotation(12, 10_000.0) };
         case.check();
-        let got = case.produce(case.rows.len());
-        case.rotation.magnitude = 1.25 * 1.25;
-        let twice = case.want();
-        rejects("rope", "magnitude twice", &got[0], compare("rope", &got[0], &twice[0]));
-    }
-    // What does not turn does not grow either.
-    let mut case = Case::new(HEADS[1], 10_000.0, Target::Cache);
-    case.rotation = Rotation { magnitude: 1.25, ..rotation(12, 10_000.0) };
-    case.check();
+    });
 }
 
 #[test]
 fn one_row_and_no_row() {
-    let mut case = Case::new(HEADS[4], 10_000.0, Target::Cache);
-    case.rows.truncate(1);
-    case.check();
-    case.rows.clear();
-    case.check();
+    each_implementation("rope", |_| {
+        let mut case = Case::new(HEADS[4], 10_000.0, Target::Cache);
+        case.rows.truncate(1);
+        case.check();
+        case.rows.clear();
+        case.check();
+    });
 }
 
 #[test]
 fn more_workgroups_than_one_dimension_has() {
-    if gpu().max_binding_bytes() < 40 << 20 {
-        println!("[skipped] rope (16500 rows): they do not fit a binding of this device");
-        return;
-    }
-    let heads = Heads { n_heads: 128, n_kv_heads: 1, head_dim: 4 };
-    let mut case = Case::new(heads, 10_000.0, Target::Chunk);
-    case.rows = (0..16_500).map(|pos| Row { pos, pinned_query_pos: pos.min(99), ..Row::default() }).collect();
-    case.qkv = numbers(5, 16_500, heads.qkv_dim() as usize);
-    case.check();
+    each_implementation("rope", |_| {
+        if gpu().max_binding_bytes() < 40 << 20 {
+            println!("[skipped] rope (16500 rows): they do not fit a binding of this device");
+            return;
+        }
+        let heads = Heads { n_heads: 128, n_kv_heads: 1, head_dim: 4 };
+        let mut case = Case::new(heads, 10_000.0, Target::Chunk);
+        case.rows =
+            (0..16_500).map(|pos| Row { pos, pinned_query_pos: pos.min(99), ..Row::default() }).collect();
+        case.qkv = numbers(5, 16_500, heads.qkv_dim() as usize);
+        case.check();
+    });
 }
 
 #[test]
 fn the_check_rejects_faults() {
-    let right = Case::new(HEADS[4], 10_000.0, Target::Cache);
-    let (want, n) = (right.want(), right.rows.len());
-    // Faults of the rows, as the device would be told them; `which` of q, k and v must show it.
-    let fault = |name: &str, which: &[usize], change: &dyn Fn(&mut Case)| {
-        let mut wrong = right.clone();
-        change(&mut wrong);
-        let got = wrong.produce(n);
-        for &i in which {
-            rejects("rope", name, &got[i], compare("rope", &got[i], &want[i]));
-        }
-    };
-    fault("slot taken for the position", &[0, 1], &|case| {
-        case.rows.iter_mut().filter(|row| row.live_slot != NONE).for_each(|row| row.pos = row.live_slot);
-    });
-    fault("one position too far", &[0, 1], &|case| case.rows[8].pos -= 1);
-    fault("position for pinned keys ignored", &[0], &|case| {
-        case.rows.iter_mut().for_each(|row| row.pinned_query_pos = row.pos);
-    });
-    fault("anchors without their second copy", &[1, 2], &|case| {
-        case.rows.iter_mut().for_each(|row| row.anchor_slot = NONE);
-    });
-    fault("off-by-one row", &[0, 1, 2], &|case| {
-        case.qkv = off_by_one_row(&case.qkv, case.heads.qkv_dim() as usize);
-    });
-    fault("another theta", &[0, 1], &|case| case.rotation = rotation(64, 10_001.0));
-    fault("one pair of columns too few", &[0, 1], &|case| case.rotation = rotation(62, 10_000.0));
-    fault("chunk for cache", &[1, 2], &|case| {
-        // Row r to slot r, as if the slots had not been looked at.
-        case.rows.iter_mut().zip(0..).for_each(|(row, r)| (row.live_slot, row.anchor_slot) = (r, NONE));
-    });
+    each_implementation("rope", |_| {
+        let right = Case::new(HEADS[4], 10_000.0, Target::Cache);
+        let (want, n) = (right.want(), right.rows.len());
+        // Faults of the rows, as the device would be told them; `which` of q, k and v must show it.
+        let fault = |name: &str, which: &[usize], change: &dyn Fn(&mut Case)| {
+            let mut wrong = right.clone();
+            change(&mut wrong);
+            let got = wrong.produce(n);
+            for &i in which {
+                rejects("rope", name, &got[i], compare("rope", &got[i], &want[i]));
+            }
+        };
+        fault("slot taken for the position", &[0, 1], &|case| {
+            case.rows.iter_mut().filter(|row| row.live_slot != NONE).for_each(|row| row.pos = row.live_slot);
+        });
+        fault("one position too far", &[0, 1], &|case| case.rows[8].pos -= 1);
+        fault("position for pinned keys ignored", &[0], &|case| {
+            case.rows.iter_mut().for_each(|row| row.pinned_query_pos = row.pos);
+        });
+        fault("anchors without their second copy", &[1, 2], &|case| {
+            case.rows.iter_mut().for_each(|row| row.anchor_slot = NONE);
+        });
+        fault("off-by-one row", &[0, 1, 2], &|case| {
+            case.qkv = off_by_one_row(&case.qkv, case.heads.qkv_dim() as usize);
+        });
+        fault("another theta", &[0, 1], &|case| case.rotation = rotation(64, 10_001.0));
+        fault("one pair of columns too few", &[0, 1], &|case| case.rotation = rotation(62, 10_000.0));
+        fault("chunk for cache", &[1, 2], &|case| {
+            // Row r to slot r, as if the slots had not been looked at.
+            case.rows.iter_mut().zip(0..).for_each(|(row, r)| (row.live_slot, row.anchor_slot) = (r, NONE));
+        });
 
-    let got = right.produce(n);
-    for (got, want) in got.iter().zip(&want).take(2) {
-        let swapped = swap_halves(want, right.heads.head_dim as usize);
-        rejects("rope", "halves of a head swapped", got, compare("rope", got, &swapped));
-    }
-    rejects("rope", "two lanes swapped", &got[0], compare("rope", &got[0], &swap_two(&want[0])));
-    let got = right.produce(n - 1);
-    rejects("rope", "last workgroups missing", &got[0], compare("rope", &got[0], &want[0]));
+        let got = right.produce(n);
+        for (got, want) in got.iter().zip(&want).take(2) {
+            let swapped = swap_halves(want, right.heads.head_dim as usize);
+            rejects("rope", "halves of a head swapped", got, compare("rope", got, &swapped));
+        }
+        rejects("rope", "two lanes swapped", &got[0], compare("rope", &got[0], &swap_two(&want[0])));
+        let got = right.produce(n - 1);
+        rejects("rope", "last workgroups missing", &got[0], compare("rope", &got[0], &want[0]));
+    });
 }
 
 fn swap_halves(values: &[f64], dim: usize) -> Vec<f64> {

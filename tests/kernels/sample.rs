@@ -229,7 +229,7 @@ fn shapes_that_make_no_sense_are_refused() {
     let words = buffer("any", &[0_u32; 64]);
     let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
     for (vocab, what) in [(0, "vocab"), ((1 << 24) + 1, "vocab"), (1000, "bytes of scores")] {
-        let mut rec = Recorder::new(gpu());
+        let mut rec = Recorder::new(gpu().capabilities());
         let error =
             sample::record(&mut rec, &words, &words, &words, vocab, &options).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");

@@ -83,7 +83,7 @@ fn shapes_that_make_no_sense_are_refused() {
         (4, 5, 1, "n "),
         (100, 5, 90, "bytes of out"),
     ] {
-        let mut rec = Recorder::new(gpu());
+        let mut rec = Recorder::new(gpu().capabilities());
         let error = top_logprobs::record(&mut rec, io, vocab, n, capacity).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
     }

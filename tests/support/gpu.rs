@@ -1,7 +1,7 @@
 //! The device of a test program, and what it takes to see everything a kernel does to a buffer.
 //!
 //! Which device is the environment's choice: `KILLICK_GPU` (index or part of a name), `KILLICK_BASELINE=1`
-//! (WebGPU's default limits, no optional feature), `KILLICK_MAX_BINDING` (bytes).
+//! (WebGPU's default limits, no optional feature), `KILLICK_MAX_BINDING` (bytes), `KILLICK_FAMILY` (`gpu` or `software`).
 
 #![allow(
     clippy::print_stdout,
@@ -11,10 +11,14 @@
     reason = "every test program uses a part, as a private module"
 )]
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use bytemuck::Pod;
-use killick::gpu::{Buffer, BufferRequest, Gpu, GpuError, GpuOptions, Readback, Recorder};
+use killick::gpu::{
+    Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
+};
+use killick::kernels::{CacheLayout, Implementation, Layout, WeightLayout, choose};
 use pollster::block_on;
 
 /// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
@@ -30,6 +34,11 @@ pub fn options() -> GpuOptions {
         max_binding_bytes: std::env::var("KILLICK_MAX_BINDING")
             .ok()
             .map(|bytes| bytes.parse().expect("KILLICK_MAX_BINDING is a number of bytes")),
+        family: std::env::var("KILLICK_FAMILY").ok().map(|name| match name.as_str() {
+            "gpu" => Family::Gpu,
+            "software" => Family::Software,
+            other => panic!("KILLICK_FAMILY is gpu or software, not {other}"),
+        }),
     }
 }
 
@@ -59,6 +68,38 @@ pub fn gpu() -> &'static Gpu {
 pub fn share(all: usize, some: usize) -> usize {
     let asked = |name: &str| std::env::var(name).is_ok_and(|value| value == "1");
     if asked("KILLICK_THOROUGH") || asked("KILLICK_FULL") { all } else { some }
+}
+
+thread_local! {
+    /// What the test at work is bound to.
+    static BOUND: Cell<Option<&'static Implementation>> = const { Cell::new(None) };
+}
+
+/// Runs a test of `op` once for each of its implementations; what [`run`] records in it is bound to that one.
+pub fn each_implementation(op: &str, mut test: impl FnMut(&'static Implementation)) {
+    let mut met = 0;
+    for one in choose::implementations(op) {
+        println!("{op} by {}", one.kernel.name);
+        BOUND.set(Some(one));
+        test(one);
+        met += 1;
+    }
+    BOUND.set(None);
+    assert!(met > 0, "{op} has no implementation");
+}
+
+/// [`each_implementation`], and each layout of weights that it reads.
+pub fn each_layout(op: &str, mut test: impl FnMut(WeightLayout)) {
+    each_implementation(op, |one| one.weight_layouts().for_each(&mut test));
+}
+
+/// The device as recordings of the test at work see it.
+pub fn capabilities() -> Capabilities {
+    let device = *gpu().capabilities();
+    match BOUND.get() {
+        Some(one) => device.forcing(one.kernel.op, one.kernel.name),
+        None => device,
+    }
 }
 
 /// Who computed a result.
@@ -109,6 +150,25 @@ pub fn buffer<T: Pod>(label: &str, data: &[T]) -> Buffer {
     buffer
 }
 
+/// Keys or values as the implementation at work reads them, with poison behind them.
+pub fn entries(label: &str, values: &[f32]) -> Buffer {
+    if !BOUND.get().is_some_and(|one| one.reads(Layout::Cache(CacheLayout::Texels))) {
+        return buffer(label, values);
+    }
+    let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(values);
+    words.extend([POISON; SENTINEL]);
+    let request = BufferRequest::floats(label, words.len() as u64 * 4);
+    words.resize(request.bytes as usize / 4, POISON);
+    let buffer = block_on(gpu().allocate(&[request])).unwrap().remove(0);
+    gpu().upload(&buffer, 0, bytemuck::cast_slice(&words)).unwrap();
+    buffer
+}
+
+/// An output of `elements` keys or values, all poison.
+pub fn entries_out(label: &str, elements: usize) -> Buffer {
+    entries(label, &vec![f32::from_bits(POISON); elements])
+}
+
 /// An output of `elements` words, all poison, with poison behind it.
 pub fn output(label: &str, elements: usize) -> Buffer {
     buffer(label, &vec![POISON; elements])
@@ -117,19 +177,19 @@ pub fn output(label: &str, elements: usize) -> Buffer {
 /// Records, submits, and reads whole buffers back.
 pub fn try_run(
     outputs: &[&Buffer],
-    record: impl FnOnce(&mut Recorder<'_>) -> Result<(), GpuError>,
+    record: impl FnOnce(&mut Recorder) -> Result<(), GpuError>,
 ) -> Result<Vec<Produced>, GpuError> {
     let gpu = gpu();
     let total = outputs.iter().map(|buffer| buffer.size()).sum();
     let staging = block_on(gpu.allocate(&[BufferRequest::readback("staging", total)]))?.remove(0);
-    let mut rec = Recorder::new(gpu);
+    let mut rec = Recorder::new(&capabilities());
     record(&mut rec)?;
     let mut at = 0;
     for output in outputs {
         rec.read(output, 0, &staging, at, output.size())?;
         at += output.size();
     }
-    let submission = rec.submit()?;
+    let submission = gpu.run(rec.finish())?;
     let bytes = block_on(Readback::new(staging).take(gpu, total, submission))?;
     let adapter = gpu.adapter();
     let name = adapter.name.split_whitespace().next().unwrap_or_default();
@@ -144,7 +204,7 @@ pub fn try_run(
 }
 
 /// [`try_run`] with one output, and nothing to go wrong.
-pub fn run(output: &Buffer, record: impl FnOnce(&mut Recorder<'_>) -> Result<(), GpuError>) -> Produced {
+pub fn run(output: &Buffer, record: impl FnOnce(&mut Recorder) -> Result<(), GpuError>) -> Produced {
     try_run(&[output], record).unwrap().remove(0)
 }
 

@@ -9,8 +9,7 @@
 
 use half::f16;
 use killick::gpu::Buffer;
-use killick::gpu::pipeline::WeightFormat;
-use killick::kernels::{Weight, WeightPart};
+use killick::kernels::{Weight, WeightFormat, WeightLayout, WeightPart};
 use killick::reference::Matrix;
 
 use super::gpu::{buffer, gpu};
@@ -41,50 +40,55 @@ pub struct TestWeight {
 }
 
 impl TestWeight {
-    /// Random, split into `parts` parts or as many as the binding limit takes.
-    pub fn new(seed: u64, rows: usize, cols: usize, format: WeightFormat, parts: usize) -> Self {
-        let values: Vec<f32> = match format {
-            WeightFormat::F32 => numbers(seed, rows, cols),
-            WeightFormat::F16 => {
-                numbers(seed, rows, cols).iter().map(|v| f16::from_f32(*v).to_f32()).collect()
-            }
+    /// Random, split into `parts` parts or as many as the binding limit takes. The columns are filled up to what the layout wants.
+    pub fn new(seed: u64, rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
+        let cols = cols.next_multiple_of(layout.columns_unit() as usize);
+        Self::of(&numbers(seed, rows, cols), rows, cols, layout, parts)
+    }
+
+    /// These values, rounded as the layout holds them.
+    pub fn of(values: &[f32], rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
+        let values: Vec<f32> = match layout.format() {
+            WeightFormat::F32 => values.to_vec(),
+            WeightFormat::F16 => values.iter().map(|v| f16::from_f32(*v).to_f32()).collect(),
+            WeightFormat::Q8_0 => values.chunks(32).flat_map(q8_0).collect(),
         };
-        let row_bytes = cols * format.bytes() as usize;
-        let room = (gpu().max_binding_bytes() as usize - 2048) / row_bytes;
+        let room = layout.most_rows(cols as u32, gpu().max_binding_bytes() - 2048) as usize;
         let part_rows = rows.div_ceil(parts).min(room).max(1);
         let parts = values.chunks(part_rows * cols).zip((0..).step_by(part_rows)).map(|(part, first_row)| {
             let rows = (part.len() / cols) as u32;
-            WeightPart { buffer: device_values(part, format), first_row, rows }
+            WeightPart { buffer: on_device(part, rows, cols as u32, layout), first_row, rows }
         });
         let parts = parts.collect();
-        Self { weight: Weight { parts, rows: rows as u32, cols: cols as u32, format }, values }
+        Self { weight: Weight { parts, rows: rows as u32, cols: cols as u32, layout }, values }
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
         Matrix::new(&self.values, self.weight.rows as usize, self.weight.cols as usize)
     }
-}
 
-fn device_values(values: &[f32], format: WeightFormat) -> Buffer {
-    match format {
-        WeightFormat::F32 => buffer("weight", values),
-        WeightFormat::F16 => {
-            let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
-            buffer("weight", &halves)
-        }
+    pub fn cols(&self) -> usize {
+        self.weight.cols as usize
     }
 }
 
-/// The name of a format in a case.
-pub fn name(format: WeightFormat) -> &'static str {
-    match format {
-        WeightFormat::F32 => "f32",
-        WeightFormat::F16 => "f16",
-    }
+/// A block as signed bytes under a 16-bit scale: what remains of it.
+fn q8_0(block: &[f32]) -> Vec<f32> {
+    let scale = block.iter().fold(0.0_f32, |most, v| most.max(v.abs())) / 127.0;
+    let stored = f16::from_f32(scale).to_f32();
+    block.iter().map(|v| if scale > 0.0 { (v / scale).round() * stored } else { 0.0 }).collect()
 }
 
-/// Both formats.
-pub const FORMATS: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::F16];
+fn on_device(values: &[f32], rows: u32, cols: u32, layout: WeightLayout) -> Buffer {
+    let packed = layout.pack(values, cols).unwrap();
+    if !layout.is_texels() {
+        return buffer::<u8>("weight", &packed);
+    }
+    let request = layout.request("weight".to_owned(), rows, cols);
+    let texture = pollster::block_on(gpu().allocate(&[request])).unwrap().remove(0);
+    gpu().upload(&texture, 0, &packed).unwrap();
+    texture
+}
 
 /// A fault: the last column of every row counts for nothing.
 pub fn drop_last_column(values: &[f32], cols: usize) -> Vec<f32> {

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
+use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::Model;
 use killick::model_file::ModelFile;

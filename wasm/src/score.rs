@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use killick::gpu::pipeline::WeightFormat;
 use killick::gpu::{Gpu, GpuOptions};
+use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
@@ -37,6 +37,8 @@ enum Dtype {
     F32,
     #[default]
     F16,
+    #[serde(rename = "q8_0")]
+    Q8_0,
 }
 
 /// Opens the model, scores the text and writes the report.
@@ -57,6 +59,7 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
     let format = match options.dtype {
         Dtype::F32 => WeightFormat::F32,
         Dtype::F16 => WeightFormat::F16,
+        Dtype::Q8_0 => WeightFormat::Q8_0,
     };
     let model = Arc::new(Model::load(&gpu, &file, format, &mut |_, _| {}).await?);
     let score = killick::score::score(&model, &policy, &ids, path).await?;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::generate::{GenerateOptions, Steps};
-use crate::gpu::GpuOptions;
-use crate::gpu::pipeline::WeightFormat;
+use crate::gpu::{Family, GpuOptions};
+use crate::kernels::WeightFormat;
 use crate::kv::{AtMaxSegment, Preset};
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
@@ -241,6 +241,9 @@ pub(crate) struct InspectArgs {
     /// Plan for a device whose bindings hold at most this many bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
     pub(crate) max_binding: u64,
+    /// Plan for the kernels made for this kind of device.
+    #[arg(long, default_value = "gpu")]
+    pub(crate) family: FamilyArg,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -248,6 +251,9 @@ pub(crate) struct InspectArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct DevicesArgs {
+    /// Show what this family of kernels would run. Default: the one that suits each adapter's type.
+    #[arg(long)]
+    pub(crate) family: Option<FamilyArg>,
     /// Print one JSON array.
     #[arg(long)]
     pub(crate) json: bool,
@@ -298,6 +304,9 @@ pub(crate) enum DtypeArg {
     F32,
     /// 16-bit floats; arithmetic stays 32-bit.
     F16,
+    /// Signed bytes under a scale for every 32 columns, half the memory of f16.
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl From<DtypeArg> for WeightFormat {
@@ -305,6 +314,24 @@ impl From<DtypeArg> for WeightFormat {
         match dtype {
             DtypeArg::F32 => Self::F32,
             DtypeArg::F16 => Self::F16,
+            DtypeArg::Q8_0 => Self::Q8_0,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FamilyArg {
+    /// For programs on the CPU that pose as a GPU, such as Mesa's lavapipe.
+    Software,
+    /// For real GPUs.
+    Gpu,
+}
+
+impl From<FamilyArg> for Family {
+    fn from(family: FamilyArg) -> Self {
+        match family {
+            FamilyArg::Software => Self::Software,
+            FamilyArg::Gpu => Self::Gpu,
         }
     }
 }
@@ -320,11 +347,19 @@ pub(crate) struct GpuArgs {
     /// Lower the binding limit, so that weights are split as on a smaller device.
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_binding: Option<u64>,
+    /// Take the kernels made for this kind of device. Default: those that suit the adapter's type.
+    #[arg(long)]
+    pub(crate) family: Option<FamilyArg>,
 }
 
 impl GpuArgs {
     pub(crate) fn options(&self) -> GpuOptions {
-        GpuOptions { select: self.gpu.clone(), baseline: self.baseline, max_binding_bytes: self.max_binding }
+        GpuOptions {
+            select: self.gpu.clone(),
+            baseline: self.baseline,
+            max_binding_bytes: self.max_binding,
+            family: self.family.map(Family::from),
+        }
     }
 }
 

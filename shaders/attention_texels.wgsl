@@ -1,0 +1,118 @@
+// One query row against everything it may see, where keys and values lie in textures.
+//
+//   out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] * scale) v[j, :]
+//
+// What is seen, and in which order, is said in attention.wgsl. For software devices: the query in a uniform, keys and values in textures,
+// eight keys at a time. Each lane scores one of them; then each lane gathers its own columns, texels lane + 8 $i of the head, by online
+// softmax (Milakov and Gimelshein, 2018), for which every lane keeps the largest score and the total.
+// A line with $i stands for one line for each of INPUTS texels.
+//
+// rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
+// k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
+// out (rows, n_heads, head_dim). One workgroup of eight lanes per row and head.
+struct AttentionParams {
+    rows: u32,
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_dim: u32,
+    scale: f32,
+    sinks: u32,                // slots of the pinned prefix
+    anchor_capacity: u32,      // slots of the anchor ring, which follows it
+    live_capacity: u32,        // slots of the live ring, which comes last
+    chunk_start: u32,          // position of chunk row 0
+    chunk_anchors_before: u32, // number of the chunk's first anchor
+    row_first: u32,            // the first of the rows
+    q_at: u32,                 // where its query begins, in vec4s
+}
+@group(0) @binding(0) var<uniform> params: AttentionParams;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
+@group(0) @binding(2) var<uniform> q: array<vec4<f32>, UNIFORM_LEN>;
+@group(0) @binding(3) var k_cache: FloatTexels;
+@group(0) @binding(4) var v_cache: FloatTexels;
+@group(0) @binding(5) var k_chunk: FloatTexels;
+@group(0) @binding(6) var v_chunk: FloatTexels;
+@group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
+@group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
+
+// Finite, because a shader may assume that there is no infinity. Real scores lie far inside.
+const LOWEST: f32 = -3.0e38;
+const NO_PLACE: u32 = 0xffffffffu;
+
+var<workgroup> tile_score: array<f32, 8>;
+var<workgroup> tile_place: array<u32, 8>;
+
+fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
+    let i = (place & ~IN_CHUNK) * (params.head_dim / 4u) + d;
+    if (place & IN_CHUNK) != 0u {
+        return load_floats(v_chunk, fold(i, chunk_shift));
+    }
+    return load_floats(v_cache, fold(i, cache_shift));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn attention_texels(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups);
+    if i >= params.rows * params.n_heads {
+        return;
+    }
+    let r = params.row_first + i / params.n_heads;
+    let head = i % params.n_heads;
+    let kv_head = head / (params.n_heads / params.n_kv_heads);
+    let dim4 = params.head_dim / 4u;
+    let row = rows[r];
+    let pinned = row.pinned_end;
+    let anchors = row.anchor_end - row.anchor_first;
+    let keys = row.n_keys;
+    let cache_shift = shift_of(textureDimensions(k_cache));
+    let chunk_shift = shift_of(textureDimensions(k_chunk));
+
+    var top = LOWEST;
+    var total = 0.0;
+    var value$i = vec4<f32>();
+    for (var base = 0u; base < keys; base += 8u) {
+        let key = base + lane;
+        var place = NO_PLACE;
+        var score = LOWEST;
+        if key < keys {
+            let slot = locate(row, pinned, anchors, key);
+            place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
+            // Keys of the pinned prefix are read by the query's second rotation.
+            let rotation = i / params.n_heads * 2u + select(0u, 1u, key < pinned);
+            let query = params.q_at + (rotation * params.n_heads + head) * dim4;
+            let at = (place & ~IN_CHUNK) * dim4;
+            var sum = 0.0;
+            if (place & IN_CHUNK) != 0u {
+                for (var d = 0u; d < dim4; d++) {
+                    sum += dot(q[query + d], load_floats(k_chunk, fold(at + d, chunk_shift)));
+                }
+            } else {
+                for (var d = 0u; d < dim4; d++) {
+                    sum += dot(q[query + d], load_floats(k_cache, fold(at + d, cache_shift)));
+                }
+            }
+            score = sum * params.scale;
+        }
+        workgroupBarrier(); // the tile before may still be read
+        tile_score[lane] = score;
+        tile_place[lane] = place;
+        workgroupBarrier();
+        let score$r = tile_score[$r];
+        let place$r = tile_place[$r];
+        var best = top;
+        best = max(best, score$r);
+        let shrink = exp(top - best);
+        top = best;
+        total *= shrink;
+        value$i *= shrink;
+        let weight$r = select(0.0, exp(score$r - best), place$r != NO_PLACE);
+        total += weight$r;
+        if place$r != NO_PLACE { value$i += weight$r * value_at(place$r, lane + 8u * $iu, cache_shift, chunk_shift); }
+    }
+
+    let to = (r * params.n_heads + head) * dim4 + lane;
+    if lane + 8u * $iu < dim4 { out[to + 8u * $iu] = value$i / total; }
+}

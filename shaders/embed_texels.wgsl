@@ -1,0 +1,36 @@
+// out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
+//
+// For a table that lies in a texture, as a tied output matrix does on a software device (see matmul_texels).
+// weight (part_rows, cols) in tiles of 64 rows, tokens (rows), out (rows, cols). One invocation copies eight columns of one row.
+struct EmbedParams {
+    rows: u32,       // tokens
+    cols4: u32,      // columns / 4, even
+    part_first: u32, // first table row of this part
+    part_rows: u32,
+}
+@group(0) @binding(0) var<uniform> params: EmbedParams;
+@group(0) @binding(1) var weight: WordTexels;
+@group(0) @binding(2) var<storage, read> tokens: array<u32>;          // (rows)
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>; // (rows, cols4)
+
+@compute @workgroup_size(WORKGROUP)
+fn embed_texels(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let runs = params.cols4 / 2u;
+    let i = group_index(group, groups) * WORKGROUP + lane;
+    if i >= params.rows * runs {
+        return;
+    }
+    let token = tokens[i / runs];
+    if token < params.part_first || token - params.part_first >= params.part_rows {
+        return;
+    }
+    let row = token - params.part_first;
+    let at = weight_run(row / 64u * runs + i % runs, shift_of(textureDimensions(weight)));
+    let eight = weight_eight(at, row % 64u / 8u, row % 8u);
+    out[2u * i] = eight.low;
+    out[2u * i + 1u] = eight.high;
+}

@@ -1,0 +1,51 @@
+// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a))
+//
+// For software devices: both weights in textures, x in a uniform, one row of the weights a lane (see matmul_texels).
+// A line with $r stands for one line for each of eight rows.
+//
+// gate, up (rows, cols) in tiles of 64 rows, x (cols), out (at least offset + rows). One workgroup of eight lanes makes one tile.
+struct GatedMlpParams {
+    rows: u32,
+    cols4: u32, // cols / 4, even
+    out_offset: u32,
+    pad0: u32,
+}
+@group(0) @binding(0) var<uniform> params: GatedMlpParams;
+@group(0) @binding(1) var gate: WordTexels;
+@group(0) @binding(2) var up: WordTexels;
+@group(0) @binding(3) var<uniform> x: array<vec4<f32>, UNIFORM_LEN>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+
+fn put(row: u32, gate_sum: f32, up_sum: f32) {
+    if row < params.rows {
+        // exp overflows past 88; below -80 the gate is zero in 32 bits.
+        let a = max(gate_sum, -80.0);
+        out[params.out_offset + row] = a / (1.0 + exp(-a)) * up_sum;
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn gated_mlp_texels(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let tile = group_index(group, groups);
+    let first = tile * 64u + lane;
+    let gate_shift = shift_of(textureDimensions(gate));
+    let up_shift = shift_of(textureDimensions(up));
+    let runs = params.cols4 / 2u;
+    var gate_sum$r = 0.0;
+    var up_sum$r = 0.0;
+    for (var run = 0u; run < runs; run++) {
+        let low = x[2u * run];
+        let high = x[2u * run + 1u];
+        let gate_at = gate_run(tile * runs + run, gate_shift);
+        let up_at = up_run(tile * runs + run, up_shift);
+        let gate$r = gate_eight(gate_at, $ru, lane);
+        gate_sum$r += dot(gate$r.low, low) + dot(gate$r.high, high);
+        let up$r = up_eight(up_at, $ru, lane);
+        up_sum$r += dot(up$r.low, low) + dot(up$r.high, high);
+    }
+    put(first + 8u * $ru, gate_sum$r, up_sum$r);
+}

@@ -1,0 +1,40 @@
+// Puts the rows of a prompt chunk that outlive it into their slots of the cache, where both lie in textures.
+//
+// k_chunk, v_chunk (rows, kv_dim), k_cache, v_cache (slots, kv_dim), four columns a texel. The slots were chosen by `kv::Ring::chunk`
+// so that no two rows share one: the copies may run in any order. One invocation copies a texel of a key and of a value.
+struct KvWriteParams {
+    rows: u32,
+    kv_dim4: u32, // n_kv_heads * head_dim / 4
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> params: KvWriteParams;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
+@group(0) @binding(2) var k_chunk: FloatTexels;
+@group(0) @binding(3) var v_chunk: FloatTexels;
+@group(0) @binding(4) var k_cache: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(5) var v_cache: texture_storage_2d<rgba32float, write>;
+
+fn copy(origin: u32, slot: u32, at: u32) {
+    if slot != NO_SLOT {
+        let source = fold(origin, shift_of(textureDimensions(k_chunk)));
+        let home = fold(slot * params.kv_dim4 + at, shift_of(textureDimensions(k_cache)));
+        textureStore(k_cache, home, load_floats(k_chunk, source));
+        textureStore(v_cache, home, load_floats(v_chunk, source));
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn kv_write_texels(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * WORKGROUP + lane;
+    if i >= params.rows * params.kv_dim4 {
+        return;
+    }
+    let row = rows[i / params.kv_dim4];
+    copy(i, row.live_slot, i % params.kv_dim4);
+    copy(i, row.anchor_slot, i % params.kv_dim4);
+}

@@ -1,0 +1,56 @@
+// out[m, offset + r] = sum_c x[m, c] * weight[r, c]      (RESIDUAL: += instead of =)
+//
+// For software devices: weights in a texture, x in a uniform, one row of the weights a lane. Every lane makes rows $r of its tile for
+// inputs $i: a weight is loaded once for all inputs, an input once for eight rows, and nothing is summed across lanes.
+// A line with $r stands for one line for each of eight rows, one with $i for one for each of INPUTS inputs.
+//
+// x (m, cols) from its `x_at`-th vec4 on, of which the last inputs may be missing, weight (rows, cols) in tiles of 64 rows,
+// out (m, stride). One workgroup of eight lanes makes one tile.
+struct ProductParams {
+    rows: u32,
+    cols4: u32,      // cols / 4, even
+    inputs: u32,     // m, at most INPUTS
+    out_stride: u32, // elements between two rows of the output
+    out_offset: u32, // first output element
+    x_at: u32,       // where x begins, in vec4s
+    pad0: u32,
+    pad1: u32,
+}
+@group(0) @binding(0) var<uniform> params: ProductParams;
+@group(0) @binding(1) var weight: WordTexels;
+@group(0) @binding(2) var<uniform> x: array<vec4<f32>, UNIFORM_LEN>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (m, stride)
+
+fn put(row: u32, input: u32, sum: f32) {
+    if row >= params.rows || input >= params.inputs {
+        return;
+    }
+    let i = params.out_offset + input * params.out_stride + row;
+    if RESIDUAL {
+        out[i] += sum;
+    } else {
+        out[i] = sum;
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn matmul_texels(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let tile = group_index(group, groups);
+    let first = tile * 64u + lane;
+    let shift = shift_of(textureDimensions(weight));
+    let runs = params.cols4 / 2u;
+    let x$i = params.x_at + $iu * params.cols4;
+    var sum$r_$i = 0.0;
+    for (var run = 0u; run < runs; run++) {
+        let at = weight_run(tile * runs + run, shift);
+        let w$r = weight_eight(at, $ru, lane);
+        let low$i = x[x$i + 2u * run];
+        let high$i = x[x$i + 2u * run + 1u];
+        sum$r_$i += dot(w$r.low, low$i) + dot(w$r.high, high$i);
+    }
+    put(first + 8u * $ru, $iu, sum$r_$i);
+}

@@ -1,0 +1,14 @@
+
+// A texture as a linear array: its width is a power of two, whose exponent is `shift`.
+fn fold(i: u32, shift: u32) -> vec2<u32> {
+    return vec2<u32>(i & ((1u << shift) - 1u), i >> shift);
+}
+// The exponent of a width.
+fn shift_of(size: vec2<u32>) -> u32 {
+    return firstTrailingBit(size.x);
+}
+// Eight columns of a row of weights.
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}

@@ -1,0 +1,76 @@
+//! What decides which kernels run: the device as plain data, which can be had without a device.
+
+use super::GpuError;
+
+/// The two families of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// For programs on the CPU that pose as a GPU: weights and cache in textures, inputs in uniforms, one row of a matrix a lane.
+    Software,
+    /// For real GPUs: storage buffers, several rows a workgroup.
+    Gpu,
+}
+
+impl Family {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Software => "software",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
+/// What a device can do, as far as a kernel or a plan may depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The family of kernels that suits it, or that was asked for.
+    pub family: Family,
+    /// Whether the "GPU" is a program on the CPU, where small workgroups are fast and barriers are slow.
+    pub software: bool,
+    /// Whether kernels may use subgroup operations.
+    pub subgroups: bool,
+    /// Read textures by sampling; else as storage. Mesa's lavapipe reads the latter faster, all others the former.
+    pub sampled_texels: bool,
+    /// Largest range of a buffer or texture that one binding may cover, in bytes; a larger matrix is split by rows.
+    pub max_binding_bytes: u64,
+    /// Largest range of a buffer that a uniform binding may cover, in bytes.
+    pub max_uniform_bytes: u64,
+    /// An op and the implementation of it that must be taken, whatever suits the device: for tests and measurements.
+    pub forced: Option<(&'static str, &'static str)>,
+}
+
+impl Capabilities {
+    /// The smallest device that the engine runs on: WebGPU's default limits, no optional feature.
+    pub fn baseline(family: Family) -> Self {
+        Self {
+            family,
+            software: family == Family::Software,
+            subgroups: false,
+            sampled_texels: true,
+            max_binding_bytes: 128 << 20,
+            max_uniform_bytes: 64 << 10,
+            forced: None,
+        }
+    }
+
+    /// The same device, with one op bound to one implementation.
+    pub fn forcing(self, op: &'static str, implementation: &'static str) -> Self {
+        Self { forced: Some((op, implementation)), ..self }
+    }
+
+    /// Refuses a binding of more than the device binds.
+    pub(super) fn check_binding(
+        &self,
+        kernel: &'static str,
+        bytes: u64,
+        uniform: bool,
+    ) -> Result<(), GpuError> {
+        let most = if uniform { self.max_uniform_bytes } else { self.max_binding_bytes };
+        if bytes > most {
+            return Err(GpuError::Shape { kernel, what: "bytes of a binding", got: bytes, need: most });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! From plain data to the device: a recording is prepared once and submitted as often as wanted.
+
+use std::sync::Arc;
+
+use super::buffer::{Raw, place};
+use super::pipeline::Pipeline;
+use super::recording::{Bound, CopyOut, Dispatch, Recording};
+use super::texels::{self, TEXEL_BYTES};
+use super::{Buffer, Gpu, GpuError, lock, params};
+
+/// Ranges of buffers (id, offset, length) bound with a layout. Kernels that access their bindings alike share a layout, and so bind groups.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BindGroupKey {
+    layout: u32,
+    bound: Vec<(u64, u64, u64)>,
+}
+
+impl BindGroupKey {
+    pub(super) fn names_any_of(&self, ids: &[u64]) -> bool {
+        self.bound.iter().any(|(id, ..)| ids.contains(id))
+    }
+}
+
+struct Ready {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    kernel: &'static str,
+    params: Box<[u8]>,
+    groups: [u32; 3],
+}
+
+/// A recording with everything the device made for it.
+pub struct Prepared {
+    ready: Vec<Ready>,
+    /// What is bound must live as long.
+    recording: Recording,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prepared, {} dispatches", self.ready.len())
+    }
+}
+
+impl Prepared {
+    /// What it was made of.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+}
+
+/// One submit, to be waited for.
+#[derive(Clone, Debug)]
+pub struct Submission(pub(super) wgpu::SubmissionIndex);
+
+impl Gpu {
+    /// Makes the pipelines and bind groups of a recording, or finds those made before.
+    ///
+    /// # Errors
+    /// The device is gone or has reported an error, or the recording binds memory of another device.
+    pub fn prepare(&self, recording: Recording) -> Result<Prepared, GpuError> {
+        self.check()?;
+        self.drop_dead();
+        let ready = recording.dispatches.iter().map(|dispatch| self.make_ready(dispatch));
+        Ok(Prepared { ready: ready.collect::<Result<_, _>>()?, recording })
+    }
+
+    /// [`Gpu::prepare`] and [`Gpu::submit`] of what runs once.
+    ///
+    /// # Errors
+    /// As these two.
+    pub fn run(&self, recording: Recording) -> Result<Submission, GpuError> {
+        self.submit(&self.prepare(recording)?, 1, &[])
+    }
+
+    /// Runs a recording `times` times over in one compute pass, then its copies and `copies`.
+    ///
+    /// # Errors
+    /// The device is gone or has reported an error, or there are more different parameters than one submit holds.
+    pub fn submit(
+        &self,
+        prepared: &Prepared,
+        times: u32,
+        copies: &[CopyOut],
+    ) -> Result<Submission, GpuError> {
+        let shared = &self.shared;
+        self.check()?;
+        // Held until the submit: what one recording places, no other may replace before it has run.
+        let mut arena = lock(&shared.params);
+        let offsets = self.place_params(&mut arena, &prepared.ready)?;
+        let mut encoder =
+            shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        if !prepared.ready.is_empty() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for _ in 0..times {
+                for (dispatch, offset) in prepared.ready.iter().zip(&offsets) {
+                    let [x, y, z] = dispatch.groups;
+                    pass.set_pipeline(&dispatch.pipeline.raw);
+                    pass.set_bind_group(0, &dispatch.bind_group, &[*offset]);
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        for copy in prepared.recording.copies.iter().chain(copies) {
+            self.encode_copy(&mut encoder, copy)?;
+        }
+        {
+            let mut counters = lock(&shared.counters);
+            counters.submits += 1;
+            counters.passes += u64::from(!prepared.ready.is_empty());
+            counters.dispatches += prepared.ready.len() as u64 * u64::from(times);
+        }
+        let index = shared.queue.submit([encoder.finish()]);
+        drop(arena);
+        self.check()?;
+        Ok(Submission(index))
+    }
+
+    fn make_ready(&self, dispatch: &Dispatch) -> Result<Ready, GpuError> {
+        let pipeline = self.pipeline(dispatch.kernel, dispatch.variant);
+        let bind_group = self.bind_group(dispatch.kernel.name, &pipeline, &dispatch.bindings)?;
+        let (kernel, params) = (dispatch.kernel.name, dispatch.params.clone());
+        Ok(Ready { pipeline, bind_group, kernel, params, groups: dispatch.groups })
+    }
+
+    fn bind_group(
+        &self,
+        label: &'static str,
+        pipeline: &Pipeline,
+        bindings: &[Bound],
+    ) -> Result<wgpu::BindGroup, GpuError> {
+        let bound = bindings.iter().map(|bound| (bound.buffer.id(), bound.offset, bound.bytes)).collect();
+        let key = BindGroupKey { layout: pipeline.layout.id, bound };
+        let shared = &self.shared;
+        let mut groups = lock(&shared.bind_groups);
+        if let Some(group) = groups.get(&key) {
+            return Ok(group.clone());
+        }
+        let raws =
+            bindings.iter().map(|bound| self.raw(&bound.buffer)).collect::<Result<Vec<_>, GpuError>>()?;
+        let arena = lock(&shared.params);
+        let range = |buffer, offset, bytes| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset,
+                size: wgpu::BufferSize::new(bytes),
+            })
+        };
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: range(&arena.buffer, 0, params::SLOT_BYTES) }];
+        entries.extend((1..).zip(bindings).zip(&raws).map(|((binding, bound), raw)| {
+            let resource = match raw {
+                Raw::Buffer(buffer) => range(buffer, bound.offset, bound.bytes),
+                Raw::Texture(_, view) => wgpu::BindingResource::TextureView(view),
+            };
+            wgpu::BindGroupEntry { binding, resource }
+        }));
+        let group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &pipeline.layout.raw,
+            entries: &entries,
+        });
+        lock(&shared.counters).bind_groups += 1;
+        groups.insert(key, group.clone());
+        Ok(group)
+    }
+
+    fn encode_copy(&self, encoder: &mut wgpu::CommandEncoder, copy: &CopyOut) -> Result<(), GpuError> {
+        match (self.raw(&copy.source)?, self.raw(&copy.target)?) {
+            (Raw::Buffer(source), Raw::Buffer(target)) => encoder.copy_buffer_to_buffer(
+                &source,
+                copy.source_offset,
+                &target,
+                copy.target_offset,
+                copy.bytes,
+            ),
+            (Raw::Texture(source, _), Raw::Texture(target, _)) => {
+                let first = copy.source_offset / TEXEL_BYTES;
+                let texels = first..first + copy.bytes / TEXEL_BYTES;
+                for piece in texels::rectangles(source.width(), texels) {
+                    let (from, size) = place(&source, &piece);
+                    encoder.copy_texture_to_texture(from, place(&target, &piece).0, size);
+                }
+            }
+            (Raw::Texture(source, _), Raw::Buffer(target)) => {
+                let layout = wgpu::TexelCopyBufferLayout {
+                    offset: copy.target_offset,
+                    bytes_per_row: Some(source.width() * TEXEL_BYTES as u32),
+                    rows_per_image: None,
+                };
+                let target = wgpu::TexelCopyBufferInfo { buffer: &target, layout };
+                encoder.copy_texture_to_buffer(source.as_image_copy(), target, source.size());
+            }
+            (Raw::Buffer(_), Raw::Texture(..)) => return Err(not_here(&copy.target)),
+        }
+        Ok(())
+    }
+
+    /// Puts the parameters of every dispatch into the arena; their byte offsets, in order.
+    fn place_params(&self, arena: &mut params::ParamsArena, ready: &[Ready]) -> Result<Vec<u32>, GpuError> {
+        arena.make_room(ready.iter().map(|dispatch| &*dispatch.params));
+        let place = |dispatch: &Ready| {
+            let (offset, fresh) = arena.slot(&dispatch.params, dispatch.kernel)?;
+            if fresh {
+                self.shared.queue.write_buffer(&arena.buffer, u64::from(offset), &dispatch.params);
+                lock(&self.shared.counters).params_writes += 1;
+            }
+            Ok(offset)
+        };
+        ready.iter().map(place).collect()
+    }
+}
+
+fn not_here(buffer: &Buffer) -> GpuError {
+    GpuError::NotHere { buffer: buffer.label().to_owned() }
+}

@@ -1,0 +1,95 @@
+//! A texture as a linear array of texels of 16 bytes.
+//!
+//! A software device reads textures many times faster than buffers, but a texture has sides of at most 8,192. So the array is
+//! folded into rows: texel `i` lies at `(i mod width, i / width)`, and the width is a power of two, which a shader asks for.
+
+use std::ops::Range;
+
+/// Bytes of a texel.
+pub(super) const TEXEL_BYTES: u64 = 16;
+/// WebGPU's default limit of a texture's sides.
+const MOST_SIDE: u64 = 8192;
+/// The least width: a run of eight columns of 32-bit weights for 64 rows lies in one row of the texture. It is also a whole number of
+/// 256 bytes, as copies into buffers want it.
+const LEAST_WIDTH: u64 = 128;
+/// The most that one texture holds, in bytes.
+pub(super) const MOST_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
+
+/// Width and height of the texture for `bytes` bytes: the narrowest that is not too high, so that little is wasted in its last row.
+pub(super) fn sides(bytes: u64) -> [u32; 2] {
+    let texels = bytes.div_ceil(TEXEL_BYTES).max(1);
+    let mut width = LEAST_WIDTH;
+    while width < MOST_SIDE && texels.div_ceil(width) > MOST_SIDE {
+        width *= 2;
+    }
+    [width as u32, u32::try_from(texels.div_ceil(width)).unwrap_or(u32::MAX)]
+}
+
+/// A rectangle of texels, and where its texels begin in the linear range it is a piece of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rectangle {
+    pub(super) x: u32,
+    pub(super) y: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Texels of the range before this piece.
+    pub(super) before: u64,
+}
+
+/// A linear range of texels as at most three rectangles: the end of a row, whole rows, the beginning of a row.
+pub(super) fn rectangles(width: u32, range: Range<u64>) -> impl Iterator<Item = Rectangle> {
+    let wide = u64::from(width);
+    let first = range.start;
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let rest = range.end.checked_sub(at).filter(|rest| *rest > 0)?;
+        let (x, y) = (at % wide, at / wide);
+        let (columns, rows) =
+            if x > 0 || rest < wide { (rest.min(wide - x), 1) } else { (wide, rest / wide) };
+        let before = at - first;
+        at += columns * rows;
+        Some(Rectangle { x: x as u32, y: y as u32, width: columns as u32, height: rows as u32, before })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_BYTES, TEXEL_BYTES, rectangles, sides};
+
+    #[test]
+    fn a_texture_is_high_before_it_is_wide() {
+        for (texels, expected) in [
+            (0, [128, 1]),
+            (1, [128, 1]),
+            (129, [128, 2]),
+            (128 * 8192, [128, 8192]),
+            (128 * 8192 + 1, [256, 4097]),
+            (8192 * 8192, [8192, 8192]),
+        ] {
+            assert_eq!(sides(texels * TEXEL_BYTES), expected, "{texels}");
+        }
+        assert_eq!(sides(MOST_BYTES), [8192, 8192]);
+    }
+
+    #[test]
+    fn every_range_is_cut_into_rectangles_that_hold_each_texel_once() {
+        for width in [1_u32, 4, 64] {
+            for start in 0..2 * u64::from(width) + 1 {
+                for len in 0..4 * u64::from(width) {
+                    let mut texels = Vec::new();
+                    let mut pieces = 0;
+                    for piece in rectangles(width, start..start + len) {
+                        pieces += 1;
+                        assert_eq!(piece.before, texels.len() as u64);
+                        assert!(piece.x + piece.width <= width);
+                        for y in piece.y..piece.y + piece.height {
+                            texels.extend((piece.x..piece.x + piece.width).map(|x| u64::from(y * width + x)));
+                        }
+                    }
+                    assert_eq!(texels, (start..start + len).collect::<Vec<_>>());
+                    assert!(pieces <= 3);
+                }
+            }
+        }
+    }
+}

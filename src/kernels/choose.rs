@@ -1,0 +1,233 @@
+//! Which implementation computes an op: the one table, and the one place that chooses.
+//!
+//! An op (`matvec`, `attention`, ...) is what has to be computed: it has one CPU twin, one row of tolerances and one test, which runs
+//! over all its implementations. An implementation is a shader, the layouts it reads, and numbers that may be tuned.
+//! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
+
+use super::rope::Heads;
+use super::*;
+use crate::gpu::pipeline::Variant;
+use crate::gpu::{Capabilities, Family};
+
+/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then the order here.
+pub const IMPLEMENTATIONS: &[Implementation] = &[
+    Implementation::only(&add_bias::KERNEL, MAP_WORKGROUP),
+    Implementation::only(&adjust::KERNEL, MAP_WORKGROUP),
+    Implementation::only(&argmax::KERNEL, argmax::WORKGROUP),
+    attention::ROWS,
+    attention::TEXELS,
+    embed::ROWS,
+    embed::TEXELS,
+    Implementation::only(&emit::KERNEL, 1),
+    gated_mlp::ROWS,
+    gated_mlp::TEXELS,
+    Implementation::only(&kv_step::KERNEL, 1),
+    kv_write::ROWS,
+    kv_write::TEXELS,
+    Implementation::only(&masked_attention::KERNEL, attention::TILE),
+    matmul::ROWS,
+    matmul::TEXELS,
+    matvec::ROWS,
+    matvec::TEXELS,
+    Implementation::only(&nll::KERNEL, 64),
+    Implementation::only(&penalize::KERNEL, MAP_WORKGROUP),
+    Implementation { lanes: LANES_OF_SUMS, ..Implementation::only(&qk_norm::KERNEL, 64) },
+    Implementation::only(&rms_norm::KERNEL, 64),
+    rope::ROWS,
+    rope::TEXELS,
+    Implementation::only(&sample::KERNEL, crate::sampling::DRAW_LANES),
+    Implementation::only(&silu_mul::KERNEL, MAP_WORKGROUP),
+    Implementation::only(&top_logprobs::KERNEL, top_logprobs::WORKGROUP),
+];
+
+/// The layouts between which an op may have to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Plain rows of floats, as of most ops.
+    Plain,
+    /// A weight matrix.
+    Weight(WeightLayout),
+    /// Keys and values.
+    Cache(CacheLayout),
+}
+
+/// How keys and values lie in memory: (slots, kv_dim) in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheLayout {
+    /// In storage buffers.
+    Rows,
+    /// In textures of floats, four columns a texel.
+    Texels,
+}
+
+impl CacheLayout {
+    /// Memory for `rows` rows of `kv_dim` columns.
+    pub fn request(self, label: impl Into<String>, rows: u64, kv_dim: u32) -> BufferRequest {
+        let bytes = rows * u64::from(kv_dim) * 4;
+        match self {
+            Self::Rows => BufferRequest::storage(label, bytes),
+            Self::Texels => BufferRequest::floats(label, bytes),
+        }
+    }
+
+    /// The layout of memory that was made so.
+    pub fn of(buffer: &Buffer) -> Self {
+        if buffer.is_texels() { Self::Texels } else { Self::Rows }
+    }
+}
+
+/// Invocations of a workgroup: on a software device, on a GPU.
+pub type Lanes = [u32; 2];
+
+/// For kernels whose lanes sum together. On a software device a workgroup is a loop over vectors that a barrier breaks up, so one as small
+/// as its vectors is fastest; a GPU wants enough lanes to cover its latency.
+pub(super) const LANES_OF_SUMS: Lanes = [8, 64];
+
+/// One way to compute an op.
+#[derive(Clone, Copy, Debug)]
+pub struct Implementation {
+    /// Its shader, and what that binds.
+    pub kernel: &'static Kernel,
+    /// The devices it is made for. It runs on all.
+    pub family: Family,
+    /// The layouts that it reads.
+    pub layouts: &'static [Layout],
+    /// Invocations of a workgroup.
+    pub lanes: Lanes,
+    /// Rows of a weight matrix that one workgroup makes.
+    pub rows: u32,
+    /// Inputs that one workgroup handles: the numbers to choose from, the largest first.
+    pub inputs: &'static [u32],
+}
+
+impl Implementation {
+    /// The only one of its op.
+    pub const fn only(kernel: &'static Kernel, lanes: u32) -> Self {
+        Self {
+            kernel,
+            family: Family::Gpu,
+            layouts: &[Layout::Plain],
+            lanes: [lanes; 2],
+            rows: 1,
+            inputs: &[1],
+        }
+    }
+
+    /// Whether it reads memory laid out so.
+    pub fn reads(&self, layout: Layout) -> bool {
+        self.layouts.contains(&layout)
+    }
+
+    /// The weight layouts that it reads.
+    pub fn weight_layouts(&self) -> impl Iterator<Item = WeightLayout> {
+        self.layouts.iter().filter_map(|layout| match layout {
+            Layout::Weight(layout) => Some(*layout),
+            _ => None,
+        })
+    }
+
+    /// The variant for a device; formats, residuals and the like are the recording's to add.
+    pub(super) fn variant(&self, device: &Capabilities) -> Variant {
+        let [on_software, on_gpu] = self.lanes;
+        Variant {
+            subgroups: self.kernel.uses_reduce && device.subgroups,
+            sampled: self.kernel.reads_texels() && device.sampled_texels,
+            ..Variant::plain(if device.software { on_software } else { on_gpu })
+        }
+    }
+
+    /// Every variant that can be recorded on some device, with one length of uniform array for all.
+    pub fn variants(&self) -> Vec<Variant> {
+        let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
+        let mut weights: Vec<_> = self.weight_layouts().map(|layout| Some(layout.part())).collect();
+        if weights.is_empty() {
+            weights.push(None);
+        }
+        let [on_software, on_gpu] = self.lanes;
+        let lanes = if on_software == on_gpu { vec![on_gpu] } else { vec![on_software, on_gpu] };
+        let mut variants = Vec::new();
+        for workgroup in lanes {
+            for weight in &weights {
+                for &subgroups in bools(self.kernel.uses_reduce) {
+                    for &residual in bools(self.kernel.source.contains("RESIDUAL")) {
+                        for &inputs in self.inputs {
+                            for &sampled in bools(self.kernel.reads_texels()) {
+                                let (weight, uniform_len) = (*weight, 64);
+                                variants.push(Variant {
+                                    workgroup,
+                                    weight,
+                                    subgroups,
+                                    residual,
+                                    inputs,
+                                    uniform_len,
+                                    sampled,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        variants
+    }
+}
+
+/// The implementations of `op`.
+pub fn implementations(op: &str) -> impl Iterator<Item = &'static Implementation> {
+    IMPLEMENTATIONS.iter().filter(move |one| one.kernel.op == op)
+}
+
+/// The implementation of `op` for what lies in `layout`, on `device`.
+///
+/// # Errors
+/// [`GpuError::NoImplementation`] if none reads it, or not the one that the device is bound to.
+pub fn choose(
+    op: &'static str,
+    layout: Layout,
+    device: &Capabilities,
+) -> Result<&'static Implementation, GpuError> {
+    let forced = device.forced.filter(|(forced, _)| *forced == op).map(|(_, name)| name);
+    implementations(op)
+        .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
+        .min_by_key(|one| one.family != device.family)
+        .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
+}
+
+/// The op that multiplies a matrix with `n` inputs.
+pub fn product(n: u32) -> &'static str {
+    if n == 1 { matvec::KERNEL.op } else { matmul::KERNEL.op }
+}
+
+/// Whether one dispatch makes the gated half of a feed-forward block of `n` inputs: both products and their gate.
+pub fn gate_is_fused(n: u32, biased: bool) -> bool {
+    n == 1 && !biased
+}
+
+/// How a matrix of `cols` columns is laid out on `device`.
+pub fn weight_layout(format: WeightFormat, cols: u32, device: &Capabilities) -> WeightLayout {
+    let texels = match format {
+        WeightFormat::F32 => Some(WeightLayout::F32Texels),
+        WeightFormat::F16 => Some(WeightLayout::F16Texels),
+        WeightFormat::Q8_0 => None,
+    };
+    // The software kernels bind a row of inputs as a uniform.
+    let fits = |layout: &WeightLayout| {
+        cols.is_multiple_of(layout.columns_unit())
+            && product::uniform_bytes(1, cols, 0) <= device.max_uniform_bytes
+    };
+    let rows = match format {
+        WeightFormat::F32 => WeightLayout::F32Rows,
+        WeightFormat::F16 => WeightLayout::F16Rows,
+        WeightFormat::Q8_0 => WeightLayout::Q8_0Rows,
+    };
+    texels.filter(|_| device.family == Family::Software).filter(fits).unwrap_or(rows)
+}
+
+/// How keys and values are laid out on `device`.
+pub fn cache_layout(heads: Heads, device: &Capabilities) -> CacheLayout {
+    if device.family == Family::Software && attention::fits_uniform(heads, device) {
+        CacheLayout::Texels
+    } else {
+        CacheLayout::Rows
+    }
+}

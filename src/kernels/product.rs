@@ -1,0 +1,161 @@
+//! A matrix times one or many inputs: what `matvec` and `matmul` share.
+
+use super::choose::{self, Layout};
+use super::{Weight, need, params, spread};
+use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
+use crate::gpu::{Binding, Buffer, GpuError, Recorder};
+
+params! {
+    ProductParams {
+        rows: u32, cols4: u32, inputs: u32, out_stride: u32, out_offset: u32, x_at: u32, pad0: u32, pad1: u32,
+    }
+}
+
+/// The parameters of every product.
+pub(super) const PARAMS: ParamsLayout = ProductParams::LAYOUT;
+
+/// Bytes from one place that a uniform binding may begin at to the next.
+const UNIFORM_STEP: u64 = 256;
+
+/// Rows of inputs that a product reads: `count` rows of `x` (any, cols) from `first` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Where they lie.
+    pub x: &'a Buffer,
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// A part of a buffer bound as a uniform: whole steps around what is wanted.
+pub(super) struct UniformRange<'a> {
+    pub(super) binding: Binding<'a>,
+    /// Where the wanted begins, in `vec4`s.
+    pub(super) at: u32,
+    /// Length of the binding in `vec4`s.
+    pub(super) len: u32,
+}
+
+/// Bytes of a uniform binding for `rows` rows of `cols` floats that begin `at` bytes into a buffer.
+pub(super) fn uniform_bytes(rows: u32, cols: u32, at: u64) -> u64 {
+    (at % UNIFORM_STEP + u64::from(rows) * u64::from(cols) * 4).next_multiple_of(UNIFORM_STEP)
+}
+
+/// `rows` rows of `cols` floats of `x` from row `first` on, if the device binds as much and the buffer holds it.
+pub(super) fn uniform_range<'a>(
+    rec: &Recorder,
+    x: &'a Buffer,
+    first: u32,
+    rows: u32,
+    cols: u32,
+) -> Option<UniformRange<'a>> {
+    let at = u64::from(first) * u64::from(cols) * 4;
+    let bytes = uniform_bytes(rows, cols, at);
+    let start = at - at % UNIFORM_STEP;
+    (bytes <= rec.device().max_uniform_bytes && start + bytes <= x.size()).then(|| UniformRange {
+        binding: x.range(start, bytes),
+        at: ((at - start) / 16) as u32,
+        len: (bytes / 16) as u32,
+    })
+}
+
+/// Multiplies inputs with `weight` (rows, cols) into `out` (inputs, rows), or adds to it where `residual`.
+///
+/// # Errors
+/// [`GpuError::Shape`] when a buffer is too small, or the columns are no whole number of the layout's units.
+pub fn record(
+    rec: &mut Recorder,
+    weight: &Weight,
+    inputs: Inputs<'_>,
+    out: &Buffer,
+    residual: bool,
+) -> Result<(), GpuError> {
+    record_op(rec, choose::product(inputs.count), weight, inputs, out, residual)
+}
+
+pub(super) fn record_op(
+    rec: &mut Recorder,
+    op: &'static str,
+    weight: &Weight,
+    inputs: Inputs<'_>,
+    out: &Buffer,
+    residual: bool,
+) -> Result<(), GpuError> {
+    let one = choose::choose(op, Layout::Weight(weight.layout), rec.device())?;
+    let Kernel { name, bindings, .. } = *one.kernel;
+    let (rows, cols, count) = (u64::from(weight.rows), u64::from(weight.cols), u64::from(inputs.count));
+    let unit = weight.layout.columns_unit();
+    if weight.cols == 0 || !weight.cols.is_multiple_of(unit) {
+        return Err(GpuError::Shape { kernel: name, what: "cols", got: cols, need: unit.into() });
+    }
+    need(name, "bytes of x", inputs.x.all(), (u64::from(inputs.first) + count) * cols * 4)?;
+    need(name, "bytes of out", out.all(), count * rows * 4)?;
+    if rows == 0 {
+        return Ok(());
+    }
+    let as_uniform = bindings.contains(&Access::Uniform);
+    let mut done = 0;
+    while done < inputs.count {
+        let rest = inputs.count - done;
+        let first = inputs.first + done;
+        // A uniform holds few inputs, so there are more dispatches; a storage buffer holds them all.
+        let (tile, x) = if as_uniform {
+            uniform_tile(rec, name, one.inputs, inputs.x, first, rest, weight.cols)?
+        } else {
+            let at = first * (weight.cols / 4);
+            (rest, UniformRange { binding: inputs.x.all(), at, len: 1 })
+        };
+        let taken = tile.min(rest);
+        let tile = if as_uniform { tile } else { one.inputs.first().copied().unwrap_or(1) };
+        for part in &weight.parts {
+            let params = ProductParams {
+                rows: part.rows,
+                cols4: weight.cols / 4,
+                inputs: taken,
+                out_stride: weight.rows,
+                out_offset: part.first_row + done * weight.rows,
+                x_at: x.at,
+                pad0: 0,
+                pad1: 0,
+            };
+            let tiles =
+                u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
+            let variant = Variant {
+                weight: Some(weight.layout.part()),
+                residual,
+                inputs: tile,
+                uniform_len: x.len,
+                ..one.variant(rec.device())
+            };
+            let bindings = [part.binding(), x.binding, out.all()];
+            rec.dispatch(one.kernel, variant, &bindings, &params, spread(name, tiles)?)?;
+        }
+        done += taken;
+    }
+    Ok(())
+}
+
+/// How many of `rest` rows of `x` one dispatch takes, of the numbers `tiles`, and where they are bound. A tile larger than the rest wastes less than several small
+/// ones, but it must lie in the buffer and in what the device binds.
+pub(super) fn uniform_tile<'a>(
+    rec: &Recorder,
+    kernel: &'static str,
+    tiles: &[u32],
+    x: &'a Buffer,
+    first: u32,
+    rest: u32,
+    cols: u32,
+) -> Result<(u32, UniformRange<'a>), GpuError> {
+    let mut fitting = None;
+    for tile in tiles {
+        if let Some(range) = uniform_range(rec, x, first, *tile, cols) {
+            fitting = Some((*tile, range));
+            if *tile <= rest.next_power_of_two() {
+                break;
+            }
+        }
+    }
+    let (got, need) = (uniform_bytes(1, cols, 0), rec.device().max_uniform_bytes);
+    fitting.ok_or(GpuError::Shape { kernel, what: "bytes of a row in a uniform", got, need })
+}
