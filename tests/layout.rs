@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
-use killick::gpu::pipeline::{Access, Kernel, Variant, WeightFormat};
+use killick::gpu::pipeline::{Access, Kernel, Variant};
 use killick::kernels::KERNELS;
 use killick::kernels::emit::LoopState;
 use killick::kv::{RingParams, RingState, Row, Tag};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+use shader::module;
+
+#[path = "support/shader.rs"]
+mod shader;
 
 /// Name, size and fields of a struct that both sides have.
 type Struct = (&'static str, usize, Vec<(&'static str, usize)>);
@@ -78,37 +81,6 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
     ]
 }
 
-/// Every variant that the kernel's own text can be linked into.
-fn variants(kernel: &Kernel) -> Vec<Variant> {
-    let weights: &[WeightFormat] =
-        if kernel.uses_weight { &[WeightFormat::F32, WeightFormat::F16] } else { &[WeightFormat::F32] };
-    let reductions: &[bool] = if kernel.uses_reduce { &[false, true] } else { &[false] };
-    let mut variants = Vec::new();
-    for workgroup in [8, 64] {
-        for &weight in weights {
-            for &subgroups in reductions {
-                for residual in [false, true] {
-                    variants.push(Variant { workgroup, weight, subgroups, residual });
-                }
-            }
-        }
-    }
-    variants
-}
-
-/// Parses and validates. The baseline variants must do without the capability for subgroups.
-fn module(kernel: &Kernel, variant: &Variant) -> Module {
-    let source = kernel.compose(variant);
-    let module = naga::front::wgsl::parse_str(&source)
-        .unwrap_or_else(|error| panic!("{} {variant:?}: {}", kernel.name, error.emit_to_string(&source)));
-    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
-    Validator::new(ValidationFlags::all(), capabilities)
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{} {variant:?}: {}", kernel.name, error.emit_to_string(&source)));
-    module
-}
-
 /// The struct called `name`: its size and the name and offset of every member.
 fn struct_of(module: &Module, name: &str) -> Option<(usize, Vec<(String, usize)>)> {
     module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).map(|(_, ty)| {
@@ -127,24 +99,34 @@ fn owned(fields: &[(&str, usize)]) -> Vec<(String, usize)> {
     fields.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect()
 }
 
-fn for_every_variant(check: impl Fn(&Kernel, &Variant, &Module)) {
+fn for_every_variant(mut check: impl FnMut(&Kernel, &Variant, &Module)) {
     for kernel in KERNELS {
-        for variant in variants(kernel) {
-            check(kernel, &variant, &module(kernel, &variant));
+        for variant in kernel.variants() {
+            check(kernel, &variant, &module(kernel, &variant).0);
         }
     }
 }
 
 #[test]
 fn every_variant_is_valid_and_needs_no_feature_it_does_not_name() {
+    let mut workgroups = BTreeSet::new();
     let mut n = 0;
+    for_every_variant(|_, _, _| n += 1);
+    for_every_variant(|_, variant, _| _ = workgroups.insert(variant.workgroup));
+    assert!(n >= 60, "only {n} variants");
+    // One invocation, a software device, a GPU, and the walk over a vocabulary.
+    assert_eq!(workgroups, BTreeSet::from([1, 8, 64, 256]));
+}
+
+#[test]
+fn variants_differ_and_each_kernel_has_the_baseline() {
     for kernel in KERNELS {
-        for variant in &variants(kernel) {
-            module(kernel, variant);
-            n += 1;
-        }
+        let variants = kernel.variants();
+        let texts: BTreeSet<String> = variants.iter().map(|variant| kernel.compose(variant)).collect();
+        assert_eq!(texts.len(), variants.len(), "two variants of {} have the same text", kernel.name);
+        assert!(variants.iter().any(|variant| !variant.subgroups && !variant.residual), "{}", kernel.name);
+        assert!(kernel.uses_reduce || !kernel.uses_subgroups, "{}", kernel.name);
     }
-    assert!(n >= 100, "only {n} variants");
 }
 
 #[test]
@@ -204,9 +186,9 @@ fn the_entry_point_is_the_stem_and_the_workgroup_that_of_the_variant() {
     for_every_variant(|kernel, variant, module| {
         let [entry] = &module.entry_points[..] else { panic!("{} has several entry points", kernel.name) };
         assert_eq!((entry.name.as_str(), entry.stage), (kernel.name, ShaderStage::Compute));
-        // The ring step is one invocation by nature; all others take the workgroup of the variant.
-        let lanes = if ["kv_step", "emit"].contains(&kernel.name) { 1 } else { variant.workgroup };
-        assert_eq!(entry.workgroup_size, [lanes, 1, 1], "{} {variant:?}", kernel.name);
+        assert_eq!(entry.workgroup_size, [variant.workgroup, 1, 1], "{} {variant:?}", kernel.name);
+        let name = shader::name(kernel, variant);
+        assert!(variant.workgroup.is_power_of_two() && variant.workgroup <= 256, "{name}");
     });
 }
 
@@ -238,6 +220,6 @@ fn the_structs_of_the_ring_have_the_same_layout_on_both_sides() {
 
 fn for_every_variant_once(mut check: impl FnMut(&Kernel, &Module)) {
     for kernel in KERNELS {
-        check(kernel, &module(kernel, &Variant::plain(64)));
+        check(kernel, &module(kernel, &Variant::plain(kernel.workgroups[0])).0);
     }
 }

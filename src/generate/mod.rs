@@ -385,10 +385,11 @@ impl Generation<'_> {
             return Ok(());
         }
         let outbox = step::Outbox::new(bytes, self.session.ring.params().in_flight);
-        for number in self.read..outbox.state.emitted {
+        let emitted = outbox.emitted(self.read, batch.steps)?;
+        for number in self.read..emitted {
             self.ready.push_back(outbox.token(number, self.options.sampler.logprobs));
         }
-        self.read = outbox.state.emitted;
+        self.read = emitted;
         match outbox.state.stopped {
             0 => {}
             LoopState::STOP_NOT_FINITE => {

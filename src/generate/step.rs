@@ -142,6 +142,18 @@ impl<'a> Outbox<'a> {
         Self { state, tokens: tokens.as_chunks().0, logprobs: logprobs.as_chunks().0 }
     }
 
+    /// Tokens handed out since the generation began, when `read` of them were known before these `steps`. Until the loop stops each
+    /// step hands out one. Other numbers are those of an earlier submit: a driver can give one up and call it done.
+    pub(super) fn emitted(&self, read: u32, steps: u32) -> Result<u32, Error> {
+        let (found, expected) = (self.state.emitted, read.saturating_add(steps));
+        let least = if self.state.stopped == 0 { expected } else { read };
+        if (least..=expected).contains(&found) {
+            Ok(found)
+        } else {
+            Err(Error::LostSteps { expected, found })
+        }
+    }
+
     /// Token `number` of the generation with its `top` likeliest; the outbox holds the newest.
     pub(super) fn token(&self, number: u32, top: u32) -> Token {
         let word = |words: &[[u8; 4]], at: usize| words.get(at).map_or(0, |word| u32::from_le_bytes(*word));
@@ -156,5 +168,37 @@ impl<'a> Outbox<'a> {
         let logprobs = (top > 0 && pair(0).0 == id)
             .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
         Token { id, logprobs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emitted(state: LoopState, read: u32, steps: u32) -> Result<u32, Error> {
+        Outbox::new(bytemuck::bytes_of(&state), 0).emitted(read, steps)
+    }
+
+    #[test]
+    fn every_step_of_a_running_loop_hands_out_a_token() {
+        let running = |emitted| LoopState { emitted, budget: 100, ..LoopState::default() };
+        assert_eq!(emitted(running(12), 4, 8).unwrap(), 12);
+        for stale in [0, 4, 11, 13] {
+            let error = emitted(running(stale), 4, 8).unwrap_err();
+            assert!(matches!(error, Error::LostSteps { expected: 12, found } if found == stale), "{error}");
+            assert!(error.is_device());
+        }
+        // What a staging buffer holds that nothing was ever copied to.
+        assert!(Outbox::new(&[], 0).emitted(0, 1).is_err());
+    }
+
+    #[test]
+    fn a_stopped_loop_hands_out_as_many_or_fewer_and_takes_none_back() {
+        let stopped = |emitted| LoopState { emitted, budget: 100, stopped: LoopState::STOP_TOKEN, pad0: 0 };
+        for handed_out in [4, 7, 12] {
+            assert_eq!(emitted(stopped(handed_out), 4, 8).unwrap(), handed_out);
+        }
+        assert!(emitted(stopped(3), 4, 8).is_err());
+        assert!(emitted(stopped(13), 4, 8).is_err());
     }
 }

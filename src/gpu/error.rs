@@ -73,6 +73,14 @@ pub enum GpuError {
         /// What it should have been, or its bound.
         need: u64,
     },
+    /// A kernel was to be dispatched in a variant that it does not declare, so that nothing has proven it on other backends.
+    #[error("kernel {kernel}: it declares no variant like {variant:?}")]
+    Variant {
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// What was asked for.
+        variant: super::pipeline::Variant,
+    },
     /// The device reported an error outside any call that waits for one.
     #[error("the device reports: {message}")]
     Device {

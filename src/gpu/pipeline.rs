@@ -43,6 +43,10 @@ pub struct Kernel {
     pub uses_weight: bool,
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
+    /// Whether that part is the one with subgroup operations where a device has them.
+    pub uses_subgroups: bool,
+    /// The workgroups it is dispatched with, on one device or another.
+    pub workgroups: &'static [u32],
 }
 
 /// Storage format of a weight matrix on the device.
@@ -94,7 +98,35 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
+/// What the entry point of a kernel takes for the part that reduces, and what it takes if that part uses subgroups. naga 30 gives
+/// HLSL no value for the subgroup built-ins inside `Lanes` unless the entry point has one as an argument of its own.
+const LANES: &str = "lanes: Lanes)";
+const LANES_AND_SUBGROUP: &str = "lanes: Lanes, @builtin(subgroup_size) subgroup_size: u32)";
+
 impl Kernel {
+    /// Every variant that the engine dispatches on some device; [`Recorder::dispatch`](super::Recorder::dispatch) takes no other.
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut variants = Vec::new();
+        for &workgroup in self.workgroups {
+            for weight in [WeightFormat::F32, WeightFormat::F16] {
+                for subgroups in [false, true] {
+                    for residual in [false, true] {
+                        variants.push(Variant { workgroup, weight, subgroups, residual });
+                    }
+                }
+            }
+        }
+        variants.retain(|variant| self.has(variant));
+        variants
+    }
+
+    pub(super) fn has(&self, variant: &Variant) -> bool {
+        self.workgroups.contains(&variant.workgroup)
+            && (self.uses_weight || variant.weight == WeightFormat::F32)
+            && (self.uses_subgroups || !variant.subgroups)
+            && (!variant.residual || self.source.contains("if RESIDUAL"))
+    }
+
     /// The complete WGSL of a variant: constants, the kernel and the parts it is linked with.
     /// A part is chosen by the function it must define, and WGSL allows declarations in any order, so concatenation links.
     pub fn compose(&self, variant: &Variant) -> String {
@@ -102,7 +134,14 @@ impl Kernel {
             "const WORKGROUP: u32 = {}u;\nconst RESIDUAL: bool = {};\n",
             variant.workgroup, variant.residual
         );
-        text.push_str(self.source);
+        if self.uses_reduce && variant.subgroups {
+            let entry = self.source.find(&format!("fn {}(", self.name)).unwrap_or_default();
+            let (before, entry) = self.source.split_at_checked(entry).unwrap_or((self.source, ""));
+            text.push_str(before);
+            text.push_str(&entry.replacen(LANES, LANES_AND_SUBGROUP, 1));
+        } else {
+            text.push_str(self.source);
+        }
         if self.uses_weight {
             text.push_str(match variant.weight {
                 WeightFormat::F32 => include_str!("../../shaders/shared/weight_f32.wgsl"),
@@ -143,7 +182,12 @@ impl Gpu {
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some(kernel.name),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            // Every kernel writes its workgroup memory before it reads it. FXC, the compiler of DX12, takes up to a minute over
+            // the zeroing that nobody needs.
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
             cache: None,
         });
         lock(&self.shared.counters).pipelines += 1;

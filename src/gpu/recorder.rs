@@ -133,7 +133,8 @@ impl<'g> Recorder<'g> {
     /// Records `groups` workgroups of a kernel variant. No workgroup at all is no dispatch.
     ///
     /// # Errors
-    /// [`GpuError::Shape`] when bindings or parameters are not what the kernel declares, or a dimension is too large.
+    /// [`GpuError::Variant`] for a variant that the kernel does not declare, [`GpuError::Shape`] when bindings or parameters are not
+    /// what it declares, or a dimension is too large.
     pub fn dispatch<P: bytemuck::Pod>(
         &mut self,
         kernel: &Kernel,
@@ -148,6 +149,9 @@ impl<'g> Recorder<'g> {
             got: got as u64,
             need: need as u64,
         };
+        if !kernel.has(&variant) {
+            return Err(GpuError::Variant { kernel: kernel.name, variant });
+        }
         if bindings.len() != kernel.bindings.len() {
             return Err(shape("number of bindings", bindings.len(), kernel.bindings.len()));
         }

@@ -19,6 +19,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[MAP_WORKGROUP],
 };
 
 /// Adds `bias` (cols) to each of `rows` rows of `out` (rows, cols).

@@ -19,6 +19,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[WORKGROUP],
 };
 
 const WORKGROUP: u32 = 64;

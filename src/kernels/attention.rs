@@ -36,6 +36,8 @@ pub const KERNEL: Kernel = Kernel {
     ],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[TILE],
 };
 
 /// Keys scored at a time; a lane also owns every such column of a head.

@@ -17,6 +17,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[MAP_WORKGROUP],
 };
 
 /// Gathers `rows` rows of `table` (vocabulary, cols) into `out` (rows, cols) by the ids in `tokens` (rows).

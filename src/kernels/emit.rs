@@ -58,6 +58,8 @@ pub const KERNEL: Kernel = Kernel {
     ],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[1],
 };
 
 /// Buffers of one [`record`] call.

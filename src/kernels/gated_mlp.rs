@@ -1,6 +1,6 @@
 //! The gated half of a SwiGLU block for one token: two products and their gate in one dispatch.
 
-use super::{Weight, multiple_of_4, need, params, reducing, spread};
+use super::{REDUCING_WORKGROUPS, Weight, multiple_of_4, need, params, reducing, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -17,6 +17,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
     uses_reduce: true,
+    uses_subgroups: true,
+    workgroups: REDUCING_WORKGROUPS,
 };
 
 /// Rows of each matrix one workgroup makes.

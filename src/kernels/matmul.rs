@@ -1,6 +1,6 @@
 //! Many vectors times one matrix: every projection of a prompt chunk.
 
-use super::{Weight, multiple_of_4, need, params, reducing, spread};
+use super::{REDUCING_WORKGROUPS, Weight, multiple_of_4, need, params, reducing, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -21,6 +21,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: true,
     uses_reduce: true,
+    uses_subgroups: true,
+    workgroups: REDUCING_WORKGROUPS,
 };
 
 /// Rows of the matrix, and inputs, that one workgroup handles.

@@ -103,10 +103,15 @@ fn multiple_of_4(kernel: &'static str, what: &'static str, value: u32) -> Result
 /// Lanes for kernels that only map elements.
 const MAP_WORKGROUP: u32 = 64;
 
+/// Lanes of a kernel whose lanes sum together, on a software device and on a GPU.
+const REDUCING_WORKGROUPS: &[u32] = &[SOFTWARE_LANES, GPU_LANES];
+const SOFTWARE_LANES: u32 = 8;
+const GPU_LANES: u32 = 64;
+
 /// The variant for kernels whose lanes sum together. On a software device a workgroup is a loop over
 /// vectors that a barrier breaks up, so one as small as its vectors is fastest; a GPU wants enough lanes to
 /// cover its latency.
 pub(crate) fn reducing(gpu: &Gpu) -> Variant {
-    let workgroup = if gpu.is_software() { 8 } else { 64 };
+    let workgroup = if gpu.is_software() { SOFTWARE_LANES } else { GPU_LANES };
     Variant { subgroups: gpu.subgroups(), ..Variant::plain(workgroup) }
 }

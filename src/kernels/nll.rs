@@ -14,7 +14,12 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: true,
+    uses_subgroups: true,
+    workgroups: &[WORKGROUP],
 };
+
+/// Lanes of a row, on every device.
+const WORKGROUP: u32 = 64;
 
 /// NLL in nats of `rows` rows of `logits` (rows, cols) for `targets[offset..]`, into `out[offset..]`.
 ///
@@ -37,7 +42,7 @@ pub fn record(
     need(KERNEL.name, "bytes of targets", targets.all(), end)?;
     need(KERNEL.name, "bytes of out", out.all(), end)?;
     let params = NllParams { rows, cols, offset, pad0: 0 };
-    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let variant = Variant { workgroup: WORKGROUP, ..reducing(rec.gpu()) };
     let groups = spread(KERNEL.name, rows.into())?;
     rec.dispatch(&KERNEL, variant, &[logits.all(), targets.all(), out.all()], &params, groups)
 }

@@ -24,6 +24,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[MAP_WORKGROUP],
 };
 
 /// Buffers of one [`record`] call.

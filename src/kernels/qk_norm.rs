@@ -1,7 +1,7 @@
 //! Root-mean-square normalization of each head of queries and keys.
 
 use super::rope::Heads;
-use super::{multiple_of_4, need, params, reducing, spread};
+use super::{REDUCING_WORKGROUPS, multiple_of_4, need, params, reducing, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -22,6 +22,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: true,
+    uses_subgroups: true,
+    workgroups: REDUCING_WORKGROUPS,
 };
 
 /// Normalizes `rows` rows of `qkv` (rows, qkv_dim) in place with `gains` (2, head_dim): queries, keys.

@@ -17,7 +17,12 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: true,
+    uses_subgroups: true,
+    workgroups: &[WORKGROUP],
 };
+
+/// Lanes of a row, on every device.
+const WORKGROUP: u32 = 64;
 
 /// Normalizes `rows` rows of `x` (rows, dim) with `gain` (dim) into `out` (rows, dim).
 ///
@@ -37,7 +42,7 @@ pub fn record(
     need(KERNEL.name, "bytes of x", x.all(), bytes)?;
     need(KERNEL.name, "bytes of gain", gain.all(), u64::from(dim) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), bytes)?;
-    let variant = Variant { workgroup: 64, ..reducing(rec.gpu()) };
+    let variant = Variant { workgroup: WORKGROUP, ..reducing(rec.gpu()) };
     let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
     rec.dispatch(
         &KERNEL,

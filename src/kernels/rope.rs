@@ -30,6 +30,8 @@ pub const KERNEL: Kernel = Kernel {
     ],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[MAP_WORKGROUP],
 };
 
 /// Positions one fine table covers, and the distance of two entries of the coarse table.

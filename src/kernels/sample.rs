@@ -17,6 +17,7 @@ pub const KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/sample.wgsl"),
         include_str!("../../shaders/shared/order.wgsl"),
+        include_str!("../../shaders/shared/best.wgsl"),
         include_str!("../../shaders/shared/philox.wgsl"),
         include_str!("../../shaders/shared/ring_state.wgsl")
     ),
@@ -24,6 +25,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: true,
+    uses_subgroups: false,
+    workgroups: &[DRAW_LANES],
 };
 
 /// Ids are counted in 32-bit floats, which are exact up to here.

@@ -17,6 +17,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::ReadWrite, Access::Read],
     uses_weight: false,
     uses_reduce: false,
+    uses_subgroups: false,
+    workgroups: &[MAP_WORKGROUP],
 };
 
 /// Gates `count` elements in place.

@@ -20,6 +20,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     uses_weight: false,
     uses_reduce: true,
+    uses_subgroups: false,
+    workgroups: &[WORKGROUP],
 };
 
 /// Words of one entry of `out`.
