@@ -24,7 +24,6 @@ struct SampleParams {
 @group(0) @binding(2) var<storage, read> state: array<RingState>;
 @group(0) @binding(3) var<storage, read_write> out: array<u32>;
 
-var<workgroup> largest_key: atomic<u32>;
 var<workgroup> lane_weight: array<f32, WORKGROUP>;
 
 fn weight(score: f32, largest: f32) -> f32 {
@@ -75,9 +74,7 @@ fn sample(lanes: Lanes) {
     for (var id = lane; id < params.vocab; id += WORKGROUP) {
         key = max(key, order_key(scores[id]));
     }
-    atomicMax(&largest_key, key);
-    workgroupBarrier();
-    let top = atomicLoad(&largest_key);
+    let top = best_of_all(vec2<u32>(key, lane), lane).x;
     let largest = number_of(top);
 
     // What is kept.

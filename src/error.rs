@@ -61,6 +61,16 @@ pub enum Error {
         /// Position of the token whose successor was asked for.
         pos: u32,
     },
+    /// Decode steps that the device was asked for and did not make, although it reported no error.
+    #[error(
+        "the device handed out {found} tokens, its decode steps make {expected}; its driver must have given up a submit"
+    )]
+    LostSteps {
+        /// Tokens after as many steps.
+        expected: u32,
+        /// Tokens that the device counts.
+        found: u32,
+    },
     /// A fork onto a session that is made otherwise.
     #[error("a session can only take over the text of one with the same model, policy and options")]
     ForkMismatch,
@@ -80,6 +90,7 @@ impl Error {
     /// Whether the device is at fault (not there, lost, out of memory) rather than the input.
     pub fn is_device(&self) -> bool {
         let gpu = match self {
+            Self::LostSteps { .. } => return true,
             Self::Gpu(error) | Self::Load(LoadError::Gpu(error)) => error,
             _ => return false,
         };

@@ -191,7 +191,7 @@ fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
         WeightFormat::F16,
         &policy,
         options.shape(),
-        engine().gpu().max_binding_bytes(),
+        engine().gpu().capabilities(),
     )
     .unwrap();
     let mut session = block_on(Session::new(&opened.model, &policy, options)).unwrap();

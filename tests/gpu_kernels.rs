@@ -78,7 +78,7 @@ fn recordings_side_by_side_keep_their_parameters() {
         (1..=200).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 200 + n))).unwrap();
         gpu().run(rec.finish()).unwrap();
     }
-    open.submit().unwrap();
+    gpu().run(open.finish()).unwrap();
     let got = run(&first, |_| Ok(()));
     let want = reference::silu_mul(&[2.0; 4096], &[1.0; 4096]);
     passes("silu_mul", "(4096) recorded before 800 others", &got, compare("silu_mul", &got, &want));

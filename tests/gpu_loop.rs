@@ -318,29 +318,6 @@ fn turns_on_a_live_ring_equal_one_prompt_with_the_same_text() {
     }
 }
 
-/// One decode step as it is recorded, to be read; of the layers, the first.
-#[test]
-fn a_decode_step_is_recorded_as_written_down() {
-    if std::env::var("KILLICK_MAX_BINDING").is_ok() || !gpu().is_software() {
-        return; // weights in parts, or other workgroups
-    }
-    let model = model();
-    let mut session = session(&model, &specs()[1]);
-    block_on(session.append(&prompt())).unwrap();
-    let generation = session.generate(options(Steps::Auto, 1)).unwrap();
-    let lines: Vec<String> = generation
-        .step_dispatches()
-        .iter()
-        .filter(|step| {
-            let layer =
-                |label: &str| label.strip_prefix("layer ").is_some_and(|rest| !rest.starts_with("0 "));
-            !step.bindings.iter().any(|label| layer(label))
-        })
-        .map(|step| format!("{:<10} {:?}  {}", step.kernel, step.groups, step.bindings.join(", ")))
-        .collect();
-    insta::assert_snapshot!("decode_step", lines.join("\n"));
-}
-
 #[test]
 fn the_stream_gives_the_tokens_of_the_iterator() {
     use futures_core::Stream;

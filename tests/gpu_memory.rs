@@ -46,8 +46,8 @@ fn allocated_bytes_equal_the_plan() {
         let config = model.config();
         let policy = spec.resolve(config).unwrap();
         let options = SessionOptions { chunk: 33, in_flight: 5 };
-        let limit = gpu.max_binding_bytes();
-        let plan = MemoryPlan::new(config, WeightFormat::F32, &policy, options.shape(), limit).unwrap();
+        let plan =
+            MemoryPlan::new(config, WeightFormat::F32, &policy, options.shape(), gpu.capabilities()).unwrap();
         let session = block_on(Session::new(&model, &policy, options)).unwrap();
 
         let arena = gpu.counters().buffer_bytes - model.allocated_bytes() - session.allocated_bytes();

@@ -8,8 +8,13 @@ use killick::gpu::pipeline::{Access, Kernel, Variant};
 use killick::kernels::IMPLEMENTATIONS;
 use killick::kernels::emit::LoopState;
 use killick::kv::{RingParams, RingState, Row, Tag};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+use naga::{
+    AddressSpace, ImageClass, Module, ScalarKind, ShaderStage, StorageAccess, StorageFormat, TypeInner,
+};
+use shader::module;
+
+#[path = "support/shader.rs"]
+mod shader;
 
 /// Name, size and fields of a struct that both sides have.
 type Struct = (&'static str, usize, Vec<(&'static str, usize)>);
@@ -37,7 +42,15 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
                 forced,
                 seg_start,
             }),
-            vec!["attention", "kv_step", "kv_write", "rope"],
+            vec![
+                "attention",
+                "attention_texels",
+                "kv_step",
+                "kv_write",
+                "kv_write_texels",
+                "rope",
+                "rope_texels",
+            ],
         ),
         (
             layout!(RingState {
@@ -78,37 +91,6 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
     ]
 }
 
-/// Every variant that the kernel's own text can be linked into.
-fn variants(kernel: &Kernel) -> Vec<Variant> {
-    let weights: &[WeightFormat] =
-        if kernel.uses_weight { &[WeightFormat::F32, WeightFormat::F16] } else { &[WeightFormat::F32] };
-    let reductions: &[bool] = if kernel.uses_reduce { &[false, true] } else { &[false] };
-    let mut variants = Vec::new();
-    for workgroup in [8, 64] {
-        for &weight in weights {
-            for &subgroups in reductions {
-                for residual in [false, true] {
-                    variants.push(Variant { workgroup, weight, subgroups, residual });
-                }
-            }
-        }
-    }
-    variants
-}
-
-/// Parses and validates. The baseline variants must do without the capability for subgroups.
-fn module(kernel: &Kernel, variant: &Variant) -> Module {
-    let source = kernel.compose(variant);
-    let module = naga::front::wgsl::parse_str(&source)
-        .unwrap_or_else(|error| panic!("{} {variant:?}: {}", kernel.name, error.emit_to_string(&source)));
-    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
-    Validator::new(ValidationFlags::all(), capabilities)
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{} {variant:?}: {}", kernel.name, error.emit_to_string(&source)));
-    module
-}
-
 /// The struct called `name`: its size and the name and offset of every member.
 fn struct_of(module: &Module, name: &str) -> Option<(usize, Vec<(String, usize)>)> {
     module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).map(|(_, ty)| {
@@ -127,29 +109,41 @@ fn owned(fields: &[(&str, usize)]) -> Vec<(String, usize)> {
     fields.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect()
 }
 
-fn for_every_variant(check: impl Fn(&Kernel, &Variant, &Module)) {
-    for kernel in KERNELS {
-        for variant in variants(kernel) {
-            check(kernel, &variant, &module(kernel, &variant));
+fn for_every_variant(mut check: impl FnMut(&Kernel, &Variant, &Module)) {
+    for one in IMPLEMENTATIONS {
+        let kernel = one.kernel;
+        for variant in one.variants() {
+            check(kernel, &variant, &module(kernel, &variant).0);
         }
     }
 }
 
 #[test]
 fn every_variant_is_valid_and_needs_no_feature_it_does_not_name() {
+    let mut workgroups = BTreeSet::new();
     let mut n = 0;
-    for kernel in KERNELS {
-        for variant in &variants(kernel) {
-            module(kernel, variant);
-            n += 1;
-        }
+    for_every_variant(|_, _, _| n += 1);
+    for_every_variant(|_, variant, _| _ = workgroups.insert(variant.workgroup));
+    assert!(n >= 60, "only {n} variants");
+    // One invocation, a software device, a GPU, and the walk over a vocabulary.
+    assert_eq!(workgroups, BTreeSet::from([1, 8, 64, 256]));
+}
+
+#[test]
+fn variants_differ_and_each_kernel_has_the_baseline() {
+    for one in IMPLEMENTATIONS {
+        let (kernel, variants) = (one.kernel, one.variants());
+        let texts: BTreeSet<String> = variants.iter().map(|variant| kernel.compose(variant)).collect();
+        assert_eq!(texts.len(), variants.len(), "two variants of {} have the same text", kernel.name);
+        assert!(variants.iter().any(|variant| !variant.subgroups && !variant.residual), "{}", kernel.name);
+        assert!(kernel.uses_reduce || !kernel.uses_subgroups, "{}", kernel.name);
     }
-    assert!(n >= 100, "only {n} variants");
 }
 
 #[test]
 fn a_kernel_without_its_parts_is_not_valid() {
-    for kernel in KERNELS.iter().filter(|kernel| kernel.uses_weight || kernel.uses_reduce) {
+    let kernels = IMPLEMENTATIONS.iter().map(|one| one.kernel);
+    for kernel in kernels.filter(|kernel| !kernel.weights.is_empty() || kernel.uses_reduce) {
         assert!(naga::front::wgsl::parse_str(kernel.source).is_err(), "{} needs no part", kernel.name);
     }
 }
@@ -166,6 +160,19 @@ fn parameters_have_the_same_layout_on_both_sides() {
     });
 }
 
+/// The kind of texture that a binding is.
+fn image_class(access: Access, sampled: bool) -> Option<ImageClass> {
+    let storage = |format, access| Some(ImageClass::Storage { format, access });
+    match access {
+        Access::Words if sampled => Some(ImageClass::Sampled { kind: ScalarKind::Uint, multi: false }),
+        Access::Floats if sampled => Some(ImageClass::Sampled { kind: ScalarKind::Float, multi: false }),
+        Access::Words => storage(StorageFormat::Rgba32Uint, StorageAccess::LOAD),
+        Access::Floats => storage(StorageFormat::Rgba32Float, StorageAccess::LOAD),
+        Access::FloatsOut => storage(StorageFormat::Rgba32Float, StorageAccess::STORE),
+        Access::Read | Access::ReadWrite | Access::Uniform => None,
+    }
+}
+
 #[test]
 fn bindings_are_those_of_the_table() {
     for_every_variant(|kernel, variant, module| {
@@ -178,24 +185,26 @@ fn bindings_are_those_of_the_table() {
         let (space, ty) = found.remove(&0).unwrap_or_else(|| panic!("{} has no parameters", kernel.name));
         assert_eq!(space, AddressSpace::Uniform, "{}", kernel.name);
         assert_eq!(module.types[ty].name.as_deref(), Some(kernel.params.name));
-        let expected: Vec<(u32, AddressSpace)> = (1..)
-            .zip(kernel.bindings)
-            .map(|(binding, access)| {
-                let access = match access {
-                    Access::Read => StorageAccess::LOAD,
-                    Access::ReadWrite => StorageAccess::LOAD | StorageAccess::STORE,
-                };
-                (binding, AddressSpace::Storage { access })
-            })
-            .collect();
-        let found: Vec<(u32, AddressSpace)> =
-            found.into_iter().map(|(binding, (space, _))| (binding, space)).collect();
-        assert_eq!(found, expected, "{} {variant:?}", kernel.name);
-        assert!(
-            found.len() <= 8,
-            "{} has more storage buffers than WebGPU's default limits allow",
-            kernel.name
-        );
+        let space = |access: &Access| match access {
+            Access::Read => AddressSpace::Storage { access: StorageAccess::LOAD },
+            Access::ReadWrite => AddressSpace::Storage { access: StorageAccess::LOAD | StorageAccess::STORE },
+            Access::Uniform => AddressSpace::Uniform,
+            Access::Words | Access::Floats | Access::FloatsOut => AddressSpace::Handle,
+        };
+        assert_eq!(found.len(), kernel.bindings.len(), "{} {variant:?}", kernel.name);
+        for ((binding, access), (number, (found, ty))) in (1..).zip(kernel.bindings).zip(&found) {
+            assert_eq!((*number, *found), (binding, space(access)), "{} {variant:?}", kernel.name);
+            let class = match module.types[*ty].inner {
+                TypeInner::Image { class, .. } => Some(class),
+                _ => None,
+            };
+            assert_eq!(class, image_class(*access, variant.sampled), "{} {variant:?}", kernel.name);
+        }
+        let storage =
+            kernel.bindings.iter().filter(|a| matches!(a, Access::Read | Access::ReadWrite)).count();
+        let images = kernel.bindings.iter().filter(|a| space(a) == AddressSpace::Handle).count();
+        assert!(images <= 4, "{} has more storage textures than WebGPU's default limits allow", kernel.name);
+        assert!(storage <= 8, "{} has more storage buffers than WebGPU's default limits allow", kernel.name);
     });
 }
 
@@ -204,9 +213,9 @@ fn the_entry_point_is_the_stem_and_the_workgroup_that_of_the_variant() {
     for_every_variant(|kernel, variant, module| {
         let [entry] = &module.entry_points[..] else { panic!("{} has several entry points", kernel.name) };
         assert_eq!((entry.name.as_str(), entry.stage), (kernel.name, ShaderStage::Compute));
-        // The ring step is one invocation by nature; all others take the workgroup of the variant.
-        let lanes = if ["kv_step", "emit"].contains(&kernel.name) { 1 } else { variant.workgroup };
-        assert_eq!(entry.workgroup_size, [lanes, 1, 1], "{} {variant:?}", kernel.name);
+        assert_eq!(entry.workgroup_size, [variant.workgroup, 1, 1], "{} {variant:?}", kernel.name);
+        let name = shader::name(kernel, variant);
+        assert!(variant.workgroup.is_power_of_two() && variant.workgroup <= 256, "{name}");
     });
 }
 
@@ -237,7 +246,7 @@ fn the_structs_of_the_ring_have_the_same_layout_on_both_sides() {
 }
 
 fn for_every_variant_once(mut check: impl FnMut(&Kernel, &Module)) {
-    for kernel in KERNELS {
-        check(kernel, &module(kernel, &Variant::plain(64)));
+    for one in IMPLEMENTATIONS {
+        check(one.kernel, &module(one.kernel, &one.variants()[0]).0);
     }
 }

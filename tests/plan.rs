@@ -4,6 +4,7 @@ mod support {
     pub mod golden;
 }
 
+use killick::gpu::{Capabilities, Family};
 use killick::kernels::WeightFormat;
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, PlanError, SessionShape};
@@ -16,11 +17,15 @@ fn config() -> Config {
     Config { context_len: 1 << 17, ..config }
 }
 
+fn device(limit: u64) -> Capabilities {
+    Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(Family::Gpu) }
+}
+
 fn plan(spec: &PolicySpec, limit: u64) -> Result<MemoryPlan, PlanError> {
     let config = config();
     let policy = spec.resolve(config.context_len).unwrap();
     let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
-    MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, limit)
+    MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device(limit))
 }
 
 #[test]
@@ -73,7 +78,13 @@ fn a_model_with_a_window_is_told_of_its_window() {
     let config = Config { sliding_window: Some(90_000), ..config() };
     let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
     let plan = |spec: PolicySpec| {
-        MemoryPlan::new(&config, WeightFormat::F32, &spec.resolve(&config).unwrap(), shape, 65_000 * 128)
+        MemoryPlan::new(
+            &config,
+            WeightFormat::F32,
+            &spec.resolve(&config).unwrap(),
+            shape,
+            &device(65_000 * 128),
+        )
     };
     let error = plan(PolicySpec::new(Preset::Full)).unwrap_err();
     let PlanError::BufferTooLarge { setting: "window", most, .. } = error else { panic!("{error}") };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use killick::kernels::KERNELS;
+use killick::kernels::IMPLEMENTATIONS;
 
 /// WGSL's reserved words: browsers reject them as names, naga does not reject all.
 const RESERVED: &str = "NULL Self abstract active alignas alignof as asm asm_fragment async attribute auto await become cast catch class co_await co_return co_yield coherent column_major common compile compile_fragment concept const_cast consteval constexpr constinit crate debugger decltype delete demote demote_to_helper do dynamic_cast enum explicit export extends extern external fallthrough filter final finally friend from fxgroup get goto groupshared highp impl implements import inline instanceof interface layout lowp macro macro_rules match mediump meta mod module move mut mutable namespace new nil noexcept noinline nointerpolation non_coherent noncoherent noperspective null nullptr of operator package packoffset partial pass patch pixelfragment precise precision premerge priv protected pub public readonly ref regardless register reinterpret_cast require resource restrict self set shared sizeof smooth snorm static static_assert static_cast std subroutine super target template this thread_local throw trait try type typedef typeid typename typeof union unless unorm unsafe unsized use using varying virtual volatile wgsl where with writeonly yield";
@@ -102,7 +102,7 @@ fn only_the_gpu_room_names_wgpu() {
 }
 
 #[test]
-fn a_kernel_is_four_files_and_a_row() {
+fn an_op_has_its_files_and_an_implementation_its_shader() {
     let stems = |folder: &str, ending: &str, not: &[&str]| -> BTreeSet<String> {
         let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
         let stem = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -112,10 +112,12 @@ fn a_kernel_is_four_files_and_a_row() {
             .filter(|s| !not.contains(&s.as_str()))
             .collect()
     };
-    let table: BTreeSet<String> = KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect();
-    assert_eq!(table.len(), KERNELS.len(), "a kernel is listed twice");
-    assert_eq!(stems("shaders", "wgsl", &[]), table, "shaders/");
-    assert_eq!(stems("src/kernels", "rs", &["mod", "weight"]), table, "src/kernels/");
+    let table: BTreeSet<String> = IMPLEMENTATIONS.iter().map(|one| one.kernel.op.to_owned()).collect();
+    let kernels: BTreeSet<String> = IMPLEMENTATIONS.iter().map(|one| one.kernel.name.to_owned()).collect();
+    let listed: BTreeSet<_> = IMPLEMENTATIONS.iter().map(|one| (one.kernel.op, one.kernel.name)).collect();
+    assert_eq!(listed.len(), IMPLEMENTATIONS.len(), "an implementation is listed twice");
+    assert_eq!(stems("shaders", "wgsl", &[]), kernels, "shaders/");
+    assert_eq!(stems("src/kernels", "rs", &["mod", "choose", "product"]), table, "src/kernels/");
     assert_eq!(stems("src/reference", "rs", &["mod"]), table, "src/reference/");
     assert_eq!(stems("tests/kernels", "rs", &[]), table, "tests/kernels/");
     // A test file that no program declares is not compiled, and so never fails.

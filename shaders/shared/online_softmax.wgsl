@@ -36,11 +36,18 @@ fn add_tile(state: Softmax, lane: u32, place: u32, score: f32, head_dim: u32) ->
         if here != NO_PLACE {
             let weight = tile_weight[i];
             next.total += weight;
-            for (var c = 0u; c * WORKGROUP < head_dim; c++) {
-                let column = c * WORKGROUP + lane;
-                if column < head_dim {
-                    next.values[c] += weight * value_at(here, column);
-                }
+            // Component by component: FXC, the compiler of DX12, refuses a store to one that a loop chooses.
+            if lane < head_dim {
+                next.values.x += weight * value_at(here, lane);
+            }
+            if lane + WORKGROUP < head_dim {
+                next.values.y += weight * value_at(here, lane + WORKGROUP);
+            }
+            if lane + 2u * WORKGROUP < head_dim {
+                next.values.z += weight * value_at(here, lane + 2u * WORKGROUP);
+            }
+            if lane + 3u * WORKGROUP < head_dim {
+                next.values.w += weight * value_at(here, lane + 3u * WORKGROUP);
             }
         }
     }

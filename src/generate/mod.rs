@@ -30,6 +30,7 @@ use crate::model::SUBMITS;
 use crate::reference;
 use crate::sampling::{NO_TOKEN, Sampler, SamplerOptions};
 use crate::session::{Pace, Session, floats};
+pub use step::planned_step;
 pub use text::{Piece, TextGeneration};
 
 /// How many decode steps the device makes on its own.
@@ -385,10 +386,11 @@ impl Generation<'_> {
             return Ok(());
         }
         let outbox = step::Outbox::new(bytes, self.session.ring.params().in_flight);
-        for number in self.read..outbox.state.emitted {
+        let emitted = outbox.emitted(self.read, batch.steps)?;
+        for number in self.read..emitted {
             self.ready.push_back(outbox.token(number, self.options.sampler.logprobs));
         }
-        self.read = outbox.state.emitted;
+        self.read = emitted;
         match outbox.state.stopped {
             0 => {}
             LoopState::STOP_NOT_FINITE => {

@@ -2,15 +2,19 @@
 
 use super::{GenerateOptions, Logprobs, Token};
 use crate::error::Error;
-use crate::gpu::{CopyOut, PendingRead, Prepared, Recorder};
+use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
-use crate::kernels::{adjust, sample};
+use crate::kernels::{WeightFormat, adjust, sample};
+use crate::kv::{Policy, Ring};
 use crate::model::llama::{self, Attend};
-use crate::model::{LOGPROB_WORDS, outbox_bytes, recent_cap};
+use crate::model::{
+    LOGPROB_WORDS, Network, PlanError, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,
+};
+use crate::model_file::Config;
 use crate::sampling::SamplerOptions;
-use crate::session::Session;
+use crate::session::{Session, SessionOptions};
 
 /// Uploads what all steps of a generation share.
 pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), Error> {
@@ -26,61 +30,108 @@ pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<()
     Ok(())
 }
 
-/// A whole step: consumes the token that the step before it drew, and draws the next.
+/// What a step is recorded from. No device.
+#[derive(Clone, Copy)]
+pub(super) struct StepOf<'a> {
+    pub(super) network: &'a Network,
+    pub(super) buffers: &'a SessionBuffers,
+    pub(super) ring: &'a Ring,
+    pub(super) policy: &'a Policy,
+}
+
+impl<'a> StepOf<'a> {
+    fn new(session: &'a Session) -> Self {
+        let Session { model, buffers, ring, policy, .. } = session;
+        Self { network: model, buffers, ring, policy }
+    }
+
+    /// A whole step: consumes the token that the step before it drew, and draws the next.
+    fn record(self, device: &Capabilities, sampler: &SamplerOptions) -> Result<Recording, Error> {
+        let mut rec = Recorder::new(device);
+        llama::forward(&mut rec, self.network, self.buffers, 1, Attend::Step(self.ring))?;
+        self.record_draw(&mut rec, sampler, 0)?;
+        Ok(rec.finish())
+    }
+
+    /// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
+    fn record_draw(self, rec: &mut Recorder, sampler: &SamplerOptions, row: u32) -> Result<(), Error> {
+        let (network, s, ring) = (self.network, self.buffers, self.ring.params());
+        let vocab = network.config.vocab_size;
+        let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
+
+        llama::logits(rec, network, s, row, 1)?;
+        let mut scores = &s.logits;
+        if sampler.has_bias() || sampler.has_penalties() {
+            // A copy: log-probabilities are those of the model itself.
+            adjust::record(rec, &s.logits, &s.bias, &s.scores, vocab)?;
+            let io = Penalize {
+                state: &s.state,
+                recent: &s.recent,
+                anchor_bits: &s.anchor_bits,
+                scores: &s.scores,
+            };
+            penalize::record(rec, io, recent_cap, vocab, sampler)?;
+            scores = &s.scores;
+        }
+        sample::record(rec, scores, &s.state, &s.top, vocab, sampler)?;
+        if sampler.logprobs > 0 {
+            let io = TopLogprobs {
+                logits: &s.logits,
+                chosen: &s.top,
+                loop_state: &s.loop_state,
+                out: &s.logprobs,
+            };
+            top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
+        }
+        let io = Emit {
+            drawn: &s.top,
+            stop_bits: &s.stop_bits,
+            anchor_bits: &s.anchor_bits,
+            ring: &s.state,
+            loop_state: &s.loop_state,
+            token: &s.tokens,
+            outbox: &s.outbox,
+            recent: &s.recent,
+        };
+        let bound = SegmentBound::of(self.policy);
+        emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit, bound })?;
+        Ok(())
+    }
+}
+
+/// A whole step, ready to run.
 pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
-    let mut rec = Recorder::new(session.model.gpu.capabilities());
-    llama::forward(&mut rec, &session.model, &session.buffers, 1, Attend::Step(&session.ring))?;
-    record_draw(&mut rec, session, sampler, 0)?;
-    Ok(session.model.gpu.prepare(rec.finish())?)
+    let gpu = &session.model.gpu;
+    Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), sampler)?)?)
 }
 
 /// The first draw, from the hidden state that the prompt has left.
 pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
-    let mut rec = Recorder::new(session.model.gpu.capabilities());
-    record_draw(&mut rec, session, sampler, session.last_row.ok_or(Error::EmptyPrompt)?)?;
-    Ok(session.model.gpu.prepare(rec.finish())?)
+    let gpu = &session.model.gpu;
+    let mut rec = Recorder::new(gpu.capabilities());
+    let row = session.last_row.ok_or(Error::EmptyPrompt)?;
+    StepOf::new(session).record_draw(&mut rec, sampler, row)?;
+    Ok(gpu.prepare(rec.finish())?)
 }
 
-/// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
-fn record_draw(
-    rec: &mut Recorder,
-    session: &Session,
+/// The decode step that a device of these capabilities would run for a model of this config: plain data, to be looked at.
+///
+/// # Errors
+/// The policy makes no ring, or the model does not fit the device.
+pub fn planned_step(
+    config: &Config,
+    format: WeightFormat,
+    policy: &Policy,
     sampler: &SamplerOptions,
-    row: u32,
-) -> Result<(), Error> {
-    let (model, s, ring) = (&session.model, &session.buffers, session.ring.params());
-    let vocab = model.config.vocab_size;
-    let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
-
-    llama::logits(rec, model, s, row, 1)?;
-    let mut scores = &s.logits;
-    if sampler.has_bias() || sampler.has_penalties() {
-        // A copy: log-probabilities are those of the model itself.
-        adjust::record(rec, &s.logits, &s.bias, &s.scores, vocab)?;
-        let io =
-            Penalize { state: &s.state, recent: &s.recent, anchor_bits: &s.anchor_bits, scores: &s.scores };
-        penalize::record(rec, io, recent_cap, vocab, sampler)?;
-        scores = &s.scores;
-    }
-    sample::record(rec, scores, &s.state, &s.top, vocab, sampler)?;
-    if sampler.logprobs > 0 {
-        let io =
-            TopLogprobs { logits: &s.logits, chosen: &s.top, loop_state: &s.loop_state, out: &s.logprobs };
-        top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
-    }
-    let io = Emit {
-        drawn: &s.top,
-        stop_bits: &s.stop_bits,
-        anchor_bits: &s.anchor_bits,
-        ring: &s.state,
-        loop_state: &s.loop_state,
-        token: &s.tokens,
-        outbox: &s.outbox,
-        recent: &s.recent,
-    };
-    let bound = SegmentBound::of(&session.policy);
-    emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit, bound })?;
-    Ok(())
+    device: &Capabilities,
+) -> Result<Recording, Error> {
+    let shape = SessionOptions::default().shape();
+    let network = Network::planned(config, format, device)?;
+    let plan = SessionPlan::new(config, policy, shape, device)?;
+    let buffers = plan.requests.iter().map(Buffer::planned).collect();
+    let Some(buffers) = SessionBuffers::new(buffers) else { unreachable!("one buffer per request") };
+    let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
+    StepOf { network: &network, buffers: &buffers, ring: &ring, policy }.record(device, sampler)
 }
 
 /// Runs a step `times` times, and asks for what it hands out.
@@ -142,6 +193,18 @@ impl<'a> Outbox<'a> {
         Self { state, tokens: tokens.as_chunks().0, logprobs: logprobs.as_chunks().0 }
     }
 
+    /// Tokens handed out since the generation began, when `read` of them were known before these `steps`. Until the loop stops each
+    /// step hands out one. Other numbers are those of an earlier submit: a driver can give one up and call it done.
+    pub(super) fn emitted(&self, read: u32, steps: u32) -> Result<u32, Error> {
+        let (found, expected) = (self.state.emitted, read.saturating_add(steps));
+        let least = if self.state.stopped == 0 { expected } else { read };
+        if (least..=expected).contains(&found) {
+            Ok(found)
+        } else {
+            Err(Error::LostSteps { expected, found })
+        }
+    }
+
     /// Token `number` of the generation with its `top` likeliest; the outbox holds the newest.
     pub(super) fn token(&self, number: u32, top: u32) -> Token {
         let word = |words: &[[u8; 4]], at: usize| words.get(at).map_or(0, |word| u32::from_le_bytes(*word));
@@ -156,5 +219,37 @@ impl<'a> Outbox<'a> {
         let logprobs = (top > 0 && pair(0).0 == id)
             .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
         Token { id, logprobs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn emitted(state: LoopState, read: u32, steps: u32) -> Result<u32, Error> {
+        Outbox::new(bytemuck::bytes_of(&state), 0).emitted(read, steps)
+    }
+
+    #[test]
+    fn every_step_of_a_running_loop_hands_out_a_token() {
+        let running = |emitted| LoopState { emitted, budget: 100, ..LoopState::default() };
+        assert_eq!(emitted(running(12), 4, 8).unwrap(), 12);
+        for stale in [0, 4, 11, 13] {
+            let error = emitted(running(stale), 4, 8).unwrap_err();
+            assert!(matches!(error, Error::LostSteps { expected: 12, found } if found == stale), "{error}");
+            assert!(error.is_device());
+        }
+        // What a staging buffer holds that nothing was ever copied to.
+        assert!(Outbox::new(&[], 0).emitted(0, 1).is_err());
+    }
+
+    #[test]
+    fn a_stopped_loop_hands_out_as_many_or_fewer_and_takes_none_back() {
+        let stopped = |emitted| LoopState { emitted, budget: 100, stopped: LoopState::STOP_TOKEN, pad0: 0 };
+        for handed_out in [4, 7, 12] {
+            assert_eq!(emitted(stopped(handed_out), 4, 8).unwrap(), handed_out);
+        }
+        assert!(emitted(stopped(3), 4, 8).is_err());
+        assert!(emitted(stopped(13), 4, 8).is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! Which adapter: listing, choosing and opening one.
 
-use super::texels;
 use super::{Capabilities, Family, GpuError};
 
 /// How to open a device.
@@ -71,6 +70,10 @@ const FEATURES: [(wgpu::Features, &str); 1] = [(wgpu::Features::SUBGROUP, "subgr
 /// A binding below this cannot hold one row of a real vocabulary's logits.
 const LEAST_BINDING_BYTES: u64 = 64 << 10;
 
+/// A binding above this is more than the engine asks for, whatever the adapter offers: Metal computes wrong results with bindings
+/// of 4 GiB and more (wgpu 10305), and offsets in a shader are 32-bit. Weights that are larger are cut into parts anyway.
+const MOST_BINDING_BYTES: u64 = (4 << 30) - 256;
+
 pub(super) struct Opened {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -84,13 +87,7 @@ pub async fn list_adapters() -> Vec<AdapterDescription> {
 }
 
 async fn adapters() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::VULKAN
-        | wgpu::Backends::METAL
-        | wgpu::Backends::DX12
-        | wgpu::Backends::BROWSER_WEBGPU;
-    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
-    let instance = wgpu::Instance::new(descriptor);
+    let instance = wgpu::Instance::new(instance_descriptor());
     #[cfg(not(target_arch = "wasm32"))]
     return instance.enumerate_adapters(wgpu::Backends::all()).await;
     #[cfg(target_arch = "wasm32")]
@@ -102,6 +99,30 @@ async fn adapters() -> Vec<wgpu::Adapter> {
         .await
         .into_iter()
         .collect();
+}
+
+fn instance_descriptor() -> wgpu::InstanceDescriptor {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN
+        | wgpu::Backends::METAL
+        | wgpu::Backends::DX12
+        | wgpu::Backends::BROWSER_WEBGPU;
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    // FXC is a part of Windows. Left to itself, wgpu loads whatever `dxcompiler.dll` lies on the path, and takes a warning of
+    // an old one for an error. `WGPU_DX12_COMPILER=dxc` asks for it.
+    descriptor.backend_options.dx12.shader_compiler = wgpu::Dx12Compiler::Fxc.with_env();
+    descriptor
+}
+
+/// The limit of a binding that the device is opened with.
+fn binding_limit(offered: u64, asked: Option<u64>, adapter: &str) -> Result<u64, GpuError> {
+    let most = offered.min(MOST_BINDING_BYTES);
+    let asked = asked.unwrap_or(most);
+    // An adapter that offers less than the least is taken as it is.
+    if (LEAST_BINDING_BYTES..=most).contains(&asked) || asked == most {
+        return Ok(asked);
+    }
+    Err(GpuError::BindingLimit { asked, least: LEAST_BINDING_BYTES, most, adapter: adapter.to_owned() })
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
@@ -172,20 +193,9 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
     let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature);
     let features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };
     let mut limits = if options.baseline { wgpu::Limits::default() } else { adapter.limits() };
-    if let Some(asked) = options.max_binding_bytes {
-        let most = limits.max_storage_buffer_binding_size;
-        if !(LEAST_BINDING_BYTES..=most).contains(&asked) {
-            return Err(GpuError::BindingLimit {
-                asked,
-                least: LEAST_BINDING_BYTES,
-                most,
-                adapter: description.name,
-            });
-        }
-        limits.max_storage_buffer_binding_size = asked;
-    }
-    let max_binding_bytes =
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(texels::MOST_BYTES) & !255;
+    limits.max_storage_buffer_binding_size =
+        binding_limit(limits.max_storage_buffer_binding_size, options.max_binding_bytes, &description.name)?;
+    let max_binding_bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !255;
     // What a shader's array is sized by, so the same everywhere.
     let max_uniform_bytes = limits.max_uniform_buffer_binding_size.min(64 << 10);
     if options.baseline {
@@ -213,4 +223,30 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         forced: None,
     };
     Ok(Opened { device, queue, adapter: description, capabilities })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dx12_compiles_with_fxc_unless_the_environment_says_otherwise() {
+        let chosen = instance_descriptor().backend_options.dx12.shader_compiler;
+        let asked = wgpu::Dx12Compiler::from_env().unwrap_or(wgpu::Dx12Compiler::Fxc);
+        assert_eq!(std::mem::discriminant(&chosen), std::mem::discriminant(&asked));
+        assert!(!matches!(chosen, wgpu::Dx12Compiler::Auto));
+    }
+
+    #[test]
+    fn a_binding_stays_below_4_gib() {
+        let limit = |offered, asked| binding_limit(offered, asked, "a GPU");
+        assert_eq!(limit(128 << 20, None).unwrap(), 128 << 20);
+        assert_eq!(limit(1 << 40, None).unwrap(), MOST_BINDING_BYTES);
+        assert_eq!(limit(u64::MAX, Some(1 << 20)).unwrap(), 1 << 20);
+        assert_eq!(limit(4 << 30, None).unwrap() >> 32, 0);
+        for asked in [1, LEAST_BINDING_BYTES - 1, 4 << 30, 1 << 40] {
+            let error = limit(1 << 40, Some(asked)).unwrap_err();
+            assert!(matches!(error, GpuError::BindingLimit { most: MOST_BINDING_BYTES, .. }), "{error}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub mod pipeline;
 mod readback;
 mod recording;
 mod submit;
-mod texels;
+pub(crate) mod texels;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -65,6 +65,8 @@ pub struct Kernel {
     pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
+    /// Whether that part is the one with subgroup operations where a device has them.
+    pub uses_subgroups: bool,
 }
 
 /// A piece of WGSL that reads one layout of weights, with `NAME` in place of the binding's name.
@@ -140,6 +142,11 @@ pub(super) struct Pipeline {
     pub(super) layout: BindingsLayout,
 }
 
+/// What the entry point of a kernel takes for the part that reduces, and what it takes if that part uses subgroups. naga 30 gives
+/// HLSL no value for the subgroup built-ins inside `Lanes` unless the entry point has one as an argument of its own.
+const LANES_OF_ENTRY: &str = "lanes: Lanes)";
+const LANES_AND_SUBGROUP: &str = "lanes: Lanes, @builtin(subgroup_size) subgroup_size: u32)";
+
 impl Kernel {
     /// Whether it reads a texture.
     pub fn reads_texels(&self) -> bool {
@@ -158,7 +165,12 @@ impl Kernel {
             "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
              const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
         );
-        text.push_str(&unrolled(self.source, *inputs));
+        let source = unrolled(self.source, *inputs);
+        text.push_str(&if self.uses_reduce && variant.subgroups {
+            source.replacen(LANES_OF_ENTRY, LANES_AND_SUBGROUP, 1)
+        } else {
+            source
+        });
         if let Some(part) = variant.weight {
             for name in self.weights {
                 text.push_str(&part.source.replace("NAME", name));
@@ -231,7 +243,12 @@ impl Gpu {
             layout: Some(&pipeline_layout),
             module: &module,
             entry_point: Some(kernel.name),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            // Every kernel writes its workgroup memory before it reads it. FXC, the compiler of DX12, takes up to a minute over
+            // the zeroing that nobody needs.
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
             cache: None,
         });
         lock(&self.shared.counters).pipelines += 1;

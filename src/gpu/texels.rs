@@ -13,7 +13,7 @@ const MOST_SIDE: u64 = 8192;
 /// 256 bytes, as copies into buffers want it.
 const LEAST_WIDTH: u64 = 128;
 /// The most that one texture holds, in bytes.
-pub(super) const MOST_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
+pub(crate) const MOST_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
 
 /// Width and height of the texture for `bytes` bytes: the narrowest that is not too high, so that little is wasted in its last row.
 pub(super) fn sides(bytes: u64) -> [u32; 2] {

@@ -20,6 +20,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Adds `bias` (cols) to each of `rows` rows of `out` (rows, cols).

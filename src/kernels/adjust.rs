@@ -19,6 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Scores of `n` logits.

@@ -40,6 +40,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Keys scored at a time; a lane also owns every such column of a head.
@@ -86,7 +87,7 @@ pub(super) const TEXELS: Implementation = Implementation {
 };
 
 /// Rows whose queries are bound at once, the most first.
-const ROWS_AT_ONCE: &[u32] = &[8, 4, 2, 1];
+const ROWS_AT_ONCE: &[u32] = &[8, 1];
 
 /// Widest head: each lane holds four columns.
 pub const MAX_HEAD_DIM: u32 = 4 * TILE;

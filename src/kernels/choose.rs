@@ -130,7 +130,7 @@ impl Implementation {
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
         Variant {
-            subgroups: self.kernel.uses_reduce && device.subgroups,
+            subgroups: self.kernel.uses_subgroups && device.subgroups,
             sampled: self.kernel.reads_texels() && device.sampled_texels,
             ..Variant::plain(if device.software { on_software } else { on_gpu })
         }
@@ -148,7 +148,7 @@ impl Implementation {
         let mut variants = Vec::new();
         for workgroup in lanes {
             for weight in &weights {
-                for &subgroups in bools(self.kernel.uses_reduce) {
+                for &subgroups in bools(self.kernel.uses_subgroups) {
                     for &residual in bools(self.kernel.source.contains("RESIDUAL")) {
                         for &inputs in self.inputs {
                             for &sampled in bools(self.kernel.reads_texels()) {

@@ -20,6 +20,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Weights in rows.
@@ -40,6 +41,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Read, Access::ReadWrite],
     uses_reduce: false,
+    uses_subgroups: false,
     ..KERNEL
 };
 

@@ -21,6 +21,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &["gate", "up"],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// Weights in rows, lanes that walk the columns together.
@@ -41,6 +42,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
+    uses_subgroups: false,
     ..KERNEL
 };
 

@@ -46,6 +46,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Buffers of one [`record`] call.

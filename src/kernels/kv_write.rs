@@ -21,6 +21,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Storage buffers.
@@ -42,6 +43,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Read, Access::Floats, Access::Floats, Access::FloatsOut, Access::FloatsOut],
     uses_reduce: false,
+    uses_subgroups: false,
     ..KERNEL
 };
 

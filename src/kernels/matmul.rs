@@ -19,6 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// Weights in rows, lanes that walk the columns together.
@@ -39,6 +40,7 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
+    uses_subgroups: false,
     ..KERNEL
 };
 

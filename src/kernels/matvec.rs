@@ -19,6 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// Weights in rows, lanes that walk the columns together.

@@ -15,6 +15,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// NLL in nats of `rows` rows of `logits` (rows, cols) for `targets[offset..]`, into `out[offset..]`.

@@ -24,6 +24,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// Normalizes `rows` rows of `qkv` (rows, qkv_dim) in place with `gains` (2, head_dim): queries, keys.

@@ -18,6 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    uses_subgroups: true,
 };
 
 /// Normalizes `rows` rows of `x` (rows, dim) with `gain` (dim) into `out` (rows, dim).

@@ -32,6 +32,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Keys and values into storage buffers, one pair of columns an invocation.
@@ -60,6 +61,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
         Access::FloatsOut,
     ],
     uses_reduce: false,
+    uses_subgroups: false,
     ..KERNEL
 };
 

@@ -18,6 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/sample.wgsl"),
         include_str!("../../shaders/shared/order.wgsl"),
+        include_str!("../../shaders/shared/best.wgsl"),
         include_str!("../../shaders/shared/philox.wgsl"),
         include_str!("../../shaders/shared/ring_state.wgsl")
     ),
@@ -25,6 +26,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    uses_subgroups: false,
 };
 
 /// Ids are counted in 32-bit floats, which are exact up to here.

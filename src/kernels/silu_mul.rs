@@ -18,6 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::ReadWrite, Access::Read],
     weights: &[],
     uses_reduce: false,
+    uses_subgroups: false,
 };
 
 /// Gates `count` elements in place.

@@ -21,6 +21,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    uses_subgroups: false,
 };
 
 /// Words of one entry of `out`.

@@ -6,7 +6,7 @@
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
 use super::weights::Linear;
-use super::{Model, SessionBuffers, heads};
+use super::{Network, SessionBuffers, heads};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::kv_step::{self, KvStep};
@@ -30,7 +30,7 @@ pub(crate) enum Attend<'a> {
 /// Records one pass over `n` tokens that lie in `s.tokens`. Their final hidden states are left in `s.h` (n, hidden).
 pub(crate) fn forward(
     rec: &mut Recorder,
-    model: &Model,
+    model: &Network,
     s: &SessionBuffers,
     n: u32,
     attend: Attend<'_>,
@@ -102,7 +102,7 @@ pub(crate) fn forward(
 /// Records the logits (count, vocab) of the hidden states `first .. first + count` of the last pass.
 pub(crate) fn logits(
     rec: &mut Recorder,
-    model: &Model,
+    model: &Network,
     s: &SessionBuffers,
     first: u32,
     count: u32,

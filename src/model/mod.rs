@@ -14,7 +14,7 @@ mod rotation;
 mod session_plan;
 mod weights;
 
-use crate::gpu::{Buffer, BufferRequest, Gpu};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Gpu};
 use crate::kernels::WeightFormat;
 use crate::kernels::rope::{self, Heads};
 use crate::model_file::{Config, ModelFile};
@@ -30,15 +30,48 @@ pub(crate) use session_plan::{
 pub use weights::LoadError;
 pub(crate) use weights::Weights;
 
+/// What a forward pass is recorded from: sizes, and the names of the buffers with weights. No device.
+#[derive(Debug)]
+pub struct Network {
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    pub(crate) rope_table: Buffer,
+}
+
+impl Network {
+    /// The network as it would lie on `device`, without memory.
+    ///
+    /// # Errors
+    /// A weight does not fit the format or the device's bindings.
+    pub(crate) fn planned(
+        config: &Config,
+        format: WeightFormat,
+        device: &Capabilities,
+    ) -> Result<Self, PlanError> {
+        let plan = WeightsPlan::new(config, format, device)?;
+        let Some(weights) = Weights::planned(&plan, config.n_layers) else {
+            unreachable!("the plan names as many buffers as it takes");
+        };
+        let rope_table = Buffer::planned(&rope_table_request(config));
+        Ok(Self { config: config.clone(), weights, rope_table })
+    }
+}
+
 /// A model whose weights lie on a device. Sessions share it; it is freed with the last of them.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) gpu: Gpu,
-    pub(crate) config: Config,
-    pub(crate) weights: Weights,
-    pub(crate) rope_table: Buffer,
+    network: Network,
     label: String,
     allocated_bytes: u64,
+}
+
+impl std::ops::Deref for Model {
+    type Target = Network;
+
+    fn deref(&self) -> &Network {
+        &self.network
+    }
 }
 
 impl Model {
@@ -63,9 +96,7 @@ impl Model {
         gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
         Ok(Self {
             gpu: gpu.clone(),
-            config,
-            weights,
-            rope_table,
+            network: Network { config, weights, rope_table },
             label: file.label().to_owned(),
             allocated_bytes,
         })
@@ -73,7 +104,7 @@ impl Model {
 
     /// Sizes and constants of the architecture.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.network.config
     }
 
     /// The device it lies on.

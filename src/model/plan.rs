@@ -11,7 +11,7 @@ use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
 use crate::kernels::{WeightFormat, WeightLayout, choose};
 use crate::kv::{KvError, Policy, RingLayout};
-use crate::model_file::{Config, LayerWeight};
+use crate::model_file::Config;
 
 /// A plan that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +177,10 @@ impl WeightsPlan {
         })
     }
 
+    pub(crate) fn has_qk_norm(&self) -> bool {
+        self.config.qk_norm
+    }
+
     pub(crate) fn layer_requests(&self, layer: u32) -> Vec<BufferRequest> {
         let (plan, hidden) = (&self.layer, self.config.hidden_size);
         let mut requests = vec![
@@ -214,17 +218,6 @@ impl WeightsPlan {
 /// Gains and biases are 32-bit floats in every format: they are few and precision matters.
 fn vector_request(label: String, len: u32) -> BufferRequest {
     BufferRequest::storage(label, u64::from(len) * 4)
-}
-
-/// Which weights of the file are stacked, in order, to make each matrix of a layer.
-pub(crate) fn stacked(matrix: &str) -> &'static [LayerWeight] {
-    match matrix {
-        "qkv" => &[LayerWeight::Q, LayerWeight::K, LayerWeight::V],
-        "attention output" => &[LayerWeight::O],
-        "gate" => &[LayerWeight::Gate],
-        "up" => &[LayerWeight::Up],
-        _ => &[LayerWeight::Down],
-    }
 }
 
 pub(super) fn sum(requests: &[BufferRequest]) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::heads;
 use super::plan::PlanError;
-use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback, texels};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
@@ -96,11 +96,15 @@ impl SessionPlan {
         // The pass over a whole text is brute force, of which there is one implementation.
         let place = if shape.masked { CacheLayout::Rows } else { choose::cache_layout(heads, device) };
         let slot_bytes = u64::from(heads.kv_dim()) * 4;
-        let cache = |label| place.request(label, slots, heads.kv_dim());
-        let cache_bytes = cache(String::new()).bytes;
+        let cache = |label, slots| place.request(label, slots, heads.kv_dim());
+        let bytes_of = |slots| cache(String::new(), slots).bytes;
+        let cache_bytes = bytes_of(slots);
+        let limit = if place == CacheLayout::Texels { limit.min(texels::MOST_BYTES) } else { limit };
         if cache_bytes > limit {
             let what = "the cache of one layer".to_owned();
-            let (setting, most) = largest_setting(policy, slots, limit / slot_bytes);
+            // Memory comes in whole units, which may take the last slots over the limit.
+            let most = (0..=limit / slot_bytes).rev().find(|slots| bytes_of(*slots) <= limit).unwrap_or(0);
+            let (setting, most) = largest_setting(policy, slots, most);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
         if logprobs_bytes(shape.in_flight) > limit {
@@ -167,8 +171,8 @@ impl SessionPlan {
             requests.push(BufferRequest::readback(format!("readback of submit {read}"), bytes));
         }
         for layer in 0..config.n_layers {
-            requests.push(cache(format!("layer {layer} k cache")));
-            requests.push(cache(format!("layer {layer} v cache")));
+            requests.push(cache(format!("layer {layer} k cache"), slots));
+            requests.push(cache(format!("layer {layer} v cache"), slots));
         }
         let kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
         Ok(Self { requests, logit_rows: logit_rows as u32, kv_bytes })

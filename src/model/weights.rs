@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::plan::{self, MatrixPlan, PlanError, WeightsPlan};
-use crate::gpu::{Buffer, Gpu, GpuError};
+use super::plan::{MatrixPlan, PlanError, WeightsPlan};
+use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError};
 use crate::kernels::{Unfit, Weight, WeightPart};
 use crate::model_file::{LayerWeight, ModelFile, ModelFileError, WeightName};
 
@@ -76,6 +76,56 @@ impl Weights {
     pub(crate) fn head(&self) -> &Weight {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
+
+    /// The weights of a plan as names without memory, for recordings that are looked at and not run.
+    pub(crate) fn planned(plan: &WeightsPlan, n_layers: u32) -> Option<Self> {
+        let named = |requests: Vec<BufferRequest>| requests.into_iter().map(|r| Buffer::planned(&r));
+        let mut weights = Self::shared(plan, &mut named(plan.shared_requests()))?;
+        for layer in 0..n_layers {
+            weights.layers.push(LayerWeights::new(plan, &mut named(plan.layer_requests(layer)))?);
+        }
+        Some(weights)
+    }
+
+    /// Gives the buffers made for [`WeightsPlan::shared_requests`] their names.
+    fn shared(plan: &WeightsPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Self> {
+        Some(Self {
+            output_norm: buffers.next()?,
+            embedding: matrix(&plan.embedding, buffers),
+            output: plan.output.as_ref().map(|output| matrix(output, buffers)),
+            layers: Vec::new(),
+        })
+    }
+}
+
+impl LayerWeights {
+    /// Gives the buffers made for [`WeightsPlan::layer_requests`] their names.
+    fn new(plan: &WeightsPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Self> {
+        let layer = &plan.layer;
+        Some(Self {
+            attn_norm: buffers.next()?,
+            ffn_norm: buffers.next()?,
+            qk_norm: if plan.has_qk_norm() { Some(buffers.next()?) } else { None },
+            qkv: linear(&layer.qkv, buffers)?,
+            o: linear(&layer.o, buffers)?,
+            gate: linear(&layer.gate, buffers)?,
+            up: linear(&layer.up, buffers)?,
+            down: linear(&layer.down, buffers)?,
+        })
+    }
+}
+
+/// The parts of a matrix, of the next buffers.
+fn matrix(plan: &MatrixPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Weight {
+    let part = |((first_row, rows), buffer)| WeightPart { buffer, first_row, rows };
+    let parts = plan.parts().zip(buffers).map(part).collect();
+    Weight { parts, rows: plan.rows, cols: plan.cols, layout: plan.layout }
+}
+
+fn linear(plan: &MatrixPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Linear> {
+    let weight = matrix(plan, buffers);
+    let bias = if plan.biased { Some(buffers.next()?) } else { None };
+    Some(Linear { weight, bias })
 }
 
 struct Loader<'a> {
@@ -95,103 +145,84 @@ pub(crate) async fn load(
 ) -> Result<Weights, LoadError> {
     let mut loader = Loader { gpu, file, done: 0, total: plan.total_bytes(), since_flush: 0, progress };
 
-    let mut shared = gpu.allocate(&plan.shared_requests()).await?.into_iter();
-    let output_norm = loader.vector(shared.next(), &[WeightName::OutputNorm]).await?;
-    let embedding = loader.matrix(&mut shared, &plan.embedding, &[WeightName::TokenEmbedding]).await?;
-    let output = match &plan.output {
-        Some(matrix) => Some(loader.matrix(&mut shared, matrix, &[WeightName::Output]).await?),
-        None => None,
-    };
+    let buffers = gpu.allocate(&plan.shared_requests()).await?;
+    let mut weights = Weights::shared(plan, &mut buffers.into_iter()).ok_or_else(missing_buffer)?;
+    loader.vector(&weights.output_norm, &[WeightName::OutputNorm]).await?;
+    loader.matrix(&weights.embedding, &[WeightName::TokenEmbedding]).await?;
+    if let Some(output) = &weights.output {
+        loader.matrix(output, &[WeightName::Output]).await?;
+    }
 
-    let mut layers = Vec::new();
     for layer in 0..file.config.n_layers {
-        let mut buffers = gpu.allocate(&plan.layer_requests(layer)).await?.into_iter();
+        let buffers = gpu.allocate(&plan.layer_requests(layer)).await?;
+        let w = LayerWeights::new(plan, &mut buffers.into_iter()).ok_or_else(missing_buffer)?;
         let of_layer = |weight| WeightName::Layer(layer, weight);
-        let attn_norm = loader.vector(buffers.next(), &[of_layer(LayerWeight::AttnNorm)]).await?;
-        let ffn_norm = loader.vector(buffers.next(), &[of_layer(LayerWeight::FfnNorm)]).await?;
-        let qk_norm = if file.config.qk_norm {
-            let gains = [LayerWeight::QNorm, LayerWeight::KNorm].map(of_layer);
-            Some(loader.vector(buffers.next(), &gains).await?)
-        } else {
-            None
-        };
-        let mut matrices = Vec::new();
-        for matrix in [&plan.layer.qkv, &plan.layer.o, &plan.layer.gate, &plan.layer.up, &plan.layer.down] {
-            matrices.push(loader.linear(&mut buffers, matrix, layer).await?);
+        loader.vector(&w.attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
+        loader.vector(&w.ffn_norm, &[of_layer(LayerWeight::FfnNorm)]).await?;
+        if let Some(gains) = &w.qk_norm {
+            loader.vector(gains, &[LayerWeight::QNorm, LayerWeight::KNorm].map(of_layer)).await?;
         }
-        let Ok([qkv, o, gate, up, down]) = <[Linear; 5]>::try_from(matrices) else {
-            unreachable!("five matrices were pushed");
-        };
-        layers.push(LayerWeights { attn_norm, qkv, qk_norm, o, ffn_norm, gate, up, down });
+        loader.linear(&w.qkv, layer, &[LayerWeight::Q, LayerWeight::K, LayerWeight::V]).await?;
+        loader.linear(&w.o, layer, &[LayerWeight::O]).await?;
+        loader.linear(&w.gate, layer, &[LayerWeight::Gate]).await?;
+        loader.linear(&w.up, layer, &[LayerWeight::Up]).await?;
+        loader.linear(&w.down, layer, &[LayerWeight::Down]).await?;
+        weights.layers.push(w);
     }
     gpu.wait()?;
-    Ok(Weights { embedding, output, output_norm, layers })
+    Ok(weights)
 }
 
 impl Loader<'_> {
     /// Fills a buffer with vectors, one after the other.
-    async fn vector(&mut self, buffer: Option<Buffer>, names: &[WeightName]) -> Result<Buffer, LoadError> {
-        let buffer = buffer.ok_or_else(missing_buffer)?;
+    async fn vector(&mut self, buffer: &Buffer, names: &[WeightName]) -> Result<(), LoadError> {
         let mut values = Vec::new();
         for name in names {
             let (rows, _) = name.shape(&self.file.config);
             values.extend(self.file.read_rows(*name, 0..rows).await?);
         }
-        self.gpu.upload(&buffer, 0, bytemuck::cast_slice(&values))?;
-        self.count(values.len() as u64 * 4)?;
-        Ok(buffer)
+        self.gpu.upload(buffer, 0, bytemuck::cast_slice(&values))?;
+        self.count(values.len() as u64 * 4)
     }
 
-    /// Fills a projection of a layer, its bias included.
+    /// Fills a projection of a layer, its bias included, with the weights `stacked`, one below the other.
     async fn linear(
         &mut self,
-        buffers: &mut impl Iterator<Item = Buffer>,
-        plan: &MatrixPlan,
+        linear: &Linear,
         layer: u32,
-    ) -> Result<Linear, LoadError> {
-        let stacked = plan::stacked(plan.label);
+        stacked: &[LayerWeight],
+    ) -> Result<(), LoadError> {
         let names: Vec<_> = stacked.iter().map(|weight| WeightName::Layer(layer, *weight)).collect();
-        let weight = self.matrix(buffers, plan, &names).await?;
-        let bias = if plan.biased {
+        self.matrix(&linear.weight, &names).await?;
+        if let Some(bias) = &linear.bias {
             let names: Vec<_> = stacked.iter().map(|weight| WeightName::Bias(layer, *weight)).collect();
-            Some(self.vector(buffers.next(), &names).await?)
-        } else {
-            None
-        };
-        Ok(Linear { weight, bias })
+            self.vector(bias, &names).await?;
+        }
+        Ok(())
     }
 
-    /// Fills one matrix with the rows of `names`, stacked in order, and takes its buffers from `buffers`.
-    async fn matrix(
-        &mut self,
-        buffers: &mut impl Iterator<Item = Buffer>,
-        plan: &MatrixPlan,
-        names: &[WeightName],
-    ) -> Result<Weight, LoadError> {
-        let parts: Vec<WeightPart> = plan
-            .parts()
-            .zip(buffers.by_ref())
-            .map(|((first_row, rows), buffer)| WeightPart { buffer, first_row, rows })
-            .collect();
-        let unit = plan.layout.rows_unit();
-        let most = u32::try_from(PIECE_ELEMENTS / u64::from(plan.cols)).unwrap_or(u32::MAX);
+    /// Fills a matrix with the rows of `names`, one below the other.
+    async fn matrix(&mut self, matrix: &Weight, names: &[WeightName]) -> Result<(), LoadError> {
+        let Weight { parts, cols, layout, .. } = matrix;
+        let unit = layout.rows_unit();
+        let most = u32::try_from(PIECE_ELEMENTS / u64::from(*cols)).unwrap_or(u32::MAX);
         let step = (most / unit * unit).max(unit);
-        for part in &parts {
+        for part in parts {
             let end = part.first_row + part.rows;
             let mut row = part.first_row;
             while row < end {
                 let rows = row..end.min(row.saturating_add(step));
                 let values = self.stacked_rows(names, rows.clone()).await?;
-                let packed = plan.layout.pack(&values, plan.cols);
-                let bytes = packed.map_err(|unfit| self.unfit(names, row, plan, unfit))?;
+                let packed = layout.pack(&values, *cols);
+                let bytes = packed.map_err(|unfit| self.unfit(names, row, matrix, unfit))?;
                 // Rows before this piece are whole units.
-                let offset = plan.layout.bytes(row - part.first_row, plan.cols);
+                let offset = layout.bytes(row - part.first_row, *cols);
                 self.gpu.upload(&part.buffer, offset, &bytes)?;
                 self.count(bytes.len() as u64)?;
                 row = rows.end;
             }
         }
-        Ok(Weight { parts, rows: plan.rows, cols: plan.cols, layout: plan.layout })
+        Ok(())
     }
 
     /// Rows of the matrix that the weights `names`, one below the other, make.
@@ -211,8 +242,8 @@ impl Loader<'_> {
     }
 
     /// Names the tensor of the weight that does not fit, in a piece that begins at `row` of the matrix.
-    fn unfit(&self, names: &[WeightName], row: u32, plan: &MatrixPlan, unfit: Unfit) -> LoadError {
-        let row = row + u32::try_from(unfit.at / plan.cols as usize).unwrap_or_default();
+    fn unfit(&self, names: &[WeightName], row: u32, matrix: &Weight, unfit: Unfit) -> LoadError {
+        let row = row + u32::try_from(unfit.at / matrix.cols as usize).unwrap_or_default();
         let mut base = 0;
         let name = names.iter().find(|name| {
             base += name.shape(&self.file.config).0;
@@ -220,7 +251,7 @@ impl Loader<'_> {
         });
         let tensor =
             name.and_then(|name| self.file.weight(*name)).map_or_else(String::new, |info| info.name.clone());
-        let (file, format) = (self.file.label().to_owned(), plan.layout.format().name());
+        let (file, format) = (self.file.label().to_owned(), matrix.layout.format().name());
         LoadError::Unfit { file, tensor, value: unfit.value, format }
     }
 

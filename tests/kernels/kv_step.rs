@@ -179,7 +179,7 @@ fn ten_thousand_random_schedules_match_the_host_ring_and_the_mask() {
                 rec.read(&lane.anchor_pos, 0, &staging, at + (ROW + STATE) as u64, ANCHORS as u64).unwrap();
                 moved.push(schedule.step(id));
             }
-            let submission = gpu().run(rec.finish()).unwrap();
+            let submission = gpu.run(rec.finish()).unwrap();
             let bytes = block_on(readback.take(gpu, (LANES * LANE) as u64, submission)).unwrap();
             for ((lane, schedule), moved) in bytes.chunks(LANE).zip(&schedules).zip(moved) {
                 let row: Row = bytemuck::pod_read_unaligned(&lane[..ROW]);

@@ -76,7 +76,8 @@ impl TestWeight {
 fn q8_0(block: &[f32]) -> Vec<f32> {
     let scale = block.iter().fold(0.0_f32, |most, v| most.max(v.abs())) / 127.0;
     let stored = f16::from_f32(scale).to_f32();
-    block.iter().map(|v| if scale > 0.0 { (v / scale).round() * stored } else { 0.0 }).collect()
+    // An integer has no minus zero.
+    block.iter().map(|v| if scale > 0.0 { (v / scale).round() * stored + 0.0 } else { 0.0 }).collect()
 }
 
 fn on_device(values: &[f32], rows: u32, cols: u32, layout: WeightLayout) -> Buffer {

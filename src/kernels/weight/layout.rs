@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use crate::gpu::BufferRequest;
 use crate::gpu::pipeline::Part;
+use crate::gpu::{BufferRequest, texels};
 
 /// How precisely weights are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -147,6 +147,7 @@ impl WeightLayout {
 
     /// The most rows whose memory is at most `limit` bytes; 0 where not even one unit fits.
     pub fn most_rows(self, cols: u32, limit: u64) -> u32 {
+        let limit = if self.is_texels() { limit.min(texels::MOST_BYTES) } else { limit };
         let unit = self.rows_unit();
         let mut units = u32::try_from(limit / self.bytes(unit, cols).max(1)).unwrap_or(u32::MAX / unit);
         // Memory comes in whole rows of a texture, which may take the last unit over the limit.

@@ -1,0 +1,137 @@
+//! The decode step as plain data, recorded without a driver: what runs on which family, to be read and counted.
+
+mod support {
+    pub mod golden;
+}
+
+use killick::SamplerOptions;
+use killick::generate::planned_step;
+use killick::gpu::pipeline::Variant;
+use killick::gpu::{Capabilities, Dispatch, Family, Recording};
+use killick::kernels::{IMPLEMENTATIONS, WeightFormat};
+use killick::kv::{Policy, PolicySpec, Preset};
+use killick::model_file::{Config, ModelFile};
+use support::golden::data;
+
+fn config(name: &str) -> Config {
+    ModelFile::open_path(&data(name)).unwrap().config
+}
+
+fn policy(config: &Config) -> Policy {
+    PolicySpec { anchors: Some(vec![7]), ..PolicySpec::new(Preset::Anchor) }.resolve(config).unwrap()
+}
+
+fn step(config: &Config, format: WeightFormat, sampler: &SamplerOptions, device: &Capabilities) -> Recording {
+    planned_step(config, format, &policy(config), sampler, device).unwrap()
+}
+
+fn greedy() -> SamplerOptions {
+    SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }
+}
+
+/// The dispatches one a line; of the layers, the first.
+fn listing(step: &Recording) -> String {
+    let later = |label: &&str| label.strip_prefix("layer ").is_some_and(|rest| !rest.starts_with("0 "));
+    let line = |dispatch: &Dispatch| {
+        let Dispatch { kernel, groups, .. } = dispatch;
+        format!("{:<16} {groups:?}  {}", kernel.name, dispatch.labels().join(", "))
+    };
+    let of_first = step.dispatches().iter().filter(|dispatch| !dispatch.labels().iter().any(later));
+    of_first.map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_step_for_gpus_is_recorded_as_written_down() {
+    let device = Capabilities::baseline(Family::Gpu);
+    let step = step(&config("tiny/gqa"), WeightFormat::F32, &greedy(), &device);
+    insta::assert_snapshot!("step_for_gpus", listing(&step));
+}
+
+#[test]
+fn a_step_for_software_devices_is_recorded_as_written_down() {
+    let device = Capabilities::baseline(Family::Software);
+    let step = step(&config("tiny/gqa"), WeightFormat::F16, &greedy(), &device);
+    insta::assert_snapshot!("step_for_software", listing(&step));
+}
+
+/// Eight dispatches a layer and six more, in either family.
+#[test]
+fn both_families_take_as_many_dispatches() {
+    let config = config("tiny/gqa");
+    for family in [Family::Gpu, Family::Software] {
+        let step = step(&config, WeightFormat::F16, &greedy(), &Capabilities::baseline(family));
+        assert_eq!(step.dispatches().len() as u32, 8 * config.n_layers + 6, "{family:?}");
+    }
+}
+
+/// What is recorded is what the validators of other backends have seen: `Implementation::variants`.
+#[test]
+fn every_variant_recorded_is_a_declared_one() {
+    let rich = SamplerOptions {
+        temperature: 0.8,
+        top_k: 5,
+        repetition_penalty: 1.1,
+        logprobs: 3,
+        ..SamplerOptions::default()
+    };
+    let mut seen = 0;
+    for name in ["tiny/gqa", "tiny/mha-untied"] {
+        let config = config(name);
+        for family in [Family::Gpu, Family::Software] {
+            for software in [false, true] {
+                for subgroups in [false, true] {
+                    for sampled_texels in [false, true] {
+                        let base = Capabilities::baseline(family);
+                        let device = Capabilities { software, subgroups, sampled_texels, ..base };
+                        for format in [WeightFormat::F32, WeightFormat::F16] {
+                            for sampler in [&greedy(), &rich] {
+                                for dispatch in step(&config, format, sampler, &device).dispatches() {
+                                    declared(dispatch);
+                                    seen += 1;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 1000, "{seen}");
+}
+
+fn declared(dispatch: &Dispatch) {
+    // The length of a uniform array is free.
+    let free = |variant: &Variant| Variant { uniform_len: 0, ..*variant };
+    let own = IMPLEMENTATIONS.iter().filter(|one| one.kernel.name == dispatch.kernel.name);
+    let mut variants = own.flat_map(|one| one.variants());
+    let found = variants.any(|variant| free(&variant) == free(&dispatch.variant));
+    assert!(
+        found,
+        "{} is recorded as {:?}, which it does not declare",
+        dispatch.kernel.name, dispatch.variant
+    );
+}
+
+#[test]
+fn q8_0_on_the_device_takes_little_more_than_half_of_f16() {
+    use killick::kv::RingLayout;
+    use killick::model::{MemoryPlan, SessionShape};
+    let config = Config { hidden_size: 576, ffn_size: 1536, vocab_size: 49_152, ..config("tiny/gqa") };
+    let config = Config { n_heads: 9, n_kv_heads: 3, head_dim: 64, rope_dim: 64, ..config };
+    let policy = policy(&config);
+    let shape = SessionShape { chunk: 16, in_flight: 8, masked: false };
+    let device = Capabilities::baseline(Family::Gpu);
+    let weights = |format| MemoryPlan::new(&config, format, &policy, shape, &device).unwrap().lines[0].bytes;
+    let share = weights(WeightFormat::Q8_0) as f64 / weights(WeightFormat::F16) as f64;
+    assert!((0.52..0.56).contains(&share), "{share}");
+    assert!(RingLayout::new(&policy, 8).is_ok());
+}
+
+#[test]
+fn a_matrix_that_has_no_whole_blocks_is_refused_by_name() {
+    let config = Config { hidden_size: 40, ..config("tiny/gqa") };
+    let device = Capabilities::baseline(Family::Gpu);
+    let error = planned_step(&config, WeightFormat::Q8_0, &policy(&config), &greedy(), &device).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("40") && text.contains("q8_0") && text.contains("f16"), "{text}");
+}

@@ -1,0 +1,32 @@
+//! A kernel variant as naga sees it: composed as the engine composes it, parsed, validated.
+
+use killick::gpu::pipeline::{Kernel, Variant};
+use naga::Module;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+/// Parses and validates. What needs subgroups is valid only where they are allowed.
+pub(crate) fn validate(text: &str, subgroups: bool) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SUBGROUP, subgroups);
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|error| error.emit_to_string(text))?;
+    Ok((module, info))
+}
+
+/// The module of a variant. The baseline variants must do without the capability for subgroups.
+pub(crate) fn module(kernel: &Kernel, variant: &Variant) -> (Module, ModuleInfo) {
+    validate(&kernel.compose(variant), variant.subgroups)
+        .unwrap_or_else(|error| panic!("{} {variant:?}: {error}", kernel.name))
+}
+
+/// A name for a variant that is one word, also as the stem of a file.
+pub(crate) fn name(kernel: &Kernel, variant: &Variant) -> String {
+    let weight = variant.weight.map_or("plain", |part| part.name);
+    let texels = if variant.sampled { "-sampled" } else { "" };
+    let inputs = variant.inputs;
+    let reduction = if variant.subgroups { "subgroups" } else { "tree" };
+    let output = if variant.residual { "add" } else { "set" };
+    format!("{}-{}-{weight}-{reduction}-{output}-{inputs}{texels}", kernel.name, variant.workgroup)
+}
