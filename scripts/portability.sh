@@ -105,7 +105,8 @@ timed() {
 }
 
 translate() {
-    (use_cargo && KILLICK_TRANSLATIONS=$work cargo test --locked --quiet --test portability -- --nocapture --test-threads 1)
+    (use_cargo && KILLICK_TRANSLATIONS=$work cargo test --locked --quiet --test portability)
+    echo "$(wc -l <"$work/kernels/wgsl/list.tsv") variants, $(cat "$work"/kernels/*/list.tsv | wc -l) files"
     # What these two read is made here, so their faults are too.
     mkdir -p "$work"/faults/{spirv-cut,metal-misspelt}/{spv-1.3,spv-1.6,msl-3.1}
     local sound=silu_mul-64-f32-tree-set

@@ -209,5 +209,8 @@ fn gl(
 }
 
 fn name<E: std::fmt::Display>(name: &Result<String, E>, what: &str) -> Result<String, String> {
-    name.as_ref().map(Clone::clone).map_err(|e| format!("{what}: {e}"))
+    match name {
+        Ok(name) => Ok(name.clone()),
+        Err(e) => Err(format!("{what}: {e}")),
+    }
 }
