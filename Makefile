@@ -5,11 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
-STEPS := fmt clippy docs unit lavapipe baseline widths model swiftshader wasm
+STEPS := fmt clippy docs unit portability lavapipe baseline widths model swiftshader wasm
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ unit: ## All tests that need no GPU
 
 kernels: ## The kernels alone, on lavapipe
 	@scripts/test.sh kernels
+
+test-portability: ## Every kernel variant through the compilers of Metal, DX12, Vulkan and browsers, no GPU needed
+	@scripts/test.sh portability
 
 test-lavapipe: ## Kernels and tiny models on Mesa's lavapipe
 	@scripts/test.sh lavapipe

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # setup.sh run | test: installs what the machine lacks, and nothing when it lacks nothing.
 #
-# `run` is what `make run` needs; `test` adds the second Vulkan driver, the browser's compiler and Node.js for `make test`.
+# `run` is what `make run` needs; `test` adds for `make test` the second Vulkan driver, the browser's compiler, Node.js, and the
+# compilers of the backends that have no driver here.
 # On Debian the packages come from apt; elsewhere the script names what is missing and ends.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -48,6 +49,13 @@ missing() {
     [ -n "$(wasm_route)" ] || printf '%s\n' rustc-web rust-web-src
     has node || echo nodejs
     has npm || echo npm
+    # What scripts/portability.sh shows the kernels to. It runs on this kind of machine alone.
+    if [ "$(uname -sm)" = "Linux x86_64" ]; then
+        has spirv-val || echo spirv-tools
+        has g++ || echo g++
+        has wine || printf '%s\n' wine wine64
+        has x86_64-w64-mingw32-gcc || echo gcc-mingw-w64-x86-64
+    fi
 }
 
 # Keyed caches that no checkout has used for two weeks.

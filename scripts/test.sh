@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$root"
 
-usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit kernels lavapipe baseline widths model swiftshader wasm"
+usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline widths model swiftshader wasm"
 [ $# -gt 0 ] || fail "no step was named" "$usage"
 
 # One instance of the loader reads VK_DRIVER_FILES, an older one VK_ICD_FILENAMES.
@@ -55,6 +55,8 @@ step_unit() {
     cargo_test "${no_driver[@]}" -- --lib --bins --examples "${targets[@]}"
     cargo_test "${no_driver[@]}" -- --doc
 }
+# Compilers of backends that have no driver here.
+step_portability() { scripts/portability.sh; }
 step_kernels() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
 # Here all repetitions run; the other drivers are asked the same with fewer (`share` in tests/support/gpu.rs).
 step_lavapipe() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
@@ -112,9 +114,10 @@ done
 
 printf '\n=== summary: %d s\n' $((SECONDS - begun))
 printf '%s\n' "${summary[@]}"
-# Counted from the closing lines of cargo's and Node's test runners.
+# Counted from the closing lines of cargo's and Node's test runners and of scripts/portability.sh.
 awk '/^test result:/ { passed += $4; failed += $6 }
      /^(#|ℹ) pass / { passed += $3 }
      /^(#|ℹ) fail / { failed += $3 }
+     /^[a-z]+: [0-9]+ passed, [0-9]+ failed$/ { passed += $2; failed += $4 }
      END { printf "%d passed, %d failed\n", passed, failed }' "$log"
 exit "$result"
