@@ -52,5 +52,10 @@ fn matmul_texels(
         let high$i = x[x$i + 2u * run + 1u];
         sum$r_$i += dot(w$r.low, low$i) + dot(w$r.high, high$i);
     }
-    put(first + 8u * $ru, $iu, sum$r_$i);
+    // In a loop, because the text of 64 stores takes a software device's compiler seconds.
+    var sums: array<f32, 8u * INPUTS>;
+    sums[$ru * INPUTS + $iu] = sum$r_$i;
+    for (var j = 0u; j < 8u * INPUTS; j++) {
+        put(first + 8u * (j / INPUTS), j % INPUTS, sums[j]);
+    }
 }

@@ -4,11 +4,12 @@
 //! `scripts/portability.sh` (`make test-portability`) shows them to those. Beside them lie the planted faults that each of
 //! these compilers must refuse, so that a step that passes is known to look.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use killick::kernels::KERNELS;
+use killick::kernels::IMPLEMENTATIONS;
 use translate::{File, Options};
 
 #[path = "portability/faults.rs"]
@@ -48,15 +49,25 @@ fn leave(folder: &Path, name: &str, text: &str, entry: &str, files: &[File]) {
 #[test]
 fn every_variant_translates_for_every_backend() {
     let (mut variants, mut files) = (0, 0);
-    for kernel in KERNELS {
-        for variant in kernel.variants() {
+    let mut met = BTreeSet::new();
+    for one in IMPLEMENTATIONS {
+        let kernel = one.kernel;
+        for variant in one.variants() {
             let text = kernel.compose(&variant);
             let name = shader::name(kernel, &variant);
+            // Two ops may share a shader.
+            if !met.insert(name.clone()) {
+                continue;
+            }
             let (module, info) = shader::module(kernel, &variant);
             let options = Options { subgroups: variant.subgroups, zero_workgroup_memory: false };
-            let translations =
+            let mut translations =
                 translate::translate(&module, &info, options).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(translations.len(), if variant.subgroups { 7 } else { 9 }, "{name}");
+            // Textures are read as storage on Mesa's software driver alone, which is Vulkan.
+            if kernel.reads_texels() && !variant.sampled {
+                translations.retain(|file| file.folder.starts_with("spv"));
+            }
             variants += 1;
             files += translations.len();
             if let Some(folder) = target() {
@@ -65,14 +76,14 @@ fn every_variant_translates_for_every_backend() {
         }
     }
     assert!(variants >= 60, "only {variants} variants");
-    assert!(files > 7 * variants, "{files} translations");
+    assert!(files > 5 * variants, "{files} translations");
 }
 
 #[test]
 fn each_fault_is_planted_in_a_variant_that_has_it_not() {
     for fault in faults::FAULTS {
-        let kernel = KERNELS.iter().find(|kernel| kernel.name == fault.kernel).unwrap();
-        let variants = kernel.variants();
+        let one = IMPLEMENTATIONS.iter().find(|one| one.kernel.name == fault.kernel).unwrap();
+        let (kernel, variants) = (one.kernel, one.variants());
         let variant = variants.iter().find(|v| v.subgroups == fault.subgroups).unwrap();
         let sound = kernel.compose(variant);
         let text = fault.plant(&sound);

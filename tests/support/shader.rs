@@ -24,9 +24,12 @@ pub(crate) fn module(kernel: &Kernel, variant: &Variant) -> (Module, ModuleInfo)
 /// A name for a variant that is one word, also as the stem of a file.
 pub(crate) fn name(kernel: &Kernel, variant: &Variant) -> String {
     let weight = variant.weight.map_or("plain", |part| part.name);
-    let texels = if variant.sampled { "-sampled" } else { "" };
-    let inputs = variant.inputs;
     let reduction = if variant.subgroups { "subgroups" } else { "tree" };
     let output = if variant.residual { "add" } else { "set" };
-    format!("{}-{}-{weight}-{reduction}-{output}-{inputs}{texels}", kernel.name, variant.workgroup)
+    let texels = match (kernel.reads_texels(), variant.sampled) {
+        (false, _) => String::new(),
+        (true, true) => format!("-{}-sampled", variant.inputs),
+        (true, false) => format!("-{}-storage", variant.inputs),
+    };
+    format!("{}-{}-{weight}-{reduction}-{output}{texels}", kernel.name, variant.workgroup)
 }
