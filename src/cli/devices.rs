@@ -5,7 +5,9 @@ use std::io::Write;
 use super::args::DevicesArgs;
 use super::print_json;
 use crate::error::Error;
+use crate::gpu::Family;
 use crate::gpu::{GpuError, list_adapters};
+use crate::kernels::choose;
 
 pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let adapters = pollster::block_on(list_adapters());
@@ -31,6 +33,8 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
             a.max_invocations,
             a.max_workgroup_bytes >> 10
         )?;
+        let family = args.family.map_or(a.family(), Family::from);
+        writeln!(out, "   kernels of the {} family: {}", family.name(), choose::listing(family).join(", "))?;
         if !a.usable {
             writeln!(out, "   not usable: it lacks WebGPU's default limits")?;
         }

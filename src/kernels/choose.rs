@@ -193,6 +193,13 @@ pub fn choose(
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }
 
+/// For people: of each op that has several implementations, those of `family`.
+pub fn listing(family: Family) -> Vec<String> {
+    let several = |one: &&Implementation| implementations(one.kernel.op).count() > 1;
+    let of_family = IMPLEMENTATIONS.iter().filter(several).filter(|one| one.family == family);
+    of_family.map(|one| format!("{} by {}", one.kernel.op, one.kernel.name)).collect()
+}
+
 /// The op that multiplies a matrix with `n` inputs.
 pub fn product(n: u32) -> &'static str {
     if n == 1 { matvec::KERNEL.op } else { matmul::KERNEL.op }

@@ -15,10 +15,11 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use bytemuck::Pod;
+use killick::gpu::pipeline::Variant;
 use killick::gpu::{
-    Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
+    Buffer, BufferRequest, Capabilities, Dispatch, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
-use killick::kernels::{CacheLayout, Implementation, Layout, WeightLayout, choose};
+use killick::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout, WeightLayout, choose};
 use pollster::block_on;
 
 /// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
@@ -189,7 +190,9 @@ pub fn try_run(
         rec.read(output, 0, &staging, at, output.size())?;
         at += output.size();
     }
-    let submission = gpu.run(rec.finish())?;
+    let recording = rec.finish();
+    recording.dispatches().iter().for_each(is_declared);
+    let submission = gpu.run(recording)?;
     let bytes = block_on(Readback::new(staging).take(gpu, total, submission))?;
     let adapter = gpu.adapter();
     let name = adapter.name.split_whitespace().next().unwrap_or_default();
@@ -201,6 +204,15 @@ pub fn try_run(
         Produced { words: bytemuck::pod_collect_to_vec(head), by: by.clone() }
     });
     Ok(results.collect())
+}
+
+/// A variant that its implementation does not list is shown to no other backend's compiler, so none may be recorded.
+fn is_declared(dispatch: &Dispatch) {
+    // The length of a uniform array is free.
+    let free = |variant: &Variant| Variant { uniform_len: 0, ..*variant };
+    let mut own = IMPLEMENTATIONS.iter().filter(|one| one.kernel.name == dispatch.kernel.name);
+    let declared = own.any(|one| one.variants().iter().any(|v| free(v) == free(&dispatch.variant)));
+    assert!(declared, "{} is recorded as {:?}", dispatch.kernel.name, dispatch.variant);
 }
 
 /// [`try_run`] with one output, and nothing to go wrong.
