@@ -5,20 +5,20 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-widths test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-widths test-lavapipe-system test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
-STEPS := fmt clippy docs unit portability lavapipe baseline widths model swiftshader wasm
+STEPS := fmt clippy docs unit portability lavapipe baseline widths lavapipe-system model swiftshader wasm
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 run: ## Install what is missing and let two models complete a sentence: the embedded one, then SmolLM2-135M-Instruct
 	@scripts/setup.sh run
-	$(IN_CACHE) cargo run --locked --release -- generate "The Lord is" --temperature 0.8 --top-p 0.95 --max-tokens 60 --stats
+	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "The Lord is" --temperature 0.8 --top-p 0.95 --max-tokens 60 --stats
 	@scripts/fetch-model.sh >/dev/null
-	$(IN_CACHE) cargo run --locked --release -- generate "The capital of France is" --model "$$model" --max-tokens 30 --temperature 0 --stats
+	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "The capital of France is" --model "$$model" --max-tokens 30 --temperature 0 --stats
 
 model: ## Fetch the model alone; prints its path
 	@scripts/fetch-model.sh
@@ -60,6 +60,9 @@ test-baseline: ## The same with WebGPU's default limits and no optional feature
 
 test-widths: ## Kernels with subgroups of 4 and of 16 lanes
 	@scripts/test.sh widths
+
+test-lavapipe-system: ## Kernels and tiny models on the system's lavapipe, where the steps above have a newer one
+	@scripts/test.sh lavapipe-system
 
 test-model: model ## SmolLM2 against PyTorch's figures, on lavapipe
 	@scripts/test.sh model

@@ -32,10 +32,25 @@ first_file() {
     return 0
 }
 
-# The two software Vulkan drivers that the tests name: Mesa's lavapipe and the SwiftShader inside Debian's chromium.
+# The software Vulkan drivers that the tests name: Mesa's lavapipe, of the system and the newer one that scripts/mesa.sh brings to
+# Debian 12, and the SwiftShader inside Debian's chromium.
 icd_dir=/usr/share/vulkan/icd.d
-lavapipe_icd() { first_file "$icd_dir/lvp_icd.$(uname -m).json" "$icd_dir/lvp_icd.json"; }
+mesa_version=25.0.7-2~bpo12+1
+mesa_dir=$cache/mesa-$mesa_version-$(uname -m)
+# Its name is not the system's lvp_icd, so that a pattern can tell the loader which of the two to leave out.
+mesa_icd=$mesa_dir/killick_lavapipe.json
+system_lavapipe_icd() { first_file "$icd_dir/lvp_icd.$(uname -m).json" "$icd_dir/lvp_icd.json"; }
+lavapipe_icd() { first_file "$mesa_icd" "$(system_lavapipe_icd)"; }
 swiftshader_icd() { first_file /usr/lib/chromium/vk_swiftshader_icd.json; }
+
+# use_newer_lavapipe: the loader sees the newer lavapipe in place of the system's; every other driver stays, and a real GPU goes
+# before any lavapipe. Who has told the loader something already knows better.
+use_newer_lavapipe() {
+    [ -e "$mesa_icd" ] || return 0
+    [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}${VK_ADD_DRIVER_FILES:-}" ] || return 0
+    [ -z "${VK_LOADER_DRIVERS_DISABLE:-}${VK_LOADER_DRIVERS_SELECT:-}" ] || return 0
+    export VK_ADD_DRIVER_FILES=$mesa_icd VK_LOADER_DRIVERS_DISABLE='lvp_icd*'
+}
 
 # The compiler for the browser. rustup's own, where its wasm32 standard library was added; else Debian's rustc-web, which is
 # new enough and ships the library's source, so that cargo builds the library too.

@@ -3,9 +3,11 @@
 #
 # `run` is what `make run` needs; `test` adds for `make test` the second Vulkan driver, the browser's compiler, Node.js, and the
 # compilers of the backends that have no driver here.
+# Debian 12 gets a newer lavapipe beside its own (scripts/mesa.sh), into the cache.
 # On Debian the packages come from apt; elsewhere the script names what is missing and ends.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+cd "$root"
 
 set_name=${1:-run}
 case $set_name in
@@ -61,8 +63,14 @@ missing() {
 # Keyed caches that no checkout has used for two weeks.
 [ ! -d "$cache" ] || find "$cache" -mindepth 2 -maxdepth 2 -name .used -mtime +14 -exec sh -c 'rm -rf "${1%/*}"' _ {} \;
 
+# What Debian 12 offers outside the release that is installed; see there.
+newer_lavapipe() { [ "$(uname -s)" != Linux ] || scripts/mesa.sh >/dev/null; }
+
 packages=$(missing | sort -u | tr '\n' ' ')
-[ -n "$packages" ] || exit 0
+if [ -z "$packages" ]; then
+    newer_lavapipe
+    exit 0
+fi
 
 by_hand="Missing, by their names in Debian: $packages"
 has apt-get || fail "this is not Debian, so nothing was installed" "$by_hand" \
@@ -85,3 +93,4 @@ apt install -y --no-install-recommends $packages ||
 
 packages=$(missing | sort -u | tr '\n' ' ')
 [ -z "$packages" ] || fail "still missing after the installation: $packages"
+newer_lavapipe

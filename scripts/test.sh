@@ -5,16 +5,19 @@
 #   tests/gpu_*.rs    kernels and tiny models: on every driver, with and without optional features
 #   tests/model_*.rs  SmolLM2 and other large models, where a forward pass is dear: on lavapipe only
 #   all others        with no driver in sight, so that what they test owes nothing to a GPU
+# Before the tests of a step on a GPU its log names the adapter, the driver's version and the device's speed.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$root"
 
-usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline widths model swiftshader wasm"
+usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline widths lavapipe-system model swiftshader wasm"
 [ $# -gt 0 ] || fail "no step was named" "$usage"
 
 # One instance of the loader reads VK_DRIVER_FILES, an older one VK_ICD_FILENAMES.
 no_driver=(VK_DRIVER_FILES=/dev/null VK_ICD_FILENAMES=/dev/null)
+# The newer lavapipe where scripts/mesa.sh could bring it, else the system's.
 lavapipe=(VK_DRIVER_FILES="$(lavapipe_icd)" VK_ICD_FILENAMES="$(lavapipe_icd)")
+lavapipe_system=(VK_DRIVER_FILES="$(system_lavapipe_icd)" VK_ICD_FILENAMES="$(system_lavapipe_icd)")
 swiftshader=(VK_DRIVER_FILES="$(swiftshader_icd)" VK_ICD_FILENAMES="$(swiftshader_icd)")
 
 # targets_but GLOB...: --test NAME for every test target of the package that no glob matches.
@@ -44,6 +47,29 @@ cargo_test() {
     env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked "$@"
 }
 
+# device VAR=VALUE...: shows the device of that environment, and sets `speed` to its speed against one on which all repetitions run.
+device() {
+    local said
+    said=$(env -u KILLICK_SPEED "$@" cargo test --locked --test gpu_speed -- --nocapture --test-threads=1) || {
+        printf '%s\n' "$said"
+        return 1
+    }
+    # What a test prints follows its name on the same line.
+    printf '%s\n' "$said" | sed -nE 's/.*(adapter ".*|speed [0-9.]+:.*)/\1/p'
+    speed=$(printf '%s\n' "$said" | sed -nE 's/.*speed ([0-9.]+):.*/\1/p')
+}
+
+# gpu_test VAR=VALUE... -- ARGUMENT...: cargo_test on a GPU; the log first says which.
+gpu_test() {
+    local environment=()
+    while [ "$1" != -- ]; do
+        environment+=("$1")
+        shift
+    done
+    device "${environment[@]}"
+    cargo_test KILLICK_SPEED="$speed" "${environment[@]}" "$@"
+}
+
 step_fmt() { cargo fmt --all --check; }
 # Not for wasm32: clippy comes from rustup, that target's standard library perhaps from another version of the compiler.
 step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
@@ -57,20 +83,33 @@ step_unit() {
 }
 # Compilers of backends that have no driver here.
 step_portability() { scripts/portability.sh; }
-step_kernels() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
-# Here all repetitions run; the other drivers are asked the same with fewer (`share` in tests/support/gpu.rs).
-step_lavapipe() { cargo_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
+step_kernels() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
+# Here as many repetitions run as the device has speed for; the other drivers are asked the same with the fewest that prove it
+# (`share` in tests/support/gpu.rs).
+step_lavapipe() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
-step_baseline() { cargo_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
+step_baseline() { gpu_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
 # lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
 step_widths() {
-    cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
-    cargo_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
+    gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
+    gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
 }
-step_model() { cargo_test "${lavapipe[@]}" -- --test 'model_*'; }
+# The driver that a Debian 12 brings, where the steps above had a newer one: the kernels, and tiny models on the smallest device.
+step_lavapipe-system() {
+    if [ "$(lavapipe_icd)" = "$(system_lavapipe_icd)" ]; then
+        echo "skipped: the system's lavapipe is the only one here, and the other steps run on it"
+        return
+    fi
+    gpu_test "${lavapipe_system[@]}" -- --test gpu_kernels
+    gpu_test "${lavapipe_system[@]}" KILLICK_BASELINE=1 -- --test gpu_tiny
+}
+step_model() { gpu_test "${lavapipe[@]}" -- --test 'model_*'; }
+# SwiftShader does not say its version; it is that of the browser it comes with.
+swiftshader_version() { dpkg-query -W -f 'SwiftShader of ${Package} ${Version}\n' chromium 2>/dev/null || true; }
 step_swiftshader() {
-    cargo_test "${swiftshader[@]}" -- --test 'gpu_*'
-    cargo_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
+    swiftshader_version
+    gpu_test "${swiftshader[@]}" -- --test 'gpu_*'
+    gpu_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
 }
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
 step_wasm() {
@@ -78,12 +117,14 @@ step_wasm() {
     pkg=$(scripts/build-wasm.sh)
     modules=$(scripts/npm.sh)
     cargo build --locked --bin killick
+    swiftshader_version
+    device "${swiftshader[@]}"
     env "${swiftshader[@]}" KILLICK_PKG="$pkg" KILLICK_NPM="$modules" KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" \
         node --test tests/node/score.test.mjs
 }
 
 case " $* " in
-    *" kernels "* | *" lavapipe "* | *" baseline "* | *" widths "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
+    *" kernels "* | *" lavapipe "* | *" baseline "* | *" widths "* | *" lavapipe-system "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
 esac
 case " $* " in
     *" swiftshader "* | *" wasm "*) [ -n "$(swiftshader_icd)" ] || fail "chromium's SwiftShader was not found" "Run: scripts/setup.sh test" ;;

@@ -115,7 +115,8 @@ fn whole_text(session: &Session) -> Vec<u32> {
 fn ten_turns_equal_one_prompt_with_the_same_text_and_nothing_is_read_twice() {
     let opened = open();
     let systems = [None, Some("Be brief. Be kind.")];
-    for (spec, system) in opened.specs().into_iter().skip(share(0, 2)).zip(systems.into_iter().cycle()) {
+    for (spec, system) in opened.specs().into_iter().rev().take(share(4, 2)).zip(systems.into_iter().cycle())
+    {
         let mut afresh = opened.session(&spec);
         let mut chat = opened.chat(&spec, system);
         let template = ChatTemplate::new(CHATML).unwrap();
@@ -163,7 +164,7 @@ fn ten_turns_equal_one_prompt_with_the_same_text_and_nothing_is_read_twice() {
 #[test]
 fn a_turn_can_be_taken_back_once_and_a_conversation_forgotten() {
     let opened = open();
-    for spec in opened.specs().into_iter().skip(share(0, 2)) {
+    for spec in opened.specs().into_iter().rev().take(share(4, 2)) {
         let mut chat = opened.chat(&spec, None);
         assert!(!chat.undo().unwrap(), "nothing was said");
         ask(&mut chat, "One. Two.", options(5));
@@ -215,7 +216,7 @@ fn a_stop_string_in_a_batch_leaves_no_trace_of_what_followed() {
     };
     // A random model repeats itself when greedy; drawn text has something to look for.
     let sampler = SamplerOptions { temperature: 1.0, seed: 3, ..SamplerOptions::default() };
-    for spec in opened.specs().into_iter().skip(share(0, 2)) {
+    for spec in opened.specs().into_iter().rev().take(share(4, 2)) {
         let prompt = opened.tokenizer.encode("The boat is red. The kite", true).unwrap();
         let start = || {
             let mut session = opened.session(&spec);

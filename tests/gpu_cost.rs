@@ -18,7 +18,7 @@ use killick::session::{Session, SessionOptions};
 use killick::{GenerateOptions, SamplerOptions, Steps};
 use pollster::block_on;
 use support::golden::data;
-use support::gpu::{cpu_seconds, share};
+use support::gpu::{cpu_seconds, thorough};
 
 /// Time and counters are of the whole process, so one test runs at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -98,11 +98,14 @@ fn a_batch_is_one_submit_one_pass_and_one_read() {
 
 /// Memory and counters stay where they are, and so does the work: a step at 2,000 and one at 20,000 cost the same, the ring being
 /// full at both. Alternating stretches of two sessions, by the CPU time of this process: a software device is the CPU.
+///
+/// Neighbours on the machine make a stretch dearer, never cheaper, so the cheapest of each session are compared, and more stretches
+/// are taken while they differ: what depends on the length differs in every one of them.
 #[test]
 fn a_token_costs_the_same_at_20000_as_at_2000() {
     let _alone = ALONE.lock();
     let (gpu, model) = open();
-    if !gpu.is_software() || share(1, 0) == 0 {
+    if !gpu.is_software() || !thorough() {
         return; // the same question on every driver would take long; a GPU's time is not this process's
     }
     let long = 20_000;
@@ -131,12 +134,17 @@ fn a_token_costs_the_same_at_20000_as_at_2000() {
         (own, library.bind_groups, library.pipelines)
     };
     let before = made();
-    let mut ratios: Vec<f64> = (0..15).map(|_| stretch(&mut late) / stretch(&mut early)).collect();
+    let (mut early_least, mut late_least, mut rounds) = (f64::INFINITY, f64::INFINITY, 0);
+    let off = loop {
+        late_least = stretch(&mut late).min(late_least);
+        early_least = stretch(&mut early).min(early_least);
+        rounds += 1;
+        let off = late_least / early_least - 1.0;
+        if rounds >= 100 || (rounds >= 10 && off.abs() < 0.05) {
+            break off;
+        }
+    };
     assert_eq!(made(), before, "nothing is made");
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "a token at {long} costs {:.3} of one at 2,000 ({:.3} to {:.3})",
-        ratios[7], ratios[3], ratios[11]
-    );
-    assert!((ratios[7] - 1.0).abs() < 0.05, "{ratios:?}");
+    println!("a token at {long} costs {:.3} of one at 2,000, by {rounds} stretches of each", 1.0 + off);
+    assert!(off.abs() < 0.05, "{off:+.3} after {rounds} stretches");
 }

@@ -26,7 +26,7 @@ use killick::{Engine, GenerateOptions, LoadOptions, SamplerOptions, Tokenizer};
 use pollster::block_on;
 use serde_json::Value;
 use support::golden::{difference, ids, json, list, numbers, spec};
-use support::gpu::{options, share};
+use support::gpu::{options, share, thorough};
 use support::numerics::bound;
 
 /// The one device of this test program.
@@ -77,7 +77,9 @@ fn greedy_text_is_that_of_pytorch_token_by_token() {
     let (policy, golden) = (opened.policy(), json("embedded/prompts.json"));
     let paths = [Path::Ring, Path::Masked, Path::Chunk(7)];
     let mut worst = 0.0_f64;
-    for case in list(&golden["prompts"]) {
+    // Every prompt goes through the same kernels: where the question is only put again, three show that they are right.
+    let prompts = list(&golden["prompts"]);
+    for case in &prompts[..share(prompts.len(), 3)] {
         let (prompt, text) = (ids(&case["prompt_ids"]), case["prompt"].as_str().unwrap());
         assert_eq!(opened.tokenizer.encode_for(text, true, &policy).unwrap(), prompt, "{text}");
         let chosen = ids(&case["ids"]);
@@ -104,7 +106,7 @@ fn the_ring_computes_what_pytorch_computes_under_the_mask() {
     let want = |name: &str, window: usize| &golden["cases"][name]["windows"][window];
     for (window, text) in windows.iter().take(share(windows.len(), 1)).enumerate() {
         // Step by step is dear, and so is a second opinion on every window.
-        let text = &text[..text.len().min(share(usize::MAX, 256))];
+        let text = &text[..share(text.len(), text.len().min(256))];
         let nll = |name: &str| numbers(&want(name, window)["nll"])[..text.len() - 1].to_vec();
         let cases = [("anchor", Path::Ring), ("hidden", Path::Chunk(128)), ("full", Path::Chunk(128))];
         let others = [("anchor", Path::Chunk(128))];
@@ -145,7 +147,10 @@ fn perplexity_is_that_of_the_code_that_trained_the_model() {
     let full = PolicySpec { window: Some(size as u32), isolated: Some(false), ..opened.spec.clone() };
     let all = share(windows.len(), 1);
     let mut losses = Vec::new();
-    for (name, spec, read) in [("anchor", &opened.spec, all), ("hidden", &hidden, 1), ("full", &full, 1)] {
+    // A window is a thousand tokens and cannot be cut, as its loss is known as a whole. `hidden` is the control of `anchor`; `full`,
+    // where every token sees all before it, is the dearest and is asked only where there is room.
+    let cases = [("anchor", &opened.spec, all), ("hidden", &hidden, 1), ("full", &full, 1)];
+    for (name, spec, read) in cases.into_iter().take(if thorough() { 3 } else { 2 }) {
         let policy = opened.resolve(spec);
         let mut quiet = |_, _| {};
         let report = perplexity(&opened.model, &policy, &text, &windows[..read], &mut quiet);
@@ -182,7 +187,9 @@ fn distinct_3(ids: &[u32]) -> f64 {
 #[test]
 fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
     let opened = open();
-    let (policy, tokens) = (opened.policy(), share(10_000, 1_500));
+    // After 300 the ring has wrapped many times over, which is what a driver could get wrong; that the text stays varied is a matter
+    // of the model, and takes a thousand tokens to see.
+    let (policy, tokens) = (opened.policy(), share(10_000, if thorough() { 1_200 } else { 300 }));
     let golden = json("embedded/prompts.json");
     let prompt = ids(&golden["prompts"][0]["prompt_ids"]);
     let options = SessionOptions::default();
@@ -218,7 +225,7 @@ fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
     let (got, heldout) =
         (distinct_3(&shown), json("embedded/windows.json")["training"]["distinct_3"].as_f64().unwrap());
     println!("{} live at most of {}, distinct-3 {got:.3}, held-out text {heldout:.3}", kv.peak_live, kv.seen);
-    assert!(got >= 0.8 * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
+    assert!(!thorough() || got >= 0.8 * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
 }
 
 /// Lines of the program on standard error, where drivers speak as well.

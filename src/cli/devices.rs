@@ -20,7 +20,8 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for a in &adapters {
         writeln!(out, "{}  {}", a.index, a.name)?;
-        writeln!(out, "   {} {}, driver {} {}", a.backend, a.device_type, a.driver, a.driver_info)?;
+        let driver = format!("{} {}", a.driver, a.driver_info);
+        writeln!(out, "   {} {}, driver {}", a.backend, a.device_type, driver.trim())?;
         let features = if a.features.is_empty() { "none".to_owned() } else { a.features.join(", ") };
         let [least, most] = a.subgroup_sizes;
         writeln!(out, "   optional features: {features}; subgroups of {least} to {most}")?;

@@ -150,6 +150,7 @@ fn print_stats(
     let mut err = std::io::stderr().lock();
     writeln!(err, "ids       {}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
     writeln!(err, "adapter   {} ({}, {})", adapter.name, adapter.backend, adapter.device_type)?;
+    writeln!(err, "driver    {}", format!("{} {}", adapter.driver, adapter.driver_info).trim())?;
     writeln!(
         err,
         "speed     prefill {:.1} tokens/s, decode {:.1} tokens/s, load {:.1} s",

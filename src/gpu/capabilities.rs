@@ -3,7 +3,7 @@
 use super::GpuError;
 
 /// The two families of kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// For programs on the CPU that pose as a GPU: weights and cache in textures, inputs in uniforms, one row of a matrix a lane.

@@ -123,11 +123,13 @@ fn draws_what_the_cpu_draws_with_every_combination_of_settings() {
     let all = agree(&Bench::new(share(16, 4) as u32, ROOM), &settings, settings.len());
     // A search for a threshold makes sixteen times as many passes, so most draws do without one.
     let quick: Vec<_> = settings.into_iter().filter(|o| o.top_k == 0 && o.top_p == 1.0).collect();
-    let most = agree(&Bench::new(DRAWS, ROOM), &quick, share(380, 20));
+    let batches = share(380, 20);
+    let most = agree(&Bench::new(DRAWS, ROOM), &quick, batches);
     let (draws, doubtful) = (all.0 + most.0, all.1 + most.1);
     println!("{doubtful} of {draws} draws lie within the margin");
     assert!(
-        draws >= share(100_000, 5_000) as f64 && doubtful / draws < bound("share of draws within the margin")
+        draws >= (batches as u32 * DRAWS) as f64
+            && doubtful / draws < bound("share of draws within the margin")
     );
 }
 
@@ -369,7 +371,7 @@ fn the_draws_have_the_distribution_of_the_chain() {
         (&many, SamplerOptions { min_p: 0.0, ..all.clone() }, 10, ("top-p forgotten", |o| o.top_p = 1.0)),
         (&many, all, 10, ("min-p off by a fifth", |o| o.min_p = 0.15)),
     ];
-    for (scores, options, batches, (fault, change)) in cases.into_iter().skip(share(0, 4)) {
+    for (scores, options, batches, (fault, change)) in cases.into_iter().rev().take(share(5, 1)) {
         let mut got = bench.draw(scores, &SamplerOptions { seed: 1000, ..options.clone() });
         for seed in 1001..1000 + batches {
             got.words.extend(bench.draw(scores, &SamplerOptions { seed, ..options.clone() }).words);

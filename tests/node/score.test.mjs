@@ -21,12 +21,13 @@ const FLAGS = {
 };
 
 /** What the native program prints. */
-function scoreNative(model, { ids, policy, path: route, dtype }) {
+function scoreNative(model, { ids, policy, path: route, dtype, family }) {
   const flags = Object.entries(policy).flatMap(([field, value]) => {
     assert.ok(FLAGS[field], `no flag is known for the policy field ${field}`);
     return [FLAGS[field], String(value)];
   });
   const args = ['score', '--json', '--model', model, '--ids', ids.join(','), '--path', route, '--dtype', dtype, ...flags];
+  if (family) args.push('--family', family);
   return JSON.parse(execFileSync(process.env.KILLICK_NATIVE, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
 }
 
@@ -63,6 +64,25 @@ for (const [i, { name, spec, ids, nll }] of cases.entries()) {
     for (const field of ['ids', 'policy', 'path', 'kv']) assert.deepEqual(wasm[field], native[field], field);
     assert.equal(wasm.kernels.includes('masked_attention'), route === 'masked', wasm.kernels.join());
   });
+}
+
+// Every implementation on Dawn: both families, every format that each reads, single steps and chunks.
+const embedded = path.join(here, '..', '..', 'models', 'killick-4m');
+const everywhere = [['gpu', 'f32'], ['gpu', 'f16'], ['gpu', 'q8_0'], ['software', 'f32'], ['software', 'f16']];
+for (const [family, dtype] of everywhere) {
+  for (const route of ['ring', 'chunk:7']) {
+    test(`kernels of the ${family} family score ${dtype} weights along ${route} as natively`, () => {
+      const { ids, spec } = cases[1];
+      // Blocks of 32 columns are more than the tiny model has.
+      const model = dtype === 'q8_0' ? embedded : path.join(tiny, 'gqa');
+      const options = { ids: ids.slice(0, dtype === 'q8_0' ? 12 : 40), policy: spec, path: route, dtype, family };
+      const wasm = scoreWasm(model, options);
+      const native = scoreNative(model, options);
+      assert.ok(furthest(wasm.nll, native.nll) <= golden.tolerance, `native differs by ${furthest(wasm.nll, native.nll)} nats`);
+      assert.deepEqual(wasm.kernels, native.kernels);
+      assert.equal(wasm.kernels.includes('attention_texels'), family === 'software', wasm.kernels.join());
+    });
+  }
 }
 
 test('the comparison can fail: another policy moves the loss far beyond the tolerance', () => {

@@ -13,13 +13,17 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use bytemuck::Pod;
 use killick::gpu::pipeline::Variant;
 use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Dispatch, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
-use killick::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout, WeightLayout, choose};
+use killick::kernels::{
+    CacheLayout, IMPLEMENTATIONS, Implementation, Layout, Weight, WeightFormat, WeightLayout, WeightPart,
+    choose, matvec,
+};
 use pollster::block_on;
 
 /// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
@@ -64,11 +68,73 @@ pub fn gpu() -> &'static Gpu {
     })
 }
 
-/// How often a test repeats what is dear: `all` where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`) and in the
-/// long matrix, `some` where the same question is only put to another driver.
+fn asked(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| value == "1")
+}
+
+/// Whether what is dear runs at all: where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`), and in the long matrix
+/// (`KILLICK_FULL=1`). The other steps put the same questions to another driver.
+pub fn thorough() -> bool {
+    asked("KILLICK_THOROUGH") || asked("KILLICK_FULL")
+}
+
+/// How often a test repeats what is dear: `all` in the long matrix; where a step asks for thoroughness, as much of it as the device
+/// has [`speed`] for, never less than `some`; elsewhere `some`, which proves the point.
 pub fn share(all: usize, some: usize) -> usize {
-    let asked = |name: &str| std::env::var(name).is_ok_and(|value| value == "1");
-    if asked("KILLICK_THOROUGH") || asked("KILLICK_FULL") { all } else { some }
+    match (asked("KILLICK_FULL"), asked("KILLICK_THOROUGH")) {
+        (true, _) => all,
+        (false, true) => part(all, some, speed()),
+        (false, false) => some,
+    }
+}
+
+/// `all` times `speed`, at least `some`, at most `all`.
+pub fn part(all: usize, some: usize, speed: f64) -> usize {
+    ((all as f64 * speed).round() as usize).max(some).min(all)
+}
+
+/// How fast this device is, against one on which the suite runs in full. `scripts/test.sh` measures it once a step and hands it down
+/// (`KILLICK_SPEED`), so that all programs of the step take the same share; a program run by hand measures its own.
+pub fn speed() -> f64 {
+    static SPEED: OnceLock<f64> = OnceLock::new();
+    let given = || std::env::var("KILLICK_SPEED").ok();
+    *SPEED.get_or_init(|| match given() {
+        Some(given) => given.parse().expect("KILLICK_SPEED is a number"),
+        None => FULL_MILLISECONDS / matvec_milliseconds(),
+    })
+}
+
+/// What the matrix times vector of [`matvec_milliseconds`] takes where all repetitions are run: about what it costs lavapipe with
+/// AVX-512. With AVX2 it is 0.9 (Mesa 25.0) and 5 (Mesa 22.3; AMD EPYC, 2026-11-29).
+const FULL_MILLISECONDS: f64 = 0.5;
+
+/// One matrix times vector of SmolLM2's size (1536 x 576, 16 bits): CPU time on a software device, which is the CPU, so that
+/// neighbours on the machine count for little; else time. The best of several batches.
+pub fn matvec_milliseconds() -> f64 {
+    const ROWS: u32 = 1536;
+    const COLS: u32 = 576;
+    const REPEATS: u32 = 4;
+    // As decoding runs it here: in the layout that suits the device.
+    let layout = choose::weight_layout(WeightFormat::F16, COLS, gpu().capabilities());
+    let packed = layout.pack(&vec![1.0; (ROWS * COLS) as usize], COLS).unwrap();
+    let request = layout.request("ones".to_owned(), ROWS, COLS);
+    let ones = block_on(gpu().allocate(&[request])).unwrap().remove(0);
+    gpu().upload(&ones, 0, &packed).unwrap();
+    let parts = vec![WeightPart { buffer: ones, first_row: 0, rows: ROWS }];
+    let weight = Weight { parts, rows: ROWS, cols: COLS, layout };
+    let (x, out) = (buffer("x", &vec![1.0_f32; COLS as usize]), output("out", ROWS as usize));
+    let begun = Instant::now();
+    let now = || if gpu().is_software() { cpu_seconds() } else { begun.elapsed().as_secs_f64() };
+    let batch = || {
+        let from = now();
+        let got =
+            run(&out, |rec| (0..REPEATS).try_for_each(|_| matvec::record(rec, &weight, &x, 0, &out, false)));
+        assert_eq!(got.floats(1), [COLS as f32], "a row of ones times ones");
+        1000.0 * (now() - from) / f64::from(REPEATS)
+    };
+    // The first makes the pipeline.
+    batch();
+    (0..8).map(|_| batch()).fold(f64::INFINITY, f64::min)
 }
 
 thread_local! {

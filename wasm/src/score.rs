@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use killick::gpu::{Gpu, GpuOptions};
+use killick::gpu::{Family, Gpu, GpuOptions};
 use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::Model;
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// No optional feature and WebGPU's default limits, whatever the adapter offers.
     #[serde(default)]
     baseline: bool,
+    /// `gpu` or `software`: the kernels to run; those that suit the adapter where it is not given.
+    #[serde(default)]
+    family: Option<Family>,
 }
 
 /// How weights are stored on the device.
@@ -55,7 +58,12 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
         _ => return Err("the options need either ids or text".into()),
     };
 
-    let gpu = Gpu::open(&GpuOptions { baseline: options.baseline, ..GpuOptions::default() }).await?;
+    let gpu = Gpu::open(&GpuOptions {
+        baseline: options.baseline,
+        family: options.family,
+        ..GpuOptions::default()
+    })
+    .await?;
     let format = match options.dtype {
         Dtype::F32 => WeightFormat::F32,
         Dtype::F16 => WeightFormat::F16,
