@@ -15,8 +15,8 @@ import sys
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 # (what, tokens of the prompt, tokens generated)
-SHORT, LONG, PROMPT = ("short", 8, 8), ("long", 8, 72), ("prompt", 136, 1)
-LONG_PROMPT = ("long prompt", 264, 1)
+SHORT, LONG = ("short", 8, 8), ("long", 8, 40)
+PROMPT, LONG_PROMPT = ("prompt", 72, 1), ("long prompt", 136, 1)
 
 
 def run(program, model, prompt, tokens):

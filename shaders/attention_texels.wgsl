@@ -44,9 +44,9 @@ var<workgroup> tile_place: array<u32, 8>;
 fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
     let i = (place & ~IN_CHUNK) * (params.head_dim / 4u) + d;
     if (place & IN_CHUNK) != 0u {
-        return load_floats(v_chunk, fold(i, chunk_shift));
+        return textureLoad(v_chunk, fold(i, chunk_shift)$level);
     }
-    return load_floats(v_cache, fold(i, cache_shift));
+    return textureLoad(v_cache, fold(i, cache_shift)$level);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -87,11 +87,11 @@ fn attention_texels(
             var sum = 0.0;
             if (place & IN_CHUNK) != 0u {
                 for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], load_floats(k_chunk, fold(at + d, chunk_shift)));
+                    sum += dot(q[query + d], textureLoad(k_chunk, fold(at + d, chunk_shift)$level));
                 }
             } else {
                 for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], load_floats(k_cache, fold(at + d, cache_shift)));
+                    sum += dot(q[query + d], textureLoad(k_cache, fold(at + d, cache_shift)$level));
                 }
             }
             score = sum * params.scale;

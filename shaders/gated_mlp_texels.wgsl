@@ -28,8 +28,8 @@ fn put(row: u32, gate_sum: f32, up_sum: f32) {
 fn gated_mlp_texels(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+    lanes: Lanes) {
+    let lane = lanes.index;
     let tile = group_index(group, groups);
     let first = tile * 64u + lane;
     let gate_shift = shift_of(textureDimensions(gate));
@@ -38,14 +38,13 @@ fn gated_mlp_texels(
     var gate_sum$r = 0.0;
     var up_sum$r = 0.0;
     for (var run = 0u; run < runs; run++) {
-        let low = x[2u * run];
-        let high = x[2u * run + 1u];
+        let columns = eight_of_x(2u * run, lanes);
         let gate_at = gate_run(tile * runs + run, gate_shift);
         let up_at = up_run(tile * runs + run, up_shift);
         let gate$r = gate_eight(gate_at, $ru, lane);
-        gate_sum$r += dot(gate$r.low, low) + dot(gate$r.high, high);
+        gate_sum$r += dot(gate$r.low, columns.low) + dot(gate$r.high, columns.high);
         let up$r = up_eight(up_at, $ru, lane);
-        up_sum$r += dot(up$r.low, low) + dot(up$r.high, high);
+        up_sum$r += dot(up$r.low, columns.low) + dot(up$r.high, columns.high);
     }
     put(first + 8u * $ru, gate_sum$r, up_sum$r);
 }

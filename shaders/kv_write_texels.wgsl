@@ -19,8 +19,8 @@ fn copy(origin: u32, slot: u32, at: u32) {
     if slot != NO_SLOT {
         let source = fold(origin, shift_of(textureDimensions(k_chunk)));
         let home = fold(slot * params.kv_dim4 + at, shift_of(textureDimensions(k_cache)));
-        textureStore(k_cache, home, load_floats(k_chunk, source));
-        textureStore(v_cache, home, load_floats(v_chunk, source));
+        textureStore(k_cache, home, textureLoad(k_chunk, source$level));
+        textureStore(v_cache, home, textureLoad(v_chunk, source$level));
     }
 }
 

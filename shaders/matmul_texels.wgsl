@@ -37,20 +37,19 @@ fn put(row: u32, input: u32, sum: f32) {
 fn matmul_texels(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+    lanes: Lanes) {
+    let lane = lanes.index;
     let tile = group_index(group, groups);
     let first = tile * 64u + lane;
     let shift = shift_of(textureDimensions(weight));
     let runs = params.cols4 / 2u;
-    let x$i = params.x_at + $iu * params.cols4;
+    let first$i = params.x_at + $iu * params.cols4;
     var sum$r_$i = 0.0;
     for (var run = 0u; run < runs; run++) {
         let at = weight_run(tile * runs + run, shift);
         let w$r = weight_eight(at, $ru, lane);
-        let low$i = x[x$i + 2u * run];
-        let high$i = x[x$i + 2u * run + 1u];
-        sum$r_$i += dot(w$r.low, low$i) + dot(w$r.high, high$i);
+        let x$i = eight_of_x(first$i + 2u * run, lanes);
+        sum$r_$i += dot(w$r.low, x$i.low) + dot(w$r.high, x$i.high);
     }
     // In a loop, because the text of 64 stores takes a software device's compiler seconds.
     var sums: array<f32, 8u * INPUTS>;

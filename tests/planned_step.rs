@@ -79,7 +79,7 @@ fn every_variant_recorded_is_a_declared_one() {
         let config = config(name);
         for family in [Family::Gpu, Family::Software] {
             for software in [false, true] {
-                for subgroups in [false, true] {
+                for subgroups in [0, 4, 8, 64] {
                     for sampled_texels in [false, true] {
                         let base = Capabilities::baseline(family);
                         let device = Capabilities { software, subgroups, sampled_texels, ..base };

@@ -168,13 +168,16 @@ pub(crate) fn plan(data: &[u8]) -> Reached {
         (WeightFormat::F32, false, Family::Gpu),
         (WeightFormat::F16, true, Family::Gpu),
         (WeightFormat::F16, false, Family::Software),
+        // Last, for many a config has no whole blocks.
         (WeightFormat::Q8_0, false, Family::Gpu),
     ];
     for (format, masked, family) in cases {
         let device = Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) };
         let shape = SessionShape { chunk: 128, in_flight: 32, masked };
-        let Ok(plan) = MemoryPlan::new(&config, format, &policy, shape, &device) else {
-            return Reached::Refused;
+        let plan = match MemoryPlan::new(&config, format, &policy, shape, &device) {
+            Ok(plan) => plan,
+            Err(_) if format == WeightFormat::Q8_0 => break,
+            Err(_) => return Reached::Refused,
         };
         let sum = plan.lines.iter().map(|line| u128::from(line.bytes)).sum::<u128>();
         assert_eq!(sum, u128::from(plan.total_bytes), "a plan is the sum of its lines");

@@ -7,7 +7,7 @@ fn NAME_run(run: u32, shift: u32) -> vec2<u32> {
 }
 // The columns of row 8 r + lane in the run that begins at `at`.
 fn NAME_eight(at: vec2<u32>, r: u32, lane: u32) -> Eight {
-    let t = load_words(NAME, at + vec2<u32>(r * 8u + lane, 0u));
+    let t = textureLoad(NAME, at + vec2<u32>(r * 8u + lane, 0u)$level);
     return Eight(
         vec4<f32>(unpack2x16float(t.x), unpack2x16float(t.y)),
         vec4<f32>(unpack2x16float(t.z), unpack2x16float(t.w)),

@@ -9,7 +9,7 @@ fn NAME_run(run: u32, shift: u32) -> vec2<u32> {
 fn NAME_eight(at: vec2<u32>, r: u32, lane: u32) -> Eight {
     let low = at + vec2<u32>(r * 16u + lane, 0u);
     return Eight(
-        bitcast<vec4<f32>>(load_words(NAME, low)),
-        bitcast<vec4<f32>>(load_words(NAME, low + vec2<u32>(8u, 0u))),
+        bitcast<vec4<f32>>(textureLoad(NAME, low$level)),
+        bitcast<vec4<f32>>(textureLoad(NAME, low + vec2<u32>(8u, 0u)$level)),
     );
 }

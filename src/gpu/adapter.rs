@@ -213,10 +213,11 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         adapter: description.name.clone(),
         message: error.to_string(),
     })?;
+    let [least_subgroup, _] = description.subgroup_sizes;
     let capabilities = Capabilities {
         family: options.family.unwrap_or(description.family()),
         software: description.is_software(),
-        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroups: if features.contains(wgpu::Features::SUBGROUP) { least_subgroup.max(1) } else { 0 },
         sampled_texels: description.driver != "llvmpipe",
         max_binding_bytes,
         max_uniform_bytes,

@@ -35,8 +35,14 @@ pub struct BufferRequest {
 }
 
 impl BufferRequest {
-    /// A storage buffer. Its size is a multiple of 256, so that a kernel may bind any part of it as a uniform.
+    /// A storage buffer.
     pub fn storage(label: impl Into<String>, bytes: u64) -> Self {
+        Self { label: label.into(), bytes: bytes.max(1).next_multiple_of(16), usage: BufferUse::Storage }
+    }
+
+    /// A storage buffer of which kernels may bind any rows as a uniform: its size is a multiple of 256, as the place of a uniform
+    /// binding must be.
+    pub fn inputs(label: impl Into<String>, bytes: u64) -> Self {
         Self { label: label.into(), bytes: bytes.max(1).next_multiple_of(256), usage: BufferUse::Storage }
     }
 

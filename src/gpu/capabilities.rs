@@ -29,8 +29,8 @@ pub struct Capabilities {
     pub family: Family,
     /// Whether the "GPU" is a program on the CPU, where small workgroups are fast and barriers are slow.
     pub software: bool,
-    /// Whether kernels may use subgroup operations.
-    pub subgroups: bool,
+    /// The fewest lanes of a subgroup, where kernels may use subgroup operations; else 0.
+    pub subgroups: u32,
     /// Read textures by sampling; else as storage. Mesa's lavapipe reads the latter faster, all others the former.
     pub sampled_texels: bool,
     /// Largest range of a buffer or texture that one binding may cover, in bytes; a larger matrix is split by rows.
@@ -47,7 +47,7 @@ impl Capabilities {
         Self {
             family,
             software: family == Family::Software,
-            subgroups: false,
+            subgroups: 0,
             sampled_texels: true,
             max_binding_bytes: 128 << 20,
             max_uniform_bytes: 64 << 10,

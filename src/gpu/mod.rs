@@ -175,7 +175,7 @@ impl Gpu {
 
     /// Whether kernels may use subgroup operations here.
     pub fn subgroups(&self) -> bool {
-        self.shared.capabilities.subgroups
+        self.shared.capabilities.subgroups > 0
     }
 
     /// Whether the "GPU" is a program on the CPU.

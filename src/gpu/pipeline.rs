@@ -65,7 +65,9 @@ pub struct Kernel {
     pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
-    /// Whether that part is the one with subgroup operations where a device has them.
+    /// Whether it calls `eight_of_x`, so that a part that fetches inputs must be linked.
+    pub shares_x: bool,
+    /// Whether one of these parts is the one with subgroup operations where a device has them.
     pub uses_subgroups: bool,
 }
 
@@ -99,7 +101,7 @@ pub struct Variant {
     pub workgroup: u32,
     /// What reads the weights, for kernels that read some.
     pub weight: Option<Part>,
-    /// Reduce across lanes with subgroup operations instead of a tree in workgroup memory.
+    /// Reduce across lanes, or hand inputs round, with subgroup operations.
     pub subgroups: bool,
     /// Add to the output instead of replacing it.
     pub residual: bool,
@@ -166,7 +168,7 @@ impl Kernel {
              const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
         );
         let source = unrolled(self.source, *inputs);
-        text.push_str(&if self.uses_reduce && variant.subgroups {
+        text.push_str(&if variant.subgroups {
             source.replacen(LANES_OF_ENTRY, LANES_AND_SUBGROUP, 1)
         } else {
             source
@@ -183,6 +185,13 @@ impl Kernel {
                 include_str!("../../shaders/shared/reduce_tree.wgsl")
             });
         }
+        if self.shares_x {
+            text.push_str(if variant.subgroups {
+                include_str!("../../shaders/shared/x_subgroup.wgsl")
+            } else {
+                include_str!("../../shaders/shared/x_uniform.wgsl")
+            });
+        }
         if self.touches_texels() {
             text.push_str(include_str!("../../shaders/shared/texels.wgsl"));
             text.push_str(if variant.sampled {
@@ -191,7 +200,7 @@ impl Kernel {
                 include_str!("../../shaders/shared/texels_storage.wgsl")
             });
         }
-        text
+        text.replace("$level", if variant.sampled { ", 0" } else { "" })
     }
 }
 

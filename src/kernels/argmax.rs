@@ -20,6 +20,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 

@@ -40,6 +40,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 
@@ -51,6 +52,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: &[Layout::Cache(CacheLayout::Rows)],
     lanes: [TILE; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };
@@ -82,6 +84,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
     lanes: [8; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[8, 7, 6, 5, 4, 3, 2, 1],
 };

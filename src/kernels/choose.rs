@@ -94,6 +94,8 @@ pub struct Implementation {
     pub layouts: &'static [Layout],
     /// Invocations of a workgroup.
     pub lanes: Lanes,
+    /// The subgroups it can use; with smaller ones it does without.
+    pub least_subgroup: u32,
     /// Rows of a weight matrix that one workgroup makes.
     pub rows: u32,
     /// Inputs that one workgroup handles: the numbers to choose from, the largest first.
@@ -108,6 +110,7 @@ impl Implementation {
             family: Family::Gpu,
             layouts: &[Layout::Plain],
             lanes: [lanes; 2],
+            least_subgroup: 1,
             rows: 1,
             inputs: &[1],
         }
@@ -130,7 +133,7 @@ impl Implementation {
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
         Variant {
-            subgroups: self.kernel.uses_subgroups && device.subgroups,
+            subgroups: self.kernel.uses_subgroups && device.subgroups >= self.least_subgroup,
             sampled: self.kernel.reads_texels() && device.sampled_texels,
             ..Variant::plain(if device.software { on_software } else { on_gpu })
         }

@@ -20,6 +20,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 
@@ -29,6 +30,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: IN_ROWS,
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };
@@ -41,6 +43,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Read, Access::ReadWrite],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
     ..KERNEL
 };
@@ -51,6 +54,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: IN_TEXELS,
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };

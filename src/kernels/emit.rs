@@ -59,6 +59,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 

@@ -21,6 +21,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &["gate", "up"],
     uses_reduce: true,
+    shares_x: false,
     uses_subgroups: true,
 };
 
@@ -30,6 +31,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
+    least_subgroup: 1,
     rows: 4,
     inputs: &[1],
 };
@@ -42,7 +44,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
-    uses_subgroups: false,
+    shares_x: true,
+    uses_subgroups: true,
     ..KERNEL
 };
 
@@ -52,6 +55,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: IN_TEXELS,
     lanes: [8; 2],
+    least_subgroup: 8,
     rows: 64,
     inputs: &[1],
 };

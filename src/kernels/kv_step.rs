@@ -46,6 +46,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 

@@ -21,6 +21,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 
@@ -30,6 +31,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: &[Layout::Cache(CacheLayout::Rows)],
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };
@@ -43,6 +45,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Read, Access::Floats, Access::Floats, Access::FloatsOut, Access::FloatsOut],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
     ..KERNEL
 };
@@ -53,6 +56,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };

@@ -19,6 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
+    shares_x: false,
     uses_subgroups: true,
 };
 
@@ -28,6 +29,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
+    least_subgroup: 1,
     rows: 4,
     inputs: &[4],
 };
@@ -40,7 +42,8 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
-    uses_subgroups: false,
+    shares_x: true,
+    uses_subgroups: true,
     ..KERNEL
 };
 
@@ -50,6 +53,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: IN_TEXELS,
     lanes: [8; 2],
+    least_subgroup: 8,
     rows: 64,
     inputs: &[8, 4, 2, 1],
 };

@@ -19,6 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
+    shares_x: false,
     uses_subgroups: true,
 };
 
@@ -28,6 +29,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
+    least_subgroup: 1,
     rows: 4,
     inputs: &[1],
 };

@@ -86,5 +86,5 @@ const MAP_WORKGROUP: u32 = 64;
 
 /// The variant for kernels whose lanes sum together, `lanes` of them.
 fn reducing(device: &Capabilities, lanes: u32) -> Variant {
-    Variant { subgroups: device.subgroups, ..Variant::plain(lanes) }
+    Variant { subgroups: device.subgroups > 0, ..Variant::plain(lanes) }
 }

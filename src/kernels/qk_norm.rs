@@ -24,6 +24,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
+    shares_x: false,
     uses_subgroups: true,
 };
 

@@ -32,6 +32,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 
@@ -41,6 +42,7 @@ pub(super) const ROWS: Implementation = Implementation {
     family: Family::Gpu,
     layouts: &[Layout::Cache(CacheLayout::Rows)],
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };
@@ -61,6 +63,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
         Access::FloatsOut,
     ],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
     ..KERNEL
 };
@@ -71,6 +74,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
     lanes: [MAP_WORKGROUP; 2],
+    least_subgroup: 1,
     rows: 1,
     inputs: &[1],
 };

@@ -18,6 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::ReadWrite, Access::Read],
     weights: &[],
     uses_reduce: false,
+    shares_x: false,
     uses_subgroups: false,
 };
 

@@ -148,6 +148,7 @@ impl SessionPlan {
             }
             requests.push(match label.as_str() {
                 "chunk k" | "chunk v" => place.request(label, rows, heads.kv_dim()),
+                "x" | "h" | "q" | "attended" | "gate" => BufferRequest::inputs(label, bytes),
                 _ => BufferRequest::storage(label, bytes),
             });
         }

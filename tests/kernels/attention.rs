@@ -9,7 +9,7 @@ use killick::reference::{self, Cache};
 use crate::support::gpu::{
     POISON, Produced, buffer, each_implementation, entries, output, run, share, thorough,
 };
-use crate::support::inputs::off_by_one_row;
+use crate::support::inputs::{numbers, off_by_one_row};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
 use crate::support::random::Random;
 use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_policy};
@@ -180,6 +180,22 @@ fn more_rows_and_heads_than_one_dimension_has_workgroups() {
         let text = Text::new(window, vec![5; 2050], Heads { n_heads: 32, n_kv_heads: 4, head_dim: 4 });
         let masked = text.masked();
         walk(&text, || -2050, |rows| rows.check(&masked));
+    });
+}
+
+#[test]
+fn more_slots_than_a_texture_is_high() {
+    each_implementation("attention", |_| {
+        let policy = Policy { window: 9000, ..presets()[4].clone() };
+        let text = Text::new(policy.clone(), vec![1; 3], HEADS[1]);
+        let layout = *Ring::new(&policy, IN_FLIGHT).unwrap().layout();
+        let row = |pos| Row { pos, live_first: pos - 20, n_keys: 21, ..Row::default() };
+        let cache = |seed| numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize);
+        let rows = [8195, 8210, 8999].map(row).to_vec();
+        let (k_cache, v_cache) = (cache(1), cache(2));
+        let rows = Rows { text: &text, layout, first: 0, rows, chunk: None, k_cache, v_cache };
+        let got = rows.produce();
+        passes("attention", "slots beyond 8,192", &got, compare("attention", &got, &rows.want()));
     });
 }
 

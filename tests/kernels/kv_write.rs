@@ -97,6 +97,8 @@ fn every_mixture_of_homes_matches_the_reference() {
         for kv_dim in [4, 252, 256, 260] {
             Case::new(rows.clone(), 7, kv_dim).check("mixture");
         }
+        // More slots than a texture is high.
+        Case::new(vec![row(8191, NONE), row(8192, 8999), row(0, 8193)], 9000, 192).check("many slots");
         Case::new(vec![row(NONE, NONE); 9], 2, 8).check("no home at all");
         Case::new(vec![], 2, 8).check("no row");
     });

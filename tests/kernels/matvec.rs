@@ -83,7 +83,9 @@ fn matches_the_reference() {
 #[test]
 fn a_split_weight_is_the_same_weight() {
     each_layout("matvec", |layout| {
-        for (rows, cols, parts) in [(5, 64, 5), (257, 64, 2), (32_002, 64, 3), (1000, 576, 7)] {
+        for (rows, cols, parts) in
+            [(5, 64, 5), (257, 64, 2), (32_002, 64, 3), (1000, 576, 7), (262_144, 32, 1)]
+        {
             Case::new(rows, cols, layout, parts, false).check();
             Case::new(rows, cols, layout, parts, true).check();
         }
