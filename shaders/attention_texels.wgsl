@@ -100,17 +100,22 @@ fn attention_texels(
         tile_score[lane] = score;
         tile_place[lane] = place;
         workgroupBarrier();
-        let score$r = tile_score[$r];
-        let place$r = tile_place[$r];
         var best = top;
-        best = max(best, score$r);
+        for (var k = 0u; k < 8u; k++) {
+            best = max(best, tile_score[k]);
+        }
         let shrink = exp(top - best);
         top = best;
         total *= shrink;
         value$i *= shrink;
-        let weight$r = select(0.0, exp(score$r - best), place$r != NO_PLACE);
-        total += weight$r;
-        if place$r != NO_PLACE { value$i += weight$r * value_at(place$r, lane + 8u * $iu, cache_shift, chunk_shift); }
+        for (var k = 0u; k < 8u; k++) {
+            let home = tile_place[k];
+            if home != NO_PLACE {
+                let weight = exp(tile_score[k] - best);
+                total += weight;
+                value$i += weight * value_at(home, lane + 8u * $iu, cache_shift, chunk_shift);
+            }
+        }
     }
 
     let to = (r * params.n_heads + head) * dim4 + lane;

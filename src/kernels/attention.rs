@@ -86,7 +86,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     lanes: [8; 2],
     least_subgroup: 1,
     rows: 1,
-    inputs: &[8, 7, 6, 5, 4, 3, 2, 1],
+    inputs: &[8, 4, 2, 1],
 };
 
 /// Rows whose queries are bound at once, the most first.
@@ -181,7 +181,8 @@ pub fn record(
         ];
         let groups = spread(name, u64::from(taken) * u64::from(heads.n_heads))?;
         let texels_of_a_lane = (heads.head_dim / 4).div_ceil(8);
-        let inputs = if one.inputs.contains(&texels_of_a_lane) { texels_of_a_lane } else { 1 };
+        let enough = one.inputs.iter().rev().find(|texels| **texels >= texels_of_a_lane);
+        let inputs = enough.copied().unwrap_or(1);
         let variant = Variant { uniform_len: q.len, inputs, ..one.variant(rec.device()) };
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
         done += taken;
