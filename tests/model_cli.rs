@@ -78,6 +78,9 @@ fn the_system_prompt_can_be_pinned() {
         "sepllm",
         "--max-tokens",
         "3",
+        // Where the cache lies in buffers its bytes are those of the slots; a texture comes in whole rows.
+        "--family",
+        "gpu",
     ];
     let result = document(&flags, "What is the capital of France?");
     // Token 1 opens each turn; the prompt begins with the system's, so the second one opens the user's.
