@@ -94,14 +94,14 @@ step_widths() {
     gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
     gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
 }
-# The driver that a Debian 12 brings, where the steps above had a newer one: the kernels, and tiny models on the smallest device.
+# The driver that a Debian 12 brings, where the steps above had a newer one: the kernels, and the decode loop on tiny models.
 step_lavapipe-system() {
     if [ "$(lavapipe_icd)" = "$(system_lavapipe_icd)" ]; then
         echo "skipped: the system's lavapipe is the only one here, and the other steps run on it"
         return
     fi
     gpu_test "${lavapipe_system[@]}" -- --test gpu_kernels
-    gpu_test "${lavapipe_system[@]}" KILLICK_BASELINE=1 -- --test gpu_tiny
+    gpu_test "${lavapipe_system[@]}" -- --test gpu_loop
 }
 step_model() { gpu_test "${lavapipe[@]}" -- --test 'model_*'; }
 # SwiftShader does not say its version; it is that of the browser it comes with.
