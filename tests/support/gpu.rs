@@ -106,11 +106,11 @@ pub fn speed() -> f64 {
 
 /// What the matrix times vector of [`matvec_milliseconds`] takes where all repetitions are run: about what it costs lavapipe with
 /// AVX-512. With AVX2 it is 0.9 (Mesa 25.0) and 5 (Mesa 22.3; AMD EPYC, 2026-11-29).
-const FULL_MILLISECONDS: f64 = 0.5;
+pub const FULL_MILLISECONDS: f64 = 0.5;
 
 /// One matrix times vector of SmolLM2's size (1536 x 576, 16 bits): CPU time on a software device, which is the CPU, so that
 /// neighbours on the machine count for little; else time. The best of several batches.
-pub fn matvec_milliseconds() -> f64 {
+fn matvec_milliseconds() -> f64 {
     const ROWS: u32 = 1536;
     const COLS: u32 = 576;
     const REPEATS: u32 = 4;
