@@ -12,20 +12,6 @@
 // rows (rows), q (rows, 2, n_heads, head_dim), k_cache and v_cache (slots, n_kv_heads, head_dim),
 // k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
 // out (rows, n_heads, head_dim). One workgroup per row and head.
-struct AttentionParams {
-    rows: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_dim: u32,
-    scale: f32,
-    sinks: u32,                // slots of the pinned prefix
-    anchor_capacity: u32,      // slots of the anchor ring, which follows it
-    live_capacity: u32,        // slots of the live ring, which comes last
-    chunk_start: u32,          // position of chunk row 0
-    chunk_anchors_before: u32, // number of the chunk's first anchor
-    row_first: u32,            // the first of the rows
-    q_at: u32,                 // where its query begins, in vec4s
-}
 @group(0) @binding(0) var<uniform> params: AttentionParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;

@@ -1,12 +1,6 @@
 // out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
 //
 // weight (part_rows, cols), tokens (rows), out (rows, cols). One invocation copies four columns of one row.
-struct EmbedParams {
-    rows: u32,      // tokens
-    cols4: u32,     // columns / 4
-    part_first: u32, // first table row of this part
-    part_rows: u32,
-}
 @group(0) @binding(0) var<uniform> params: EmbedParams;
 @group(0) @binding(1) var<storage, read> weight: array<weight_word>;
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;         // (rows)

@@ -2,12 +2,6 @@
 //
 // For a table that lies in a texture, as a tied output matrix does on a software device (see matmul_texels).
 // weight (part_rows, cols) in tiles of 64 rows, tokens (rows), out (rows, cols). One invocation copies eight columns of one row.
-struct EmbedParams {
-    rows: u32,       // tokens
-    cols4: u32,      // columns / 4, even
-    part_first: u32, // first table row of this part
-    part_rows: u32,
-}
 @group(0) @binding(0) var<uniform> params: EmbedParams;
 @group(0) @binding(1) var weight: WordTexels;
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;          // (rows)

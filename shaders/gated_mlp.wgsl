@@ -2,12 +2,6 @@
 //
 // gate, up (rows, cols), x (cols), out (at least offset + rows). The first half of a SwiGLU feed-forward block
 // (Shazeer, "GLU Variants Improve Transformer", 2020) for one token; the shape of the work is that of matvec.
-struct GatedMlpParams {
-    rows: u32,
-    cols4: u32, // cols / 4
-    out_offset: u32,
-    pad0: u32,
-}
 @group(0) @binding(0) var<uniform> params: GatedMlpParams;
 @group(0) @binding(1) var<storage, read> gate: array<gate_word>;
 @group(0) @binding(2) var<storage, read> up: array<up_word>;

@@ -4,12 +4,6 @@
 // A line with $r stands for one line for each of eight rows.
 //
 // gate, up (rows, cols) in tiles of 64 rows, x (cols), out (at least offset + rows). One workgroup of eight lanes makes one tile.
-struct GatedMlpParams {
-    rows: u32,
-    cols4: u32, // cols / 4, even
-    out_offset: u32,
-    pad0: u32,
-}
 @group(0) @binding(0) var<uniform> params: GatedMlpParams;
 @group(0) @binding(1) var gate: WordTexels;
 @group(0) @binding(2) var up: WordTexels;

@@ -2,12 +2,6 @@
 //
 // k_chunk, v_chunk (rows, kv_dim), k_cache, v_cache (slots, kv_dim). The slots were chosen by `kv::Ring::chunk` so that no
 // two rows share one: the copies may run in any order. One invocation copies four elements of a key and of a value.
-struct KvWriteParams {
-    rows: u32,
-    kv_dim4: u32, // n_kv_heads * head_dim / 4
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: KvWriteParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<storage, read> k_chunk: array<vec4<f32>>;

@@ -2,16 +2,6 @@
 //
 // x (m, cols) from its `x_at`-th vec4 on, weight (rows, cols), out (m, stride). The matvec of four rows for four inputs at once: every
 // piece of a weight row and of an input is loaded once for four products, with no workgroup memory in the loop.
-struct ProductParams {
-    rows: u32,
-    cols4: u32,      // cols / 4
-    inputs: u32,     // m
-    out_stride: u32, // elements between two rows of the output
-    out_offset: u32, // first output element
-    x_at: u32,       // where x begins, in vec4s
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: ProductParams;
 @group(0) @binding(1) var<storage, read> weight: array<weight_word>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

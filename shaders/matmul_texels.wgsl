@@ -6,16 +6,6 @@
 //
 // x (m, cols) from its `x_at`-th vec4 on, of which the last inputs may be missing, weight (rows, cols) in tiles of 64 rows,
 // out (m, stride). One workgroup of eight lanes makes one tile.
-struct ProductParams {
-    rows: u32,
-    cols4: u32,      // cols / 4, even
-    inputs: u32,     // m, at most INPUTS
-    out_stride: u32, // elements between two rows of the output
-    out_offset: u32, // first output element
-    x_at: u32,       // where x begins, in vec4s
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: ProductParams;
 @group(0) @binding(1) var weight: WordTexels;
 @group(0) @binding(2) var<uniform> x: array<vec4<f32>, UNIFORM_LEN>;

@@ -2,16 +2,6 @@
 //
 // weight (rows, cols), x (cols) from its `x_at`-th vec4 on, out (at least offset + rows). One workgroup makes four rows: its lanes walk the
 // columns together, so weights are read contiguously and each piece of x is loaded once for four rows.
-struct ProductParams {
-    rows: u32,
-    cols4: u32, // cols / 4
-    inputs: u32, // 1
-    out_stride: u32,
-    out_offset: u32, // first output element
-    x_at: u32, // where x begins, in vec4s
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: ProductParams;
 @group(0) @binding(1) var<storage, read> weight: array<weight_word>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;

@@ -12,16 +12,6 @@
 //
 // rows (rows), qkv (rows, (n_heads + 2 n_kv_heads) head_dim), table ((1024 + 4096), rope_dim/2) of (cos, sin),
 // q (rows, 2, n_heads, head_dim), k and v (rows or slots, n_kv_heads, head_dim). One invocation per pair of columns.
-struct RopeParams {
-    rows: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_dim: u32,
-    rope_dim: u32, // columns that turn
-    to_cache: u32,
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: RopeParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<storage, read> qkv: array<f32>;
@@ -29,8 +19,6 @@ struct RopeParams {
 @group(0) @binding(4) var<storage, read_write> q: array<f32>;
 @group(0) @binding(5) var<storage, read_write> k: array<f32>;
 @group(0) @binding(6) var<storage, read_write> v: array<f32>;
-
-const TABLE_STEP: u32 = 1024u;
 
 // Two columns of a head.
 struct Pair {
@@ -45,16 +33,6 @@ fn pair_of(i: u32) -> Pair {
         return Pair(i, i + turning);
     }
     return Pair(i + turning, i + params.head_dim / 2u);
-}
-
-fn rotation(pos: u32, i: u32) -> vec2<f32> {
-    let turning = params.rope_dim / 2u;
-    if i >= turning {
-        return vec2<f32>(1.0, 0.0);
-    }
-    let fine = table[(pos % TABLE_STEP) * turning + i];
-    let coarse = table[(TABLE_STEP + pos / TABLE_STEP) * turning + i];
-    return vec2<f32>(coarse.x * fine.x - coarse.y * fine.y, coarse.y * fine.x + coarse.x * fine.y);
 }
 
 fn rotate(x: vec2<f32>, turn: vec2<f32>) -> vec2<f32> {

@@ -5,16 +5,6 @@
 //
 // rows (rows), qkv (rows, (n_heads + 2 n_kv_heads) head_dim), table ((1024 + 4096), rope_dim/2) of (cos, sin),
 // q (rows, 2, n_heads, head_dim), k and v (rows or slots, n_kv_heads, head_dim).
-struct RopeParams {
-    rows: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_dim: u32,
-    rope_dim: u32, // columns that turn
-    to_cache: u32,
-    pad0: u32,
-    pad1: u32,
-}
 @group(0) @binding(0) var<uniform> params: RopeParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<storage, read> qkv: array<f32>;
@@ -22,18 +12,6 @@ struct RopeParams {
 @group(0) @binding(4) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(5) var k: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(6) var v: texture_storage_2d<rgba32float, write>;
-
-const TABLE_STEP: u32 = 1024u;
-
-fn rotation(pos: u32, i: u32) -> vec2<f32> {
-    let turning = params.rope_dim / 2u;
-    if i >= turning {
-        return vec2<f32>(1.0, 0.0);
-    }
-    let fine = table[(pos % TABLE_STEP) * turning + i];
-    let coarse = table[(TABLE_STEP + pos / TABLE_STEP) * turning + i];
-    return vec2<f32>(coarse.x * fine.x - coarse.y * fine.y, coarse.y * fine.x + coarse.x * fine.y);
-}
 
 // Column `c` of the head that begins at `origin`, turned by the position.
 fn turned(origin: u32, c: u32, pos: u32) -> f32 {

@@ -22,6 +22,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "attention",
     source: concat!(
         include_str!("../../shaders/attention.wgsl"),
+        include_str!("../../shaders/shared/params_attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
         include_str!("../../shaders/shared/locate.wgsl"),
@@ -61,6 +62,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     name: "attention_texels",
     source: concat!(
         include_str!("../../shaders/attention_texels.wgsl"),
+        include_str!("../../shaders/shared/params_attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
         include_str!("../../shaders/shared/locate.wgsl")

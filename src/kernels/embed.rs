@@ -14,6 +14,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "embed",
     source: concat!(
         include_str!("../../shaders/embed.wgsl"),
+        include_str!("../../shaders/shared/params_embed.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     params: EmbedParams::LAYOUT,
@@ -39,6 +40,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     name: "embed_texels",
     source: concat!(
         include_str!("../../shaders/embed_texels.wgsl"),
+        include_str!("../../shaders/shared/params_embed.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     bindings: &[Access::Words, Access::Read, Access::ReadWrite],

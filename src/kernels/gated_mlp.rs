@@ -15,6 +15,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "gated_mlp",
     source: concat!(
         include_str!("../../shaders/gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     params: GatedMlpParams::LAYOUT,
@@ -40,6 +41,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     name: "gated_mlp_texels",
     source: concat!(
         include_str!("../../shaders/gated_mlp_texels.wgsl"),
+        include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],

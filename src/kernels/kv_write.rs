@@ -14,6 +14,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "kv_write",
     source: concat!(
         include_str!("../../shaders/kv_write.wgsl"),
+        include_str!("../../shaders/shared/params_kv_write.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl")
     ),
@@ -40,6 +41,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     name: "kv_write_texels",
     source: concat!(
         include_str!("../../shaders/kv_write_texels.wgsl"),
+        include_str!("../../shaders/shared/params_kv_write.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl")
     ),

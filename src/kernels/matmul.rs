@@ -13,6 +13,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "matmul",
     source: concat!(
         include_str!("../../shaders/matmul.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     params: product::PARAMS,
@@ -38,6 +39,7 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     name: "matmul_texels",
     source: concat!(
         include_str!("../../shaders/matmul_texels.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],

@@ -13,6 +13,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "matvec",
     source: concat!(
         include_str!("../../shaders/matvec.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     params: product::PARAMS,

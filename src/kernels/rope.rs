@@ -18,6 +18,8 @@ pub const KERNEL: Kernel = Kernel {
     name: "rope",
     source: concat!(
         include_str!("../../shaders/rope.wgsl"),
+        include_str!("../../shaders/shared/params_rope.wgsl"),
+        include_str!("../../shaders/shared/rotation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl")
     ),
@@ -51,6 +53,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
     name: "rope_texels",
     source: concat!(
         include_str!("../../shaders/rope_texels.wgsl"),
+        include_str!("../../shaders/shared/params_rope.wgsl"),
+        include_str!("../../shaders/shared/rotation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl")
     ),

@@ -1,0 +1,16 @@
+
+// What one dispatch of attention is told: `kernels::attention::AttentionParams`.
+struct AttentionParams {
+    rows: u32,
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_dim: u32,
+    scale: f32,
+    sinks: u32,                // slots of the pinned prefix
+    anchor_capacity: u32,      // slots of the anchor ring, which follows it
+    live_capacity: u32,        // slots of the live ring, which comes last
+    chunk_start: u32,          // position of chunk row 0
+    chunk_anchors_before: u32, // number of the chunk's first anchor
+    row_first: u32,            // the first of the rows
+    q_at: u32,                 // where its query begins, in vec4s
+}

@@ -1,0 +1,8 @@
+
+// What one dispatch of embed is told: `kernels::embed::EmbedParams`.
+struct EmbedParams {
+    rows: u32,      // tokens
+    cols4: u32,     // columns / 4
+    part_first: u32, // first table row of this part
+    part_rows: u32,
+}

@@ -1,0 +1,8 @@
+
+// What one dispatch of gated_mlp is told: `kernels::gated_mlp::GatedMlpParams`.
+struct GatedMlpParams {
+    rows: u32,
+    cols4: u32, // cols / 4
+    out_offset: u32,
+    pad0: u32,
+}
