@@ -19,10 +19,7 @@ fn put(row: u32, gate_sum: f32, up_sum: f32) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn gated_mlp_texels(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    lanes: Lanes) {
+fn gated_mlp_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lanes: Lanes) {
     let lane = lanes.index;
     let tile = group_index(group, groups);
     let first = tile * 64u + lane;

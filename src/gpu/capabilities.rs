@@ -1,7 +1,5 @@
 //! What decides which kernels run: the device as plain data, which can be had without a device.
 
-use super::GpuError;
-
 /// The two families of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,19 +56,5 @@ impl Capabilities {
     /// The same device, with one op bound to one implementation.
     pub fn forcing(self, op: &'static str, implementation: &'static str) -> Self {
         Self { forced: Some((op, implementation)), ..self }
-    }
-
-    /// Refuses a binding of more than the device binds.
-    pub(super) fn check_binding(
-        &self,
-        kernel: &'static str,
-        bytes: u64,
-        uniform: bool,
-    ) -> Result<(), GpuError> {
-        let most = if uniform { self.max_uniform_bytes } else { self.max_binding_bytes };
-        if bytes > most {
-            return Err(GpuError::Shape { kernel, what: "bytes of a binding", got: bytes, need: most });
-        }
-        Ok(())
     }
 }

@@ -27,7 +27,7 @@ pub mod pipeline;
 mod readback;
 mod recording;
 mod submit;
-pub(crate) mod texels;
+mod texels;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,6 +40,7 @@ pub use error::GpuError;
 pub use readback::{PendingRead, PendingWork, Readback};
 pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};
 pub use submit::{Prepared, Submission};
+pub(crate) use texels::MOST_TEXTURE_BYTES;
 
 use params::ParamsArena;
 use pipeline::{BindingsLayout, Pipeline, PipelineKey};

@@ -208,8 +208,8 @@ impl Kernel {
 const ROWS: u32 = 8;
 
 /// Repeats a line of code that names `$r` for each of eight rows, and one that names `$i` for each of `inputs`, with the number in place of
-/// the name. Software devices want such text instead of loops: there an index into an array that is none of the shader's own constants
-/// costs as much as the arithmetic.
+/// the name. Software devices want such text instead of loops: there, reading an element of an array by an index that is known only while
+/// the shader runs costs as much as the arithmetic.
 fn unrolled(source: &str, inputs: u32) -> String {
     let mut text = String::with_capacity(source.len());
     for line in source.lines() {

@@ -160,7 +160,13 @@ impl Recorder {
                     wanted: format!("{access:?}"),
                 });
             }
-            self.device.check_binding(kernel.name, binding.bytes, *access == Access::Uniform)?;
+            let most = match access {
+                Access::Uniform => self.device.max_uniform_bytes,
+                _ => self.device.max_binding_bytes,
+            };
+            if binding.bytes > most {
+                return Err(shape("bytes of a binding", binding.bytes as usize, most as usize));
+            }
         }
         if groups.contains(&0) {
             return Ok(());

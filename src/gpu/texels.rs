@@ -13,7 +13,7 @@ const MOST_SIDE: u64 = 8192;
 /// 256 bytes, as copies into buffers want it.
 const LEAST_WIDTH: u64 = 128;
 /// The most that one texture holds, in bytes.
-pub(crate) const MOST_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
+pub(crate) const MOST_TEXTURE_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
 
 /// Width and height of the texture for `bytes` bytes: the narrowest that is not too high, so that little is wasted in its last row.
 pub(super) fn sides(bytes: u64) -> [u32; 2] {
@@ -54,7 +54,7 @@ pub(super) fn rectangles(width: u32, range: Range<u64>) -> impl Iterator<Item = 
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_BYTES, TEXEL_BYTES, rectangles, sides};
+    use super::{MOST_TEXTURE_BYTES, TEXEL_BYTES, rectangles, sides};
 
     #[test]
     fn a_texture_is_high_before_it_is_wide() {
@@ -68,7 +68,7 @@ mod tests {
         ] {
             assert_eq!(sides(texels * TEXEL_BYTES), expected, "{texels}");
         }
-        assert_eq!(sides(MOST_BYTES), [8192, 8192]);
+        assert_eq!(sides(MOST_TEXTURE_BYTES), [8192, 8192]);
     }
 
     #[test]

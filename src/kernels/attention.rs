@@ -1,7 +1,7 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
 use super::choose::{self, CacheLayout, Implementation, Layout};
-use super::product::{UniformRange, uniform_bytes, uniform_tile};
+use super::product::{InputRange, uniform_bytes, uniform_tile};
 use super::rope::Heads;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
@@ -48,15 +48,8 @@ pub const KERNEL: Kernel = Kernel {
 /// Keys scored at a time; a lane also owns every such column of a head.
 pub(super) const TILE: u32 = 64;
 /// Keys and values in storage buffers.
-pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
-    layouts: &[Layout::Cache(CacheLayout::Rows)],
-    lanes: [TILE; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
-};
+pub(super) const ROWS: Implementation =
+    Implementation { layouts: &[Layout::Cache(CacheLayout::Rows)], ..Implementation::only(&KERNEL, TILE) };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "attention_texels",
@@ -82,13 +75,10 @@ const TEXELS_KERNEL: Kernel = Kernel {
 
 /// Keys and values in textures, queries in a uniform; `inputs` are the texels of a head that each of eight lanes gathers.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
-    lanes: [8; 2],
-    least_subgroup: 1,
-    rows: 1,
     inputs: &[8, 4, 2, 1],
+    ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
 /// Rows whose queries are bound at once, the most first.
@@ -154,7 +144,7 @@ pub fn record(
         let (taken, q) = if one.kernel.bindings.contains(&Access::Uniform) {
             uniform_tile(rec, one.kernel.name, ROWS_AT_ONCE, io.q, done, n - done, 2 * heads.q_dim())?
         } else {
-            (n, UniformRange { binding: io.q.all(), at: 0, len: 1 })
+            (n, InputRange { binding: io.q.all(), at: 0, len: 1 })
         };
         let taken = taken.min(n - done);
         let params = AttentionParams {

@@ -7,7 +7,7 @@
 use super::rope::Heads;
 use super::*;
 use crate::gpu::pipeline::Variant;
-use crate::gpu::{Capabilities, Family};
+use crate::gpu::{Capabilities, Dispatch, Family};
 
 /// Every implementation there is. Of those that can read what there is to read, the device's family decides, then the order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[
@@ -40,7 +40,7 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&top_logprobs::KERNEL, top_logprobs::WORKGROUP),
 ];
 
-/// The layouts between which an op may have to tell apart.
+/// What an op reads, as far as its implementations differ in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// Plain rows of floats, as of most ops.
@@ -70,6 +70,14 @@ impl CacheLayout {
         }
     }
 
+    /// The most rows whose memory is at most `limit` bytes.
+    pub fn most_rows(self, kv_dim: u32, limit: u64) -> u64 {
+        let limit = if self == Self::Texels { limit.min(MOST_TEXTURE_BYTES) } else { limit & !15 };
+        // Memory comes in whole units, which may take the last rows over the limit.
+        let fits = |rows: &u64| self.request("", *rows, kv_dim).bytes <= limit;
+        (0..=limit / (u64::from(kv_dim) * 4).max(1)).rev().find(fits).unwrap_or(0)
+    }
+
     /// The layout of memory that was made so.
     pub fn of(buffer: &Buffer) -> Self {
         if buffer.is_texels() { Self::Texels } else { Self::Rows }
@@ -94,11 +102,14 @@ pub struct Implementation {
     pub layouts: &'static [Layout],
     /// Invocations of a workgroup.
     pub lanes: Lanes,
-    /// The subgroups it can use; with smaller ones it does without.
+    /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
     /// Rows of a weight matrix that one workgroup makes.
     pub rows: u32,
-    /// Inputs that one workgroup handles: the numbers to choose from, the largest first.
+    /// Columns that one invocation makes, where each makes some of its own.
+    pub columns: u32,
+    /// How often a line with `$i` is repeated, the largest first: inputs of a product, texels of a head that a lane gathers. Where the
+    /// text has no such line, the inputs that one workgroup handles.
     pub inputs: &'static [u32],
 }
 
@@ -112,6 +123,7 @@ impl Implementation {
             lanes: [lanes; 2],
             least_subgroup: 1,
             rows: 1,
+            columns: 4,
             inputs: &[1],
         }
     }
@@ -194,6 +206,15 @@ pub fn choose(
         .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
         .min_by_key(|one| one.family != device.family)
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
+}
+
+/// Whether a dispatch is a variant that its implementation lists. What is not listed is shown to no other backend's compiler, so tests let
+/// none be recorded.
+pub fn is_declared(dispatch: &Dispatch) -> bool {
+    // The length of a uniform array is free.
+    let free = |variant: &Variant| Variant { uniform_len: 0, ..*variant };
+    let mut own = IMPLEMENTATIONS.iter().filter(|one| one.kernel.name == dispatch.kernel.name);
+    own.any(|one| one.variants().iter().any(|variant| free(variant) == free(&dispatch.variant)))
 }
 
 /// For people: of each op that has several implementations, those of `family`.

@@ -26,15 +26,8 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Weights in rows.
-pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
-    layouts: IN_ROWS,
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
-};
+pub(super) const ROWS: Implementation =
+    Implementation { layouts: IN_ROWS, ..Implementation::only(&KERNEL, MAP_WORKGROUP) };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "embed_texels",
@@ -52,13 +45,10 @@ const TEXELS_KERNEL: Kernel = Kernel {
 
 /// A table in a texture.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: IN_TEXELS,
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
+    columns: 8,
+    ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
 /// Gathers `rows` rows of `table` (vocabulary, cols) into `out` (rows, cols) by the ids in `tokens` (rows).
@@ -79,9 +69,8 @@ pub fn record(
     need(KERNEL.name, "bytes of out", out.all(), elements * 4)?;
     let one = choose::choose(KERNEL.op, Layout::Weight(table.layout), rec.device())?;
     let variant = Variant { weight: Some(table.layout.part()), ..one.variant(rec.device()) };
-    // An invocation copies four columns, or the eight that lie together in a texture.
-    let columns = if table.layout.is_texels() { 8 } else { 4 };
-    let groups = spread(KERNEL.name, (elements / columns).div_ceil(MAP_WORKGROUP.into()))?;
+    let invocations = elements / u64::from(one.columns);
+    let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
     for part in &table.parts {
         let params = EmbedParams { rows, cols4, part_first: part.first_row, part_rows: part.rows };
         rec.dispatch(one.kernel, variant, &[part.binding(), tokens.all(), out.all()], &params, groups)?;

@@ -1,8 +1,8 @@
 //! The gated half of a SwiGLU block for one token: two products and their gate in one dispatch.
 
 use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
-use super::product::uniform_range;
-use super::weight::{IN_ROWS, IN_TEXELS};
+use super::product::uniform_tile;
+use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -27,15 +27,8 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Weights in rows, lanes that walk the columns together.
-pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
-    layouts: IN_ROWS,
-    lanes: LANES_OF_SUMS,
-    least_subgroup: 1,
-    rows: 4,
-    inputs: &[1],
-};
+pub(super) const ROWS: Implementation =
+    Implementation { layouts: IN_ROWS, lanes: LANES_OF_SUMS, rows: 4, ..Implementation::only(&KERNEL, 64) };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "gated_mlp_texels",
@@ -53,13 +46,11 @@ const TEXELS_KERNEL: Kernel = Kernel {
 
 /// Weights in textures, the input in a uniform, a row of each weight a lane.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: IN_TEXELS,
-    lanes: [8; 2],
     least_subgroup: 8,
-    rows: 64,
-    inputs: &[1],
+    rows: TILE_ROWS,
+    ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
 /// `gate` and `up` (rows, cols), `x` (cols) into `out` (rows). Both weights are split at the same rows, since they have
@@ -88,10 +79,7 @@ pub fn record(
     need(name, "bytes of x", x.all(), u64::from(gate.cols) * 4)?;
     need(name, "bytes of out", out.all(), u64::from(gate.rows) * 4)?;
     let (x, uniform_len) = if one.kernel.bindings.contains(&Access::Uniform) {
-        let range = uniform_range(rec, x, 0, 1, gate.cols);
-        let shape =
-            || GpuError::Shape { kernel: name, what: "bytes of x", got: x.size(), need: x.size() + 1 };
-        let range = range.ok_or_else(shape)?;
+        let (_, range) = uniform_tile(rec, name, &[1], x, 0, 1, gate.cols)?;
         (range.binding, range.len)
     } else {
         (x.all(), 1)

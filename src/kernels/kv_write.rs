@@ -28,13 +28,8 @@ pub const KERNEL: Kernel = Kernel {
 
 /// Storage buffers.
 pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
     layouts: &[Layout::Cache(CacheLayout::Rows)],
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
+    ..Implementation::only(&KERNEL, MAP_WORKGROUP)
 };
 
 const TEXELS_KERNEL: Kernel = Kernel {
@@ -54,13 +49,9 @@ const TEXELS_KERNEL: Kernel = Kernel {
 
 /// Textures.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
+    ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
 /// Buffers of one [`record`] call.

@@ -3,7 +3,7 @@
 use super::Weight;
 use super::choose::{Implementation, LANES_OF_SUMS};
 use super::product::{self, Inputs};
-use super::weight::{IN_ROWS, IN_TEXELS};
+use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
@@ -26,13 +26,11 @@ pub const KERNEL: Kernel = Kernel {
 
 /// Weights in rows, lanes that walk the columns together.
 pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
-    least_subgroup: 1,
     rows: 4,
     inputs: &[4],
+    ..Implementation::only(&KERNEL, 64)
 };
 
 pub(super) const TEXELS_KERNEL: Kernel = Kernel {
@@ -51,13 +49,12 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
 
 /// Weights in a texture, inputs in a uniform, a row of the weights a lane.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: IN_TEXELS,
-    lanes: [8; 2],
     least_subgroup: 8,
-    rows: 64,
+    rows: TILE_ROWS,
     inputs: &[8, 4, 2, 1],
+    ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
 /// Multiplies `inputs` with `weight` (rows, cols) into `out` (inputs, rows); one dispatch per part of the weight, or a few where a binding

@@ -1,11 +1,10 @@
 //! Matrix times vector: every projection of a decoded token.
 
-use super::choose::{Implementation, LANES_OF_SUMS};
+use super::choose::Implementation;
 use super::product::{self, Inputs};
-use super::weight::IN_ROWS;
 use super::{Weight, matmul};
 use crate::gpu::pipeline::{Access, Kernel};
-use crate::gpu::{Buffer, Family, GpuError, Recorder};
+use crate::gpu::{Buffer, GpuError, Recorder};
 
 /// `out[r] = sum_c weight[r, c] * x[c]`, or `+=` in the residual variant; four rows a workgroup.
 pub const KERNEL: Kernel = Kernel {
@@ -25,15 +24,7 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Weights in rows, lanes that walk the columns together.
-pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
-    layouts: IN_ROWS,
-    lanes: LANES_OF_SUMS,
-    least_subgroup: 1,
-    rows: 4,
-    inputs: &[1],
-};
+pub(super) const ROWS: Implementation = Implementation { kernel: &KERNEL, inputs: &[1], ..matmul::ROWS };
 
 const TEXELS_KERNEL: Kernel = Kernel { op: KERNEL.op, ..matmul::TEXELS_KERNEL };
 

@@ -30,7 +30,7 @@ pub mod top_logprobs;
 mod weight;
 
 use crate::gpu::pipeline::{Kernel, Variant};
-use crate::gpu::{Binding, Buffer, BufferRequest, Capabilities, GpuError};
+use crate::gpu::{Binding, Buffer, BufferRequest, Capabilities, GpuError, MOST_TEXTURE_BYTES};
 pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
 pub use product::Inputs;
 pub use weight::{Unfit, Weight, WeightFormat, WeightLayout, WeightPart};

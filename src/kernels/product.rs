@@ -28,8 +28,8 @@ pub struct Inputs<'a> {
     pub count: u32,
 }
 
-/// A part of a buffer bound as a uniform: whole steps around what is wanted.
-pub(super) struct UniformRange<'a> {
+/// The range of a buffer that is bound for the inputs. As a uniform it is whole steps around what is wanted.
+pub(super) struct InputRange<'a> {
     pub(super) binding: Binding<'a>,
     /// Where the wanted begins, in `vec4`s.
     pub(super) at: u32,
@@ -43,17 +43,17 @@ pub(super) fn uniform_bytes(rows: u32, cols: u32, at: u64) -> u64 {
 }
 
 /// `rows` rows of `cols` floats of `x` from row `first` on, if the device binds as much and the buffer holds it.
-pub(super) fn uniform_range<'a>(
+fn uniform_range<'a>(
     rec: &Recorder,
     x: &'a Buffer,
     first: u32,
     rows: u32,
     cols: u32,
-) -> Option<UniformRange<'a>> {
+) -> Option<InputRange<'a>> {
     let at = u64::from(first) * u64::from(cols) * 4;
     let bytes = uniform_bytes(rows, cols, at);
     let start = at - at % UNIFORM_STEP;
-    (bytes <= rec.device().max_uniform_bytes && start + bytes <= x.size()).then(|| UniformRange {
+    (bytes <= rec.device().max_uniform_bytes && start + bytes <= x.size()).then(|| InputRange {
         binding: x.range(start, bytes),
         at: ((at - start) / 16) as u32,
         len: (bytes / 16) as u32,
@@ -100,14 +100,13 @@ pub(super) fn record_op(
         let rest = inputs.count - done;
         let first = inputs.first + done;
         // A uniform holds few inputs, so there are more dispatches; a storage buffer holds them all.
-        let (tile, x) = if as_uniform {
-            uniform_tile(rec, name, one.inputs, inputs.x, first, rest, weight.cols)?
+        let (taken, tile, x) = if as_uniform {
+            let (tile, x) = uniform_tile(rec, name, one.inputs, inputs.x, first, rest, weight.cols)?;
+            (tile.min(rest), tile, x)
         } else {
-            let at = first * (weight.cols / 4);
-            (rest, UniformRange { binding: inputs.x.all(), at, len: 1 })
+            let x = InputRange { binding: inputs.x.all(), at: first * (weight.cols / 4), len: 1 };
+            (rest, one.inputs.first().copied().unwrap_or(1), x)
         };
-        let taken = tile.min(rest);
-        let tile = if as_uniform { tile } else { one.inputs.first().copied().unwrap_or(1) };
         for part in &weight.parts {
             let params = ProductParams {
                 rows: part.rows,
@@ -136,8 +135,8 @@ pub(super) fn record_op(
     Ok(())
 }
 
-/// How many of `rest` rows of `x` one dispatch takes, of the numbers `tiles`, and where they are bound. A tile larger than the rest wastes less than several small
-/// ones, but it must lie in the buffer and in what the device binds.
+/// How many of `rest` rows of `x` one dispatch takes, of the numbers `tiles`, and where they are bound. A tile larger than the rest
+/// wastes less than several small ones, but it must lie in the buffer and in what the device binds.
 pub(super) fn uniform_tile<'a>(
     rec: &Recorder,
     kernel: &'static str,
@@ -146,7 +145,7 @@ pub(super) fn uniform_tile<'a>(
     first: u32,
     rest: u32,
     cols: u32,
-) -> Result<(u32, UniformRange<'a>), GpuError> {
+) -> Result<(u32, InputRange<'a>), GpuError> {
     let mut fitting = None;
     for tile in tiles {
         if let Some(range) = uniform_range(rec, x, first, *tile, cols) {

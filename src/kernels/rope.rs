@@ -40,13 +40,9 @@ pub const KERNEL: Kernel = Kernel {
 
 /// Keys and values into storage buffers, one pair of columns an invocation.
 pub(super) const ROWS: Implementation = Implementation {
-    kernel: &KERNEL,
-    family: Family::Gpu,
     layouts: &[Layout::Cache(CacheLayout::Rows)],
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
+    columns: 2,
+    ..Implementation::only(&KERNEL, MAP_WORKGROUP)
 };
 
 const TEXELS_KERNEL: Kernel = Kernel {
@@ -74,13 +70,10 @@ const TEXELS_KERNEL: Kernel = Kernel {
 
 /// Keys and values into textures, a texel of four columns an invocation.
 pub(super) const TEXELS: Implementation = Implementation {
-    kernel: &TEXELS_KERNEL,
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
-    lanes: [MAP_WORKGROUP; 2],
-    least_subgroup: 1,
-    rows: 1,
-    inputs: &[1],
+    columns: 4,
+    ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
 /// Positions one fine table covers, and the distance of two entries of the coarse table.
@@ -210,9 +203,7 @@ pub fn record(
         pad1: 0,
     };
     let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k)), rec.device())?;
-    // An invocation makes a pair of columns, or the four of a texel.
-    let columns = if io.k.is_texels() { 4 } else { 2 };
-    let invocations = rows * u64::from(heads.qkv_dim() / columns);
+    let invocations = rows * u64::from(heads.qkv_dim() / one.columns);
     let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];
     rec.dispatch(one.kernel, one.variant(rec.device()), &bindings, &params, groups)

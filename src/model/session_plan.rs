@@ -2,7 +2,7 @@
 
 use super::heads;
 use super::plan::PlanError;
-use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback, texels};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
@@ -69,6 +69,16 @@ fn largest_setting(policy: &Policy, slots: u64, most: u64) -> (&'static str, u64
 /// Rows whose logits are computed at a time, if a binding holds as many.
 const LOGIT_ROWS: u32 = 32;
 
+/// What the rows of a chunk are to the kernels that read them.
+enum RowUse {
+    /// Nothing special.
+    Plain,
+    /// Inputs of a product, or queries, which a kernel may bind as a uniform.
+    Inputs,
+    /// Keys or values, in the layout of the cache.
+    Entries,
+}
+
 /// The buffers of one session, in the order [`SessionBuffers::new`] takes them.
 pub(crate) struct SessionPlan {
     pub(crate) requests: Vec<BufferRequest>,
@@ -95,16 +105,12 @@ impl SessionPlan {
         let slots = if shape.masked { 0 } else { u64::from(layout.slots()) };
         // The pass over a whole text is brute force, of which there is one implementation.
         let place = if shape.masked { CacheLayout::Rows } else { choose::cache_layout(heads, device) };
-        let slot_bytes = u64::from(heads.kv_dim()) * 4;
-        let cache = |label, slots| place.request(label, slots, heads.kv_dim());
-        let bytes_of = |slots| cache(String::new(), slots).bytes;
-        let cache_bytes = bytes_of(slots);
-        let limit = if place == CacheLayout::Texels { limit.min(texels::MOST_BYTES) } else { limit };
-        if cache_bytes > limit {
+        let cache = |label| place.request(label, slots, heads.kv_dim());
+        let cache_bytes = cache(String::new()).bytes;
+        let most_slots = place.most_rows(heads.kv_dim(), limit);
+        if slots > most_slots {
             let what = "the cache of one layer".to_owned();
-            // Memory comes in whole units, which may take the last slots over the limit.
-            let most = (0..=limit / slot_bytes).rev().find(|slots| bytes_of(*slots) <= limit).unwrap_or(0);
-            let (setting, most) = largest_setting(policy, slots, most);
+            let (setting, most) = largest_setting(policy, slots, most_slots);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
         if logprobs_bytes(shape.in_flight) > limit {
@@ -112,28 +118,30 @@ impl SessionPlan {
             let (setting, most) = ("number of steps in flight", limit / logprobs_bytes(1));
             return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most });
         }
-        let per_row = |label: &str, bytes: u64| (label.to_owned(), bytes);
         let floats = |n: u32| u64::from(n) * 4;
+        let plain = |label: &str, bytes: u64| (label.to_owned(), bytes, RowUse::Plain);
+        let inputs = |label: &str, columns: u32| (label.to_owned(), floats(columns), RowUse::Inputs);
+        let entries = |label: &str| (label.to_owned(), floats(heads.kv_dim()), RowUse::Entries);
         let by_row = [
-            per_row("tokens", 4),
-            per_row("targets", 4),
-            per_row("rows", size_of::<Row>() as u64),
-            per_row("chunk anchors", 4),
-            per_row("tags", if shape.masked { size_of::<Tag>() as u64 } else { 0 }),
-            per_row("x", floats(config.hidden_size)),
-            per_row("h", floats(config.hidden_size)),
-            per_row("qkv", floats(heads.qkv_dim())),
-            per_row("q", floats(heads.q_dim()) * 2),
-            per_row("chunk k", floats(heads.kv_dim())),
-            per_row("chunk v", floats(heads.kv_dim())),
-            per_row("attended", floats(heads.q_dim())),
-            per_row("gate", floats(config.ffn_size)),
-            per_row("up", floats(config.ffn_size)),
-            per_row("nll", 4),
-            per_row("top", 4),
+            plain("tokens", 4),
+            plain("targets", 4),
+            plain("rows", size_of::<Row>() as u64),
+            plain("chunk anchors", 4),
+            plain("tags", if shape.masked { size_of::<Tag>() as u64 } else { 0 }),
+            inputs("x", config.hidden_size),
+            inputs("h", config.hidden_size),
+            plain("qkv", floats(heads.qkv_dim())),
+            inputs("q", heads.q_dim() * 2),
+            entries("chunk k"),
+            entries("chunk v"),
+            inputs("attended", heads.q_dim()),
+            inputs("gate", config.ffn_size),
+            plain("up", floats(config.ffn_size)),
+            plain("nll", 4),
+            plain("top", 4),
         ];
         let mut requests = Vec::new();
-        for (label, row_bytes) in by_row {
+        for (label, row_bytes, usage) in by_row {
             let bytes = rows * row_bytes;
             if bytes > limit {
                 let setting =
@@ -146,10 +154,10 @@ impl SessionPlan {
                     most: limit / row_bytes,
                 });
             }
-            requests.push(match label.as_str() {
-                "chunk k" | "chunk v" => place.request(label, rows, heads.kv_dim()),
-                "x" | "h" | "q" | "attended" | "gate" => BufferRequest::inputs(label, bytes),
-                _ => BufferRequest::storage(label, bytes),
+            requests.push(match usage {
+                RowUse::Plain => BufferRequest::storage(label, bytes),
+                RowUse::Inputs => BufferRequest::inputs(label, bytes),
+                RowUse::Entries => place.request(label, rows, heads.kv_dim()),
             });
         }
         requests.push(BufferRequest::storage("logits", logit_rows * vocab_bytes));
@@ -172,8 +180,8 @@ impl SessionPlan {
             requests.push(BufferRequest::readback(format!("readback of submit {read}"), bytes));
         }
         for layer in 0..config.n_layers {
-            requests.push(cache(format!("layer {layer} k cache"), slots));
-            requests.push(cache(format!("layer {layer} v cache"), slots));
+            requests.push(cache(format!("layer {layer} k cache")));
+            requests.push(cache(format!("layer {layer} v cache")));
         }
         let kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
         Ok(Self { requests, logit_rows: logit_rows as u32, kv_bytes })

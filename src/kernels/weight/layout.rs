@@ -1,9 +1,10 @@
 //! How a weight matrix lies in device memory: bytes, units, packing, and the WGSL that reads it.
 
-use half::f16;
+use std::borrow::Cow;
 
 use crate::gpu::pipeline::Part;
-use crate::gpu::{BufferRequest, texels};
+use crate::gpu::{BufferRequest, MOST_TEXTURE_BYTES};
+use crate::model_file::Encoding;
 
 /// How precisely weights are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -52,11 +53,14 @@ pub enum WeightLayout {
 }
 
 /// Rows in a tile of texels.
-pub(crate) const TILE_ROWS: u32 = 64;
+pub(in crate::kernels) const TILE_ROWS: u32 = 64;
 /// Columns that a tile goes on by.
 const TILE_COLS: u32 = 8;
 /// Columns under one scale.
 const BLOCK: usize = 32;
+/// Bytes of a scale, and of a block with its scale, in a file.
+const SCALE_BYTES: usize = 2;
+const BLOCK_BYTES: usize = SCALE_BYTES + BLOCK;
 
 /// A weight that a layout cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -147,7 +151,7 @@ impl WeightLayout {
 
     /// The most rows whose memory is at most `limit` bytes; 0 where not even one unit fits.
     pub fn most_rows(self, cols: u32, limit: u64) -> u32 {
-        let limit = if self.is_texels() { limit.min(texels::MOST_BYTES) } else { limit };
+        let limit = if self.is_texels() { limit.min(MOST_TEXTURE_BYTES) } else { limit & !15 };
         let unit = self.rows_unit();
         let mut units = u32::try_from(limit / self.bytes(unit, cols).max(1)).unwrap_or(u32::MAX / unit);
         // Memory comes in whole rows of a texture, which may take the last unit over the limit.
@@ -157,19 +161,20 @@ impl WeightLayout {
         units.saturating_mul(unit)
     }
 
-    /// The bytes of `values`, whole rows of `cols` columns from the beginning of a unit on.
+    /// The bytes of `values`, whole rows of `cols` columns from the beginning of a unit on. A block that a file keeps in Q8_0 comes out
+    /// as it was, as long as its largest byte is 127 or -127, which is how that format is made.
     ///
     /// # Errors
     /// A value that the layout cannot hold.
     pub fn pack(self, values: &[f32], cols: u32) -> Result<Vec<u8>, Unfit> {
-        let cols = cols as usize;
-        match self {
-            Self::F32Rows => Ok(bytemuck::cast_slice(values).to_vec()),
-            Self::F16Rows => Ok(bytemuck::cast_slice(&halves(values)?).to_vec()),
-            Self::F32Texels => Ok(tiles(values, cols, 4)),
-            Self::F16Texels => Ok(tiles(&halves(values)?, cols, 8)),
-            Self::Q8_0Rows => q8_0(values, cols),
-        }
+        let encoded = encoded(values, self.format())?;
+        let columns = cols as usize;
+        Ok(match self {
+            Self::F32Rows | Self::F16Rows => encoded.into_owned(),
+            Self::F32Texels => tiles(&encoded, columns * 4, TILE_COLS as usize * 4),
+            Self::F16Texels => tiles(&encoded, columns * 2, TILE_COLS as usize * 2),
+            Self::Q8_0Rows => scales_last(&encoded, columns),
+        })
     }
 }
 
@@ -178,63 +183,57 @@ fn scale_words(cols: u64) -> u64 {
     (cols / BLOCK as u64).div_ceil(2)
 }
 
-fn halves(values: &[f32]) -> Result<Vec<f16>, Unfit> {
-    let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
-    match halves.iter().position(|half| !half.is_finite()) {
-        None => Ok(halves),
-        Some(at) => Err(Unfit { at, value: values.get(at).copied().unwrap_or(f32::NAN) }),
-    }
+/// The values as a file would keep them.
+fn encoded(values: &[f32], format: WeightFormat) -> Result<Cow<'_, [u8]>, Unfit> {
+    let encoding = match format {
+        WeightFormat::F32 => return Ok(Cow::Borrowed(bytemuck::cast_slice(values))),
+        WeightFormat::F16 => Encoding::F16,
+        WeightFormat::Q8_0 => Encoding::Q8_0,
+    };
+    let mut bytes = Vec::with_capacity(values.len() * 2);
+    encoding.encode(values, &mut bytes).map_err(|value| {
+        let at = values.iter().position(|other| other.to_bits() == value.to_bits()).unwrap_or_default();
+        Unfit { at, value }
+    })?;
+    Ok(Cow::Owned(bytes))
 }
 
-/// Rows in tiles, `per_texel` elements in a texel; rows that a tile lacks are zeros.
-fn tiles<T: bytemuck::Pod>(values: &[T], cols: usize, per_texel: usize) -> Vec<u8> {
-    let (tile, run, lanes) = (TILE_ROWS as usize, TILE_COLS as usize, 8);
-    let rows = values.len().checked_div(cols).unwrap_or_default();
-    let mut packed = vec![T::zeroed(); rows.next_multiple_of(tile) * cols];
-    for (row, values) in values.chunks_exact(cols.max(1)).enumerate() {
-        let (group, r, lane) = (row / tile, row % tile / lanes, row % lanes);
-        for (chunk, columns) in values.chunks_exact(run).enumerate() {
+/// Bytes of a texel, and lanes that read one each at once.
+const TEXEL: usize = 16;
+const LANES: usize = 8;
+
+/// Rows of `row_bytes` bytes in tiles, in runs of `run_bytes`; rows that a tile lacks are zeros.
+fn tiles(rows: &[u8], row_bytes: usize, run_bytes: usize) -> Vec<u8> {
+    let (tile, pieces) = (TILE_ROWS as usize, run_bytes / TEXEL);
+    let n = rows.len().checked_div(row_bytes).unwrap_or_default();
+    let mut packed = vec![0; n.next_multiple_of(tile) * row_bytes];
+    for (row, values) in rows.chunks_exact(row_bytes.max(1)).enumerate() {
+        let (group, r, lane) = (row / tile, row % tile / LANES, row % LANES);
+        for (chunk, run) in values.chunks_exact(run_bytes).enumerate() {
             // The texels of one run: all lanes' first texels, then all lanes' second ones.
-            let runs = (group * (cols / run) + chunk) * lanes + r;
-            for (piece, columns) in columns.chunks_exact(per_texel).enumerate() {
-                let texel = runs * lanes * (run / per_texel) + piece * lanes + lane;
-                if let Some(place) = packed.get_mut(texel * per_texel..(texel + 1) * per_texel) {
-                    place.copy_from_slice(columns);
+            let runs = (group * (row_bytes / run_bytes) + chunk) * LANES + r;
+            for (piece, texel) in run.chunks_exact(TEXEL).enumerate() {
+                let at = ((runs * pieces + piece) * LANES + lane) * TEXEL;
+                if let Some(place) = packed.get_mut(at..at + TEXEL) {
+                    place.copy_from_slice(texel);
                 }
             }
         }
     }
-    bytemuck::cast_slice(&packed).to_vec()
+    packed
 }
 
-/// Blocks as GGUF makes them: the scale is the largest magnitude divided by 127, rounded to 16 bits.
-fn q8_0(values: &[f32], cols: usize) -> Result<Vec<u8>, Unfit> {
-    let mut out = Vec::with_capacity(values.len() + values.len() / 16);
-    for (row, values) in values.chunks_exact(cols.max(1)).enumerate() {
-        let mut scales = Vec::with_capacity(cols.div_ceil(BLOCK) + 1);
-        for (number, block) in values.chunks_exact(BLOCK).enumerate() {
-            let at = row * cols + number * BLOCK;
-            if let Some(lane) = block.iter().position(|value| !value.is_finite()) {
-                return Err(Unfit { at: at + lane, value: block.get(lane).copied().unwrap_or(f32::NAN) });
-            }
-            let most = block.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            let scale = most / 127.0;
-            let stored = f16::from_f32(scale);
-            if !stored.is_finite() {
-                let lane = block.iter().position(|value| value.abs() == most).unwrap_or_default();
-                return Err(Unfit { at: at + lane, value: most });
-            }
-            let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
-            let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-            out.extend(block.iter().map(|value| (value * inverse).round().clamp(-127.0, 127.0) as i8 as u8));
-            scales.push(stored);
-        }
-        if scales.len() % 2 == 1 {
-            scales.push(f16::ZERO);
-        }
-        out.extend(bytemuck::cast_slice::<f16, u8>(&scales));
+/// Blocks of a scale and its bytes, as files have them, row by row with the bytes first and the scales behind them.
+fn scales_last(blocks: &[u8], cols: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(blocks.len());
+    for row in blocks.chunks_exact((cols / BLOCK * BLOCK_BYTES).max(1)) {
+        let blocks = || row.chunks_exact(BLOCK_BYTES).map(|block| block.split_at(SCALE_BYTES));
+        blocks().for_each(|(_, bytes)| out.extend(bytes));
+        blocks().for_each(|(scale, _)| out.extend(scale));
+        // Scales come two in a word.
+        out.resize(out.len().next_multiple_of(4), 0);
     }
-    Ok(out)
+    out
 }
 
 #[cfg(test)]
@@ -275,5 +274,27 @@ mod tests {
         values[70] = 1.0e7;
         let unfit = WeightLayout::Q8_0Rows.pack(&values, 64).unwrap_err();
         assert_eq!((unfit.at, unfit.value), (70, 1.0e7));
+    }
+
+    #[test]
+    fn a_block_of_a_file_comes_back_byte_for_byte() {
+        // Two rows of three blocks: scales with few and with many bits, each with one byte at an end of the range.
+        let scales =
+            [0.013_f32, -0.25, 1.5e-4, 7.0, 0.5, 3.3e-3].map(|scale| half::f16::from_f32(scale.abs()));
+        let byte = |block: usize, i: usize| match i {
+            5 => 127 - 254 * (block as i32 % 2),
+            _ => (i as i32 * 37 + block as i32 * 91) % 127,
+        };
+        let blocks = scales.iter().enumerate();
+        let values: Vec<f32> = blocks
+            .flat_map(|(block, scale)| (0..32).map(move |i| byte(block, i) as f32 * scale.to_f32()))
+            .collect();
+        let packed = WeightLayout::Q8_0Rows.pack(&values, 96).unwrap();
+        for row in 0..2 {
+            let bytes = (0..96).map(|c| byte(3 * row + c / 32, c % 32) as i8 as u8);
+            let scales = scales[3 * row..][..3].iter().flat_map(|scale| scale.to_le_bytes());
+            let want: Vec<u8> = bytes.chain(scales).chain([0, 0]).collect();
+            assert_eq!(packed[row * want.len()..][..want.len()], want, "row {row}");
+        }
     }
 }

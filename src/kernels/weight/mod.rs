@@ -4,6 +4,7 @@ mod layout;
 
 use super::choose::Layout;
 use crate::gpu::{Binding, Buffer};
+pub(super) use layout::TILE_ROWS;
 pub use layout::{Unfit, WeightFormat, WeightLayout};
 
 /// Weights in rows, which the kernels for GPUs read.
