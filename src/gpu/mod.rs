@@ -88,6 +88,9 @@ pub struct LibraryCounters {
 }
 
 /// One device, its limits and its caches. Cheap to clone.
+///
+/// Dropping the last clone waits for the work that was submitted. A program that keeps one for ever, in a `static` say, calls
+/// [`Gpu::wait`] before it ends: some drivers (SwiftShader) crash when a process exits under their work.
 #[derive(Clone)]
 pub struct Gpu {
     shared: Arc<Shared>,

@@ -11,7 +11,7 @@
     reason = "every test program uses a part, as a private module"
 )]
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ pub fn options() -> GpuOptions {
 /// The one device of this test program.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| {
+    let gpu = GPU.get_or_init(|| {
         let gpu = block_on(Gpu::open(&options())).expect("a GPU to test on");
         let adapter = gpu.adapter();
         println!(
@@ -63,7 +63,25 @@ pub fn gpu() -> &'static Gpu {
             gpu.max_binding_bytes()
         );
         gpu
-    })
+    });
+    leave_idle(gpu);
+    gpu
+}
+
+/// The thread of a test ends when the device has done all that it was given. A device in a static is never dropped, which would wait;
+/// and SwiftShader crashes when a program ends under its work.
+pub fn leave_idle(gpu: &'static Gpu) {
+    struct Busy(&'static Gpu);
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            // In a thread of its own, as wgpu uses values of its thread, and here this thread's are going.
+            if let Ok(Err(error)) = std::thread::scope(|scope| scope.spawn(|| self.0.wait()).join()) {
+                println!("at the end of the test: {error}");
+            }
+        }
+    }
+    thread_local!(static BUSY: OnceCell<Busy> = const { OnceCell::new() });
+    BUSY.with(|busy| _ = busy.get_or_init(|| Busy(gpu)));
 }
 
 fn asked(name: &str) -> bool {
