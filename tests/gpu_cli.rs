@@ -101,5 +101,13 @@ fn devices_lists_what_there_is() {
     {
         assert!(first.get(key).is_some(), "{key} is missing");
     }
+    for family in ["gpu", "software"] {
+        let output = killick(&["devices", "--json", "--family", family]);
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(list[0]["family"], family);
+        let kernels = list[0]["kernels"].as_array().unwrap();
+        let texels = kernels.iter().any(|kernel| kernel.as_str().unwrap().ends_with("_texels"));
+        assert_eq!(texels, family == "software", "{kernels:?}");
+    }
     assert!(killick(&["devices"]).status.success(), "for people");
 }

@@ -37,7 +37,7 @@ mod kernels {
 }
 
 use killick::gpu::Recorder;
-use killick::kernels::silu_mul;
+use killick::kernels::{add_bias, silu_mul};
 use killick::reference;
 use support::gpu::{Produced, buffer, gpu, run};
 use support::inputs::numbers;
@@ -84,11 +84,14 @@ fn recordings_side_by_side_keep_their_parameters() {
     passes("silu_mul", "(4096) recorded before 800 others", &got, compare("silu_mul", &got, &want));
 }
 
+/// More different parameters than one submit holds are several submits, in order, as often as wanted.
 #[test]
-fn more_parameters_than_one_submit_holds_are_refused() {
-    let (gate, up) = (buffer("gate", &[1.0_f32; 4096]), buffer("up", &[1.0_f32; 4096]));
+fn a_recording_with_many_parameters_is_several_submits() {
+    let (x, one) = (buffer("x", &[0.0_f32; 4 * 1100]), buffer("one", &[1.0_f32; 4]));
     let mut rec = Recorder::new(gpu().capabilities());
-    (1..=513).try_for_each(|n| silu_mul::record(&mut rec, &gate, &up, 4 * n)).unwrap();
-    let error = gpu().run(rec.finish()).unwrap_err().to_string();
-    assert!(error.contains("parameter sets in one submit"), "{error}");
+    // Row r is met by all dispatches of more than r rows.
+    (1..=1100).try_for_each(|rows| add_bias::record(&mut rec, &one, &x, rows, 4)).unwrap();
+    gpu().submit(&gpu().prepare(rec.finish()).unwrap(), 2, &[]).unwrap();
+    let want: Vec<f32> = (0..4 * 1100).map(|i| (2 * (1100 - i / 4)) as f32).collect();
+    assert_eq!(run(&x, |_| Ok(())).floats(want.len()), want);
 }

@@ -17,15 +17,15 @@ fn config() -> Config {
     Config { context_len: 1 << 17, ..config }
 }
 
-fn device(limit: u64) -> Capabilities {
-    Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(Family::Gpu) }
+fn device(family: Family, limit: u64) -> Capabilities {
+    Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) }
 }
 
-fn plan(spec: &PolicySpec, limit: u64) -> Result<MemoryPlan, PlanError> {
+fn plan(spec: &PolicySpec, family: Family, limit: u64) -> Result<MemoryPlan, PlanError> {
     let config = config();
     let policy = spec.resolve(config.context_len).unwrap();
     let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
-    MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device(limit))
+    MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device(family, limit))
 }
 
 #[test]
@@ -57,18 +57,47 @@ fn the_largest_setting_named_is_the_largest_that_fits() {
     ];
     // A slot of one layer is two heads of 16 32-bit floats; other buffers are far smaller.
     let limit = 65_000 * 2 * 16 * 4;
-    for (name, spec, set) in cases {
-        let error = plan(&spec, limit).unwrap_err();
+    let families = [Family::Gpu, Family::Software];
+    for ((name, spec, set), family) in cases.iter().flat_map(|case| families.map(|family| (case, family))) {
+        let error = plan(spec, family, limit).unwrap_err();
         let PlanError::BufferTooLarge { setting, most, .. } = &error else { panic!("{error}") };
-        assert_eq!(*setting, name, "{error}");
+        assert_eq!(setting, name, "{error}");
         assert!(error.to_string().contains(&format!("the largest {name} that fits is {most}")), "{error}");
         let with = |value: u64| {
             let mut spec = spec.clone();
             set(&mut spec, u32::try_from(value).unwrap());
-            plan(&spec, limit)
+            plan(&spec, family, limit)
         };
         assert!(with(*most).is_ok(), "{name} {most}");
         assert!(with(most + 1).is_err(), "{name} {} fits as well", most + 1);
+    }
+}
+
+/// What a chunk takes is checked as it is allocated: filled up to whole units, and folded into textures.
+#[test]
+fn the_largest_chunk_named_is_the_largest_that_fits() {
+    let config = Config { context_len: 64, ..config() };
+    let policy =
+        PolicySpec { window: Some(32), ..PolicySpec::new(Preset::Window) }.resolve(config.context_len);
+    for family in [Family::Gpu, Family::Software] {
+        // One buffer after the other is the first too large, as the limit grows.
+        for limit in (330_000..800_000).step_by(4_000) {
+            let with = |chunk: u64| {
+                let shape = SessionShape { chunk: chunk as u32, in_flight: 32, masked: false };
+                let policy = policy.as_ref().unwrap();
+                MemoryPlan::new(&config, WeightFormat::F16, policy, shape, &device(family, limit))
+            };
+            let error = with(20_000).unwrap_err();
+            let PlanError::BufferTooLarge { setting: "prompt chunk", mut most, .. } = error else {
+                panic!("{limit}: {error}")
+            };
+            // A chunk of that size may be too large for a buffer farther down, which then says so.
+            while let Err(PlanError::BufferTooLarge { most: less, .. }) = with(most) {
+                assert!(less < most, "{family:?} {limit}: {less}");
+                most = less;
+            }
+            assert!(with(most).is_ok() && with(most + 1).is_err(), "{family:?} {limit}: {most}");
+        }
     }
 }
 
@@ -83,7 +112,7 @@ fn a_model_with_a_window_is_told_of_its_window() {
             WeightFormat::F32,
             &spec.resolve(&config).unwrap(),
             shape,
-            &device(65_000 * 128),
+            &device(Family::Gpu, 65_000 * 128),
         )
     };
     let error = plan(PolicySpec::new(Preset::Full)).unwrap_err();
@@ -101,6 +130,6 @@ fn where_no_single_setting_is_enough_the_slots_are_named() {
         window: Some(60_000),
         ..PolicySpec::new(Preset::SepLlm)
     };
-    let error = plan(&spec, 20_000 * 128).unwrap_err();
+    let error = plan(&spec, Family::Gpu, 20_000 * 128).unwrap_err();
     assert!(error.to_string().ends_with("the largest number of slots that fits is 20000"), "{error}");
 }

@@ -5,14 +5,27 @@ use std::io::Write;
 use super::args::DevicesArgs;
 use super::print_json;
 use crate::error::Error;
-use crate::gpu::Family;
-use crate::gpu::{GpuError, list_adapters};
+use crate::gpu::{AdapterDescription, Family, GpuError, list_adapters};
 use crate::kernels::choose;
+
+/// An adapter and what it runs.
+#[derive(serde::Serialize)]
+struct Described<'a> {
+    #[serde(flatten)]
+    adapter: &'a AdapterDescription,
+    family: Family,
+    kernels: Vec<String>,
+}
 
 pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let adapters = pollster::block_on(list_adapters());
+    let family_of = |adapter: &AdapterDescription| args.family.map_or(adapter.family(), Family::from);
     if args.json {
-        return print_json(&adapters);
+        let described = adapters.iter().map(|adapter| {
+            let family = family_of(adapter);
+            Described { adapter, family, kernels: choose::listing(family) }
+        });
+        return print_json(&described.collect::<Vec<_>>());
     }
     if adapters.is_empty() {
         return Err(Error::from(GpuError::NoAdapter).into());
@@ -34,7 +47,7 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
             a.max_invocations,
             a.max_workgroup_bytes >> 10
         )?;
-        let family = args.family.map_or(a.family(), Family::from);
+        let family = family_of(a);
         writeln!(out, "   kernels of the {} family: {}", family.name(), choose::listing(family).join(", "))?;
         if !a.usable {
             writeln!(out, "   not usable: it lacks WebGPU's default limits")?;

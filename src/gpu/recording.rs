@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::params::SLOT_BYTES;
 use super::pipeline::{Access, Kernel, Variant};
 use super::texels::TEXEL_BYTES;
 use super::{Binding, Buffer, Capabilities, GpuError};
@@ -135,6 +136,7 @@ impl Recorder {
         params: &P,
         groups: [u32; 3],
     ) -> Result<(), GpuError> {
+        const { assert!(size_of::<P>() as u64 <= SLOT_BYTES, "a set of parameters fits its slot") };
         let shape = |what, got: usize, need: usize| GpuError::Shape {
             kernel: kernel.name,
             what,

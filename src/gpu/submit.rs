@@ -1,5 +1,6 @@
 //! From plain data to the device: a recording is prepared once and submitted as often as wanted.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::buffer::{Raw, place};
@@ -24,14 +25,14 @@ impl BindGroupKey {
 struct Ready {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    kernel: &'static str,
-    params: Box<[u8]>,
-    groups: [u32; 3],
 }
 
 /// A recording with everything the device made for it.
 pub struct Prepared {
+    /// One for each dispatch.
     ready: Vec<Ready>,
+    /// Dispatches whose parameters fit one submit.
+    stretches: Vec<Range<usize>>,
     /// What is bound must live as long.
     recording: Recording,
 }
@@ -62,7 +63,9 @@ impl Gpu {
         self.check()?;
         self.drop_dead();
         let ready = recording.dispatches.iter().map(|dispatch| self.make_ready(dispatch));
-        Ok(Prepared { ready: ready.collect::<Result<_, _>>()?, recording })
+        let ready = ready.collect::<Result<_, _>>()?;
+        let stretches = params::stretches(recording.dispatches.iter().map(|dispatch| &*dispatch.params));
+        Ok(Prepared { ready, stretches, recording })
     }
 
     /// [`Gpu::prepare`] and [`Gpu::submit`] of what runs once.
@@ -73,42 +76,64 @@ impl Gpu {
         self.submit(&self.prepare(recording)?, 1, &[])
     }
 
-    /// Runs a recording `times` times over in one compute pass, then its copies and `copies`.
+    /// Runs a recording `times` times over, then its copies and `copies`: in one compute pass of one submit, or in several where it has
+    /// more different parameters than one submit holds.
     ///
     /// # Errors
-    /// The device is gone or has reported an error, or there are more different parameters than one submit holds.
+    /// The device is gone or has reported an error.
     pub fn submit(
         &self,
         prepared: &Prepared,
         times: u32,
         copies: &[CopyOut],
     ) -> Result<Submission, GpuError> {
-        let shared = &self.shared;
         self.check()?;
+        let Prepared { stretches, recording, .. } = prepared;
+        let mut runs: Vec<(Range<usize>, u32)> = match &stretches[..] {
+            [all] => vec![(all.clone(), times)],
+            several => (0..times).flat_map(|_| several).map(|stretch| (stretch.clone(), 1)).collect(),
+        };
+        let (last, times) = runs.pop().unwrap_or((0..0, 0));
+        for (stretch, times) in runs {
+            self.submit_stretch(prepared, stretch, times, &[])?;
+        }
+        let copies: Vec<_> = recording.copies.iter().chain(copies).collect();
+        self.submit_stretch(prepared, last, times, &copies)
+    }
+
+    fn submit_stretch(
+        &self,
+        prepared: &Prepared,
+        stretch: Range<usize>,
+        times: u32,
+        copies: &[&CopyOut],
+    ) -> Result<Submission, GpuError> {
+        let shared = &self.shared;
+        let (dispatches, ready) = (&prepared.recording.dispatches[stretch.clone()], &prepared.ready[stretch]);
         // Held until the submit: what one recording places, no other may replace before it has run.
         let mut arena = lock(&shared.params);
-        let offsets = self.place_params(&mut arena, &prepared.ready)?;
+        let offsets = self.place_params(&mut arena, dispatches);
         let mut encoder =
             shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        if !prepared.ready.is_empty() {
+        if !dispatches.is_empty() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..times {
-                for (dispatch, offset) in prepared.ready.iter().zip(&offsets) {
+                for ((dispatch, ready), offset) in dispatches.iter().zip(ready).zip(&offsets) {
                     let [x, y, z] = dispatch.groups;
-                    pass.set_pipeline(&dispatch.pipeline.raw);
-                    pass.set_bind_group(0, &dispatch.bind_group, &[*offset]);
+                    pass.set_pipeline(&ready.pipeline.raw);
+                    pass.set_bind_group(0, &ready.bind_group, &[*offset]);
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
         }
-        for copy in prepared.recording.copies.iter().chain(copies) {
+        for copy in copies {
             self.encode_copy(&mut encoder, copy)?;
         }
         {
             let mut counters = lock(&shared.counters);
             counters.submits += 1;
-            counters.passes += u64::from(!prepared.ready.is_empty());
-            counters.dispatches += prepared.ready.len() as u64 * u64::from(times);
+            counters.passes += u64::from(!dispatches.is_empty());
+            counters.dispatches += dispatches.len() as u64 * u64::from(times);
         }
         let index = shared.queue.submit([encoder.finish()]);
         drop(arena);
@@ -119,8 +144,7 @@ impl Gpu {
     fn make_ready(&self, dispatch: &Dispatch) -> Result<Ready, GpuError> {
         let pipeline = self.pipeline(dispatch.kernel, dispatch.variant);
         let bind_group = self.bind_group(dispatch.kernel.name, &pipeline, &dispatch.bindings)?;
-        let (kernel, params) = (dispatch.kernel.name, dispatch.params.clone());
-        Ok(Ready { pipeline, bind_group, kernel, params, groups: dispatch.groups })
+        Ok(Ready { pipeline, bind_group })
     }
 
     fn bind_group(
@@ -197,17 +221,17 @@ impl Gpu {
     }
 
     /// Puts the parameters of every dispatch into the arena; their byte offsets, in order.
-    fn place_params(&self, arena: &mut params::ParamsArena, ready: &[Ready]) -> Result<Vec<u32>, GpuError> {
-        arena.make_room(ready.iter().map(|dispatch| &*dispatch.params));
-        let place = |dispatch: &Ready| {
-            let (offset, fresh) = arena.slot(&dispatch.params, dispatch.kernel)?;
+    fn place_params(&self, arena: &mut params::ParamsArena, dispatches: &[Dispatch]) -> Vec<u32> {
+        arena.make_room(dispatches.iter().map(|dispatch| &*dispatch.params));
+        let place = |dispatch: &Dispatch| {
+            let (offset, fresh) = arena.slot(&dispatch.params);
             if fresh {
                 self.shared.queue.write_buffer(&arena.buffer, u64::from(offset), &dispatch.params);
                 lock(&self.shared.counters).params_writes += 1;
             }
-            Ok(offset)
+            offset
         };
-        ready.iter().map(place).collect()
+        dispatches.iter().map(place).collect()
     }
 }
 

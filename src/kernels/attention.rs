@@ -1,11 +1,11 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
 use super::choose::{self, CacheLayout, Implementation, Layout};
-use super::product::{InputRange, uniform_bytes, uniform_tile};
+use super::product::{InputRange, uniform_tile};
 use super::rope::Heads;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
-use crate::gpu::{Buffer, Capabilities, Family, GpuError, Recorder};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
 
 params! {
@@ -185,11 +185,6 @@ pub fn record(
 /// 1 / sqrt(head_dim), rounded once.
 pub(super) fn scale(heads: Heads) -> f32 {
     (1.0 / f64::from(heads.head_dim).sqrt()) as f32
-}
-
-/// Whether the queries of a row fit a uniform binding, which the implementations that read textures want.
-pub(super) fn fits_uniform(heads: Heads, device: &Capabilities) -> bool {
-    uniform_bytes(2, heads.q_dim(), 255) <= device.max_uniform_bytes
 }
 
 pub(super) fn check_heads(kernel: &'static str, heads: Heads) -> Result<(), GpuError> {

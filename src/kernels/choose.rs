@@ -70,9 +70,14 @@ impl CacheLayout {
         }
     }
 
-    /// The most rows whose memory is at most `limit` bytes.
+    /// The most bytes of one piece of memory, on a device that binds `limit`.
+    pub fn most_bytes(self, limit: u64) -> u64 {
+        if self == Self::Texels { limit.min(MOST_TEXTURE_BYTES) } else { limit & !15 }
+    }
+
+    /// The most rows of one piece of memory, on a device that binds `limit` bytes.
     pub fn most_rows(self, kv_dim: u32, limit: u64) -> u64 {
-        let limit = if self == Self::Texels { limit.min(MOST_TEXTURE_BYTES) } else { limit & !15 };
+        let limit = self.most_bytes(limit);
         // Memory comes in whole units, which may take the last rows over the limit.
         let fits = |rows: &u64| self.request("", *rows, kv_dim).bytes <= limit;
         (0..=limit / (u64::from(kv_dim) * 4).max(1)).rev().find(fits).unwrap_or(0)
@@ -241,10 +246,11 @@ pub fn weight_layout(format: WeightFormat, cols: u32, device: &Capabilities) -> 
         WeightFormat::F16 => Some(WeightLayout::F16Texels),
         WeightFormat::Q8_0 => None,
     };
-    // The software kernels bind a row of inputs as a uniform.
+    // The software kernels bind a row of inputs as a uniform, and a whole tile of rows is the least that a part may be.
     let fits = |layout: &WeightLayout| {
         cols.is_multiple_of(layout.columns_unit())
-            && product::uniform_bytes(1, cols, 0) <= device.max_uniform_bytes
+            && product::fits_uniform(cols, device)
+            && layout.most_rows(cols, device.max_binding_bytes) > 0
     };
     let rows = match format {
         WeightFormat::F32 => WeightLayout::F32Rows,
@@ -256,9 +262,37 @@ pub fn weight_layout(format: WeightFormat, cols: u32, device: &Capabilities) -> 
 
 /// How keys and values are laid out on `device`.
 pub fn cache_layout(heads: Heads, device: &Capabilities) -> CacheLayout {
-    if device.family == Family::Software && attention::fits_uniform(heads, device) {
+    // Those that read textures bind a row of rotated and plain queries as a uniform.
+    if device.family == Family::Software && product::fits_uniform(2 * heads.q_dim(), device) {
         CacheLayout::Texels
     } else {
         CacheLayout::Rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_texels_can_be_multiplied_wherever_a_row_of_inputs_begins() {
+        let device = Capabilities::baseline(Family::Software);
+        for cols in (8..20_000).step_by(8) {
+            let texels = weight_layout(WeightFormat::F16, cols, &device).is_texels();
+            let most = (0..64).map(|row| product::uniform_bytes(1, cols, row * u64::from(cols) * 4)).max();
+            assert_eq!(texels, most.unwrap() <= device.max_uniform_bytes, "{cols} columns");
+        }
+    }
+
+    #[test]
+    fn a_matrix_whose_tile_is_too_large_to_bind_lies_in_rows() {
+        let device =
+            Capabilities { max_binding_bytes: 1_500_000, ..Capabilities::baseline(Family::Software) };
+        assert_eq!(weight_layout(WeightFormat::F32, 8192, &device), WeightLayout::F32Rows);
+        assert_eq!(weight_layout(WeightFormat::F32, 4096, &device), WeightLayout::F32Texels);
+        assert_eq!(
+            weight_layout(WeightFormat::F32, 8192, &Capabilities::baseline(Family::Software)),
+            WeightLayout::F32Texels
+        );
     }
 }

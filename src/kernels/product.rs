@@ -3,7 +3,7 @@
 use super::choose::{self, Layout};
 use super::{Weight, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
-use crate::gpu::{Binding, Buffer, GpuError, Recorder};
+use crate::gpu::{Binding, Buffer, Capabilities, GpuError, Recorder};
 
 params! {
     ProductParams {
@@ -40,6 +40,14 @@ pub(super) struct InputRange<'a> {
 /// Bytes of a uniform binding for `rows` rows of `cols` floats that begin `at` bytes into a buffer.
 pub(super) fn uniform_bytes(rows: u32, cols: u32, at: u64) -> u64 {
     (at % UNIFORM_STEP + u64::from(rows) * u64::from(cols) * 4).next_multiple_of(UNIFORM_STEP)
+}
+
+/// Whether a device binds any one row of `cols` floats as a uniform, wherever in its buffer it begins.
+pub(super) fn fits_uniform(cols: u32, device: &Capabilities) -> bool {
+    let bytes = u64::from(cols) * 4;
+    // Rows begin at multiples of `bytes`, so at most this far behind a step.
+    let farthest = UNIFORM_STEP - (1 << bytes.trailing_zeros().min(UNIFORM_STEP.ilog2()));
+    uniform_bytes(1, cols, farthest) <= device.max_uniform_bytes
 }
 
 /// `rows` rows of `cols` floats of `x` from row `first` on, if the device binds as much and the buffer holds it.
@@ -155,6 +163,7 @@ pub(super) fn uniform_tile<'a>(
             }
         }
     }
-    let (got, need) = (uniform_bytes(1, cols, 0), rec.device().max_uniform_bytes);
+    let at = u64::from(first) * u64::from(cols) * 4;
+    let (got, need) = (uniform_bytes(1, cols, at), rec.device().max_uniform_bytes);
     fitting.ok_or(GpuError::Shape { kernel, what: "bytes of a row in a uniform", got, need })
 }

@@ -111,6 +111,7 @@ impl SessionPlan {
         if slots > most_slots {
             let what = "the cache of one layer".to_owned();
             let (setting, most) = largest_setting(policy, slots, most_slots);
+            let limit = place.most_bytes(limit);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
         if logprobs_bytes(shape.in_flight) > limit {
@@ -128,7 +129,7 @@ impl SessionPlan {
             plain("rows", size_of::<Row>() as u64),
             plain("chunk anchors", 4),
             plain("tags", if shape.masked { size_of::<Tag>() as u64 } else { 0 }),
-            inputs("x", config.hidden_size),
+            plain("x", floats(config.hidden_size)),
             inputs("h", config.hidden_size),
             plain("qkv", floats(heads.qkv_dim())),
             inputs("q", heads.q_dim() * 2),
@@ -141,24 +142,24 @@ impl SessionPlan {
             plain("top", 4),
         ];
         let mut requests = Vec::new();
-        for (label, row_bytes, usage) in by_row {
-            let bytes = rows * row_bytes;
-            if bytes > limit {
+        for (what, row_bytes, usage) in by_row {
+            // Each with the most bytes of its kind of memory.
+            let label = what.clone();
+            let (request, limit, most) = match usage {
+                RowUse::Plain => (BufferRequest::storage(label, rows * row_bytes), limit & !15, None),
+                RowUse::Inputs => (BufferRequest::inputs(label, rows * row_bytes), limit & !255, None),
+                RowUse::Entries => {
+                    let most = place.most_rows(heads.kv_dim(), limit);
+                    (place.request(label, rows, heads.kv_dim()), place.most_bytes(limit), Some(most))
+                }
+            };
+            if request.bytes > limit {
                 let setting =
                     if shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
-                return Err(PlanError::BufferTooLarge {
-                    what: label,
-                    bytes,
-                    limit,
-                    setting,
-                    most: limit / row_bytes,
-                });
+                let most = most.or(limit.checked_div(row_bytes)).unwrap_or_default();
+                return Err(PlanError::BufferTooLarge { what, bytes: request.bytes, limit, setting, most });
             }
-            requests.push(match usage {
-                RowUse::Plain => BufferRequest::storage(label, bytes),
-                RowUse::Inputs => BufferRequest::inputs(label, bytes),
-                RowUse::Entries => place.request(label, rows, heads.kv_dim()),
-            });
+            requests.push(request);
         }
         requests.push(BufferRequest::storage("logits", logit_rows * vocab_bytes));
         requests.push(BufferRequest::storage("ring state", size_of::<RingState>() as u64));

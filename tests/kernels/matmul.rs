@@ -1,9 +1,9 @@
 //! `matmul`: every implementation and layout, tiles of every shape, split weights, with and without the residual.
 
-use killick::kernels::{Inputs, Weight, WeightLayout, matmul};
+use killick::kernels::{Inputs, Weight, WeightFormat, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, output, run};
+use crate::support::gpu::{Produced, buffer, each_layout, gpu, output, run};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
@@ -95,6 +95,15 @@ fn matches_the_reference() {
             Case::new(inputs, rows, cols, layout, 1, rows % 2 == 1).check();
         }
     });
+}
+
+/// Around the most columns that a uniform holds, in the layout that a model of such a width would get.
+#[test]
+fn a_row_of_inputs_too_long_for_a_uniform_is_multiplied_too() {
+    for cols in [16_376, 16_384, 16_392] {
+        let layout = choose::weight_layout(WeightFormat::F16, cols, gpu().capabilities());
+        Case::new(3, 70, cols as usize, layout, 1, true).check();
+    }
 }
 
 #[test]

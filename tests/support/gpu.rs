@@ -120,8 +120,8 @@ pub fn speed() -> f64 {
     })
 }
 
-/// What the matrix times vector of [`matvec_milliseconds`] takes where all repetitions are run: about what it costs lavapipe with
-/// AVX-512. With AVX2 it is 0.9 (Mesa 25.0) and 5 (Mesa 22.3; AMD EPYC, 2026-11-29).
+/// What the matrix times vector of [`matvec_milliseconds`] takes where all repetitions are run: about what it costs lavapipe, 0.52 ms with
+/// Mesa 25.0 and 0.50 with 22.3 (Intel Xeon with AVX-512, vectors of 256 bits, 2026-11-29).
 pub const FULL_MILLISECONDS: f64 = 0.5;
 
 /// One matrix times vector of SmolLM2's size (1536 x 576, 16 bits): CPU time on a software device, which is the CPU, so that

@@ -87,8 +87,23 @@ fn on_device(values: &[f32], rows: u32, cols: u32, layout: WeightLayout) -> Buff
     }
     let request = layout.request("weight".to_owned(), rows, cols);
     let texture = pollster::block_on(gpu().allocate(&[request])).unwrap().remove(0);
-    gpu().upload(&texture, 0, &packed).unwrap();
+    gpu().upload(&texture, 0, &poisoned(packed, rows, cols, layout, texture.size())).unwrap();
     texture
+}
+
+/// NaN for the rows that the last tile lacks, and for what lies behind it up to `bytes`: all bits set is NaN in both formats.
+fn poisoned(packed: Vec<u8>, rows: u32, cols: u32, layout: WeightLayout, bytes: u64) -> Vec<u8> {
+    let there = layout.pack(&vec![1.0; (rows * cols) as usize], cols).unwrap();
+    let element = if layout.format() == WeightFormat::F32 { 4 } else { 2 };
+    let mut poisoned = vec![0xFF; bytes as usize];
+    for ((to, from), is_there) in
+        poisoned.chunks_mut(element).zip(packed.chunks(element)).zip(there.chunks(element))
+    {
+        if is_there.iter().any(|byte| *byte != 0) {
+            to.copy_from_slice(from);
+        }
+    }
+    poisoned
 }
 
 /// A fault: the last column of every row counts for nothing.
