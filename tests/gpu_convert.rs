@@ -1,5 +1,7 @@
 //! A converted model on a GPU: the logits of the model it was made from, bit for bit where the type holds the weights.
 
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
 mod support {
     pub mod golden;
     pub mod gpu;
@@ -10,8 +12,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use killick::kernels::WeightFormat;
+use killick::kv::{Policy, PolicySpec, Preset};
 use killick::model::Model;
-use killick::model_file::ModelFile;
+use killick::model_file::{FileSet, ModelFile};
 use killick::session::{Session, SessionOptions};
 use pollster::block_on;
 use support::golden::{base64_floats, data, ids, json, list, name, nmse, policy};
@@ -22,11 +25,17 @@ fn logits(path: &FilePath, golden: &str) -> Vec<f32> {
     let golden = json(golden);
     let case = &list(&golden["cases"])[0];
     let file = ModelFile::open_path(path).unwrap();
-    let model = Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
-    let policy = policy(case, model.config().context_len);
-    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
-    block_on(session.append(&ids(&case["ids"]))).unwrap();
-    block_on(session.next_logits()).unwrap()
+    let policy = policy(case, file.config.context_len);
+    logits_under(&policy, &file, WeightFormat::F32, &ids(&case["ids"]))
+}
+
+fn logits_under(policy: &Policy, file: &ModelFile, format: WeightFormat, text: &[u32]) -> Vec<f32> {
+    let model = Arc::new(block_on(Model::load(gpu(), file, format, &mut |_, _| {})).unwrap());
+    let mut session = block_on(Session::new(&model, policy, SessionOptions::default())).unwrap();
+    // A chunk and a step: many inputs at once, and one.
+    let (last, before) = text.split_last().unwrap();
+    block_on(session.append(before)).unwrap();
+    block_on(session.step_logits(*last)).unwrap()
 }
 
 fn convert(from: &FilePath, to: &FilePath, flags: &[&str]) {
@@ -66,6 +75,28 @@ fn blocks_move_the_logits_by_their_own_error_and_no_more() {
         last = error;
     }
     assert!(!want.is_empty());
+}
+
+/// What a file keeps in Q8_0 is kept so on the device, and computes what its dequantised weights compute.
+#[test]
+fn eight_bit_blocks_of_a_file_are_those_on_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("embedded.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
+    let output = command.args(["convert", "--embedded", "--to", "q8_0"]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let blocks = ModelFile::open_path(&path).unwrap();
+    let original = block_on(ModelFile::open(FileSet::embedded())).unwrap();
+    let policy = PolicySpec { window: Some(64), ..PolicySpec::new(Preset::Window) };
+    let policy = policy.resolve(blocks.config.context_len).unwrap();
+    let text: Vec<u32> = (0..150_u32).map(|i| (i * 37 + i * i) % 4000).collect();
+    let logits = |file, format| logits_under(&policy, file, format, &text);
+    let want = logits(&blocks, WeightFormat::F32);
+    let error = nmse(&logits(&blocks, WeightFormat::Q8_0), &want);
+    let rounding = nmse(&logits(&original, WeightFormat::F32), &want);
+    println!("q8_0 against its dequantised weights: NMSE {error:e}; these against the original {rounding:e}");
+    assert!(error <= 1e-7, "NMSE {error:e}");
+    assert!(rounding > 1e-6, "the blocks round, or nothing was compared: NMSE {rounding:e}");
 }
 
 #[test]
