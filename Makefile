@@ -5,11 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-widths test-lavapipe-system test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-family test-widths test-lavapipe-system test-model test-swiftshader test-wasm fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
-STEPS := fmt clippy docs unit portability lavapipe baseline widths lavapipe-system model swiftshader wasm
+STEPS := fmt clippy docs unit portability lavapipe baseline family widths lavapipe-system model swiftshader wasm
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -58,10 +58,13 @@ test-lavapipe: ## Kernels and tiny models on Mesa's lavapipe
 test-baseline: ## The same with WebGPU's default limits and no optional feature
 	@scripts/test.sh baseline
 
+test-family: ## Whole models with the kernels for real GPUs, on lavapipe
+	@scripts/test.sh family
+
 test-widths: ## Kernels with subgroups of 4 and of 16 lanes
 	@scripts/test.sh widths
 
-test-lavapipe-system: ## Kernels and tiny models on the system's lavapipe, where the steps above have a newer one
+test-lavapipe-system: ## Kernels and the decode loop on the system's lavapipe, where the other steps have a newer one
 	@scripts/test.sh lavapipe-system
 
 test-model: model ## SmolLM2 against PyTorch's figures, on lavapipe

@@ -38,7 +38,10 @@ def main():
                 seconds, text = run(program, model, prompt, tokens)
                 least[program, what] = min(seconds, least.get((program, what), seconds))
                 lines = dict(line.split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
-                ids.setdefault(what, {})[program] = lines.get("ids")
+                # A text that ends early would divide by tokens that were not made.
+                if len(lines["ids"].split()) != tokens:
+                    sys.exit(f"{program} made {len(lines['ids'].split())} tokens of {tokens}: {lines['ids']}")
+                ids.setdefault(what, {})[program] = lines["ids"]
                 adapter[program] = lines.get("adapter")
     for program in programs:
         decode = (least[program, "long"] - least[program, "short"]) / (LONG[2] - SHORT[2])

@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$root"
 
-usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline widths lavapipe-system model swiftshader wasm"
+usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline family widths lavapipe-system model swiftshader wasm"
 [ $# -gt 0 ] || fail "no step was named" "$usage"
 
 # One instance of the loader reads VK_DRIVER_FILES, an older one VK_ICD_FILENAMES.
@@ -89,6 +89,12 @@ step_kernels() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kern
 step_lavapipe() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
 step_baseline() { gpu_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
+# Whole models with the kernels that real GPUs run; every device above is a software device, for which others would be chosen.
+step_family() {
+    gpu_test "${lavapipe[@]}" KILLICK_FAMILY=gpu -- --test gpu_tiny --test gpu_loop --test gpu_families --test gpu_adapter \
+        --test gpu_memory --test gpu_convert
+    gpu_test "${lavapipe[@]}" KILLICK_FAMILY=gpu -- --test model_smollm2 a_greedy_text_equals_pytorchs_id_by_id
+}
 # lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
 step_widths() {
     gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
@@ -124,7 +130,7 @@ step_wasm() {
 }
 
 case " $* " in
-    *" kernels "* | *" lavapipe "* | *" baseline "* | *" widths "* | *" lavapipe-system "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
+    *" kernels "* | *" lavapipe "* | *" baseline "* | *" family "* | *" widths "* | *" lavapipe-system "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
 esac
 case " $* " in
     *" swiftshader "* | *" wasm "*) [ -n "$(swiftshader_icd)" ] || fail "chromium's SwiftShader was not found" "Run: scripts/setup.sh test" ;;

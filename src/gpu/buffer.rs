@@ -78,7 +78,8 @@ pub(super) enum Raw {
 /// All memory of a device by the ids of the [`Buffer`]s.
 pub(super) type Memory = Mutex<HashMap<u64, Raw>>;
 
-/// The name of a piece of device memory. Cheap to clone; the memory is freed with the last clone.
+/// The name of a piece of device memory. Cheap to clone. When the last clone has gone, the device frees the
+/// memory the next time it allocates, prepares or waits.
 #[derive(Clone)]
 pub struct Buffer {
     owner: Arc<Owner>,

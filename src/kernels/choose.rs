@@ -1,7 +1,7 @@
 //! Which implementation computes an op: the one table, and the one place that chooses.
 //!
 //! An op (`matvec`, `attention`, ...) is what has to be computed: it has one CPU twin, one row of tolerances and one test, which runs
-//! over all its implementations. An implementation is a shader, the layouts it reads, and numbers that may be tuned.
+//! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
 use super::rope::Heads;
@@ -89,6 +89,9 @@ impl CacheLayout {
     }
 }
 
+/// The most `vec4`s of a uniform that every device binds: 64 KiB.
+const LONGEST_UNIFORM: u32 = 4096;
+
 /// Invocations of a workgroup: on a software device, on a GPU.
 pub type Lanes = [u32; 2];
 
@@ -105,13 +108,13 @@ pub struct Implementation {
     pub family: Family,
     /// The layouts that it reads.
     pub layouts: &'static [Layout],
-    /// Invocations of a workgroup.
+    /// Invocations of a workgroup. May be tuned, but for texts that say how many they are.
     pub lanes: Lanes,
     /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
-    /// Rows of a weight matrix that one workgroup makes.
+    /// Rows of a weight matrix that one workgroup makes, as its shader says.
     pub rows: u32,
-    /// Columns that one invocation makes, where each makes some of its own.
+    /// Columns that one invocation makes, where each makes some of its own, as its shader says.
     pub columns: u32,
     /// How often a line with `$i` is repeated, the largest first: inputs of a product, texels of a head that a lane gathers. Where the
     /// text has no such line, the inputs that one workgroup handles.
@@ -156,7 +159,7 @@ impl Implementation {
         }
     }
 
-    /// Every variant that can be recorded on some device, with one length of uniform array for all.
+    /// Every variant that can be recorded on some device, with the longest uniform array for all.
     pub fn variants(&self) -> Vec<Variant> {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
         let mut weights: Vec<_> = self.weight_layouts().map(|layout| Some(layout.part())).collect();
@@ -172,7 +175,7 @@ impl Implementation {
                     for &residual in bools(self.kernel.source.contains("RESIDUAL")) {
                         for &inputs in self.inputs {
                             for &sampled in bools(self.kernel.reads_texels()) {
-                                let (weight, uniform_len) = (*weight, 64);
+                                let (weight, uniform_len) = (*weight, LONGEST_UNIFORM);
                                 variants.push(Variant {
                                     workgroup,
                                     weight,

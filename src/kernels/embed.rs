@@ -37,9 +37,6 @@ const TEXELS_KERNEL: Kernel = Kernel {
         include_str!("../../shaders/shared/group.wgsl")
     ),
     bindings: &[Access::Words, Access::Read, Access::ReadWrite],
-    uses_reduce: false,
-    shares_x: false,
-    uses_subgroups: false,
     ..KERNEL
 };
 

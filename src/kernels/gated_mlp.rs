@@ -40,7 +40,6 @@ const TEXELS_KERNEL: Kernel = Kernel {
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
     shares_x: true,
-    uses_subgroups: true,
     ..KERNEL
 };
 

@@ -41,9 +41,6 @@ const TEXELS_KERNEL: Kernel = Kernel {
         include_str!("../../shaders/shared/row.wgsl")
     ),
     bindings: &[Access::Read, Access::Floats, Access::Floats, Access::FloatsOut, Access::FloatsOut],
-    uses_reduce: false,
-    shares_x: false,
-    uses_subgroups: false,
     ..KERNEL
 };
 

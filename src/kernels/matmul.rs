@@ -43,7 +43,6 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
     shares_x: true,
-    uses_subgroups: true,
     ..KERNEL
 };
 

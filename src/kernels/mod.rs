@@ -29,8 +29,8 @@ pub mod silu_mul;
 pub mod top_logprobs;
 mod weight;
 
-use crate::gpu::pipeline::{Kernel, Variant};
-use crate::gpu::{Binding, Buffer, BufferRequest, Capabilities, GpuError, MOST_TEXTURE_BYTES};
+use crate::gpu::pipeline::Kernel;
+use crate::gpu::{Binding, Buffer, BufferRequest, GpuError, MOST_TEXTURE_BYTES};
 pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
 pub use product::Inputs;
 pub use weight::{Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
@@ -83,8 +83,3 @@ fn multiple_of_4(kernel: &'static str, what: &'static str, value: u32) -> Result
 
 /// Lanes for kernels that only map elements.
 const MAP_WORKGROUP: u32 = 64;
-
-/// The variant for kernels whose lanes sum together, `lanes` of them.
-fn reducing(device: &Capabilities, lanes: u32) -> Variant {
-    Variant { subgroups: device.subgroups > 0, ..Variant::plain(lanes) }
-}

@@ -1,6 +1,7 @@
 //! Negative log-likelihood of given tokens, so that the logits of a text need never be kept.
 
-use super::{need, params, reducing, spread};
+use super::choose::{self, Layout};
+use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -40,7 +41,7 @@ pub fn record(
     need(KERNEL.name, "bytes of targets", targets.all(), end)?;
     need(KERNEL.name, "bytes of out", out.all(), end)?;
     let params = NllParams { rows, cols, offset, pad0: 0 };
-    let variant = reducing(rec.device(), 64);
+    let variant = choose::choose(KERNEL.op, Layout::Plain, rec.device())?.variant(rec.device());
     let groups = spread(KERNEL.name, rows.into())?;
     rec.dispatch(&KERNEL, variant, &[logits.all(), targets.all(), out.all()], &params, groups)
 }

@@ -1,6 +1,7 @@
 //! Root-mean-square normalization of rows.
 
-use super::{multiple_of_4, need, params, reducing, spread};
+use super::choose::{self, Layout};
+use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
@@ -40,7 +41,7 @@ pub fn record(
     need(KERNEL.name, "bytes of x", x.all(), bytes)?;
     need(KERNEL.name, "bytes of gain", gain.all(), u64::from(dim) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), bytes)?;
-    let variant = reducing(rec.device(), 64);
+    let variant = choose::choose(KERNEL.op, Layout::Plain, rec.device())?.variant(rec.device());
     let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
     rec.dispatch(
         &KERNEL,

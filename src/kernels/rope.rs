@@ -62,9 +62,6 @@ const TEXELS_KERNEL: Kernel = Kernel {
         Access::FloatsOut,
         Access::FloatsOut,
     ],
-    uses_reduce: false,
-    shares_x: false,
-    uses_subgroups: false,
     ..KERNEL
 };
 

@@ -1,5 +1,5 @@
 //! Faults that the shaders once had, or could have, which no driver of this machine shows: each is planted in the text of a
-//! sound variant, and `scripts/portability.sh --faults` demands that the compiler named with it refuses the result.
+//! sound variant, and `scripts/portability.sh` demands that the compiler named with it refuses the result.
 
 /// A fault, and where it is planted.
 pub(crate) struct Fault {
