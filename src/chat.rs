@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::generate::{GenerateOptions, TextGeneration};
 use crate::gpu::GpuError;
 use crate::kv::{Anchor, Policy, Tagger};
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 use crate::tokenizer::{StopStrings, Tokenizer, Turns};
 
 /// A conversation.
@@ -75,7 +75,7 @@ impl Chat {
             self.session.drop_pending();
         }
         self.session.append(&ids).await?;
-        self.session.generate_text(&self.tokenizer, options, stops)
+        Ok(self.session.generate_text(&self.tokenizer, options, stops)?)
     }
 
     /// What has to be appended so that `user` is asked next.
@@ -109,8 +109,10 @@ impl Chat {
             None => match self.session.fork().await {
                 Ok(session) => self.before = Some(Before { session, asked }),
                 // A conversation without undo is better than none.
-                Err(Error::Gpu(GpuError::Allocation { .. })) => log::warn!("no memory is left for undo"),
-                Err(error) => return Err(error),
+                Err(SessionError::Gpu(GpuError::Allocation { .. })) => {
+                    log::warn!("no memory is left for undo");
+                }
+                Err(error) => return Err(error.into()),
             },
         }
         Ok(())

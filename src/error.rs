@@ -1,13 +1,17 @@
-//! The error of the library: one variant per room.
+//! The error of the library's front door, which gathers those of the rooms behind it.
 
 use crate::eval::EvalError;
+use crate::generate::GenerateError;
 use crate::gpu::GpuError;
 use crate::kv::KvError;
 use crate::model::{LoadError, PlanError};
 use crate::model_file::ModelFileError;
+use crate::sampling::SamplingError;
+use crate::session::SessionError;
 use crate::tokenizer::TokenizerError;
 
-/// Everything that can go wrong.
+/// Everything that can go wrong. A failure has one place here, whichever room reports it: a lost device is [`Error::Gpu`], be it a
+/// session or a generation that meets it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,15 +24,18 @@ pub enum Error {
     /// A cache policy.
     #[error(transparent)]
     Kv(#[from] KvError),
+    /// A setting of the sampler.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The device.
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// The memory plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Weights that did not reach the device.
+    /// Weights that did not reach the device, but for reasons of the file, the device or the plan.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(LoadError),
     /// A model that was not converted.
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
@@ -41,66 +48,68 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A text that cannot be read on.
+    #[error(transparent)]
+    Session(SessionError),
+    /// A text that cannot be continued.
+    #[error(transparent)]
+    Generate(GenerateError),
     /// What a model is measured by.
     #[error(transparent)]
-    Eval(#[from] EvalError),
-    /// Nothing to continue from.
-    #[error("the prompt holds no token")]
-    EmptyPrompt,
-    /// A token the model does not know.
-    #[error("token id {id} is outside the vocabulary of {vocab_size}")]
-    TokenOutsideVocab {
-        /// The id.
-        id: u32,
-        /// Tokens the model knows.
-        vocab_size: u32,
-    },
-    /// The model produced infinities or not-a-numbers, so its weights are broken or 16 bits too few.
-    #[error("the logits after position {pos} are not finite; the weights are broken, or need dtype f32")]
-    NonFiniteLogits {
-        /// Position of the token whose successor was asked for.
-        pos: u32,
-    },
-    /// Decode steps that the device was asked for and did not make, although it reported no error.
-    #[error(
-        "the device handed out {found} tokens, its decode steps make {expected}; its driver must have given up a submit"
-    )]
-    LostSteps {
-        /// Tokens after as many steps.
-        expected: u32,
-        /// Tokens that the device counts.
-        found: u32,
-    },
-    /// A fork onto a session that is made otherwise.
-    #[error("a session can only take over the text of one with the same model, policy and options")]
-    ForkMismatch,
-    /// A sampler setting out of range.
-    #[error("{field} is {value}, it must be {need}")]
-    Sampler {
-        /// The setting.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What it must be.
-        need: String,
-    },
+    Eval(EvalError),
 }
 
 impl Error {
     /// Whether the device is at fault (not there, lost, out of memory) rather than the input.
     pub fn is_device(&self) -> bool {
-        let gpu = match self {
-            Self::LostSteps { .. } => return true,
-            Self::Gpu(error) | Self::Load(LoadError::Gpu(error)) => error,
-            _ => return false,
-        };
-        matches!(
-            gpu,
-            GpuError::NoAdapter
-                | GpuError::NoDevice { .. }
-                | GpuError::Lost { .. }
-                | GpuError::Allocation { .. }
-                | GpuError::Device { .. }
-        )
+        match self {
+            Self::Gpu(error) => error.is_device(),
+            Self::Generate(error) => error.is_device(),
+            _ => false,
+        }
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::File(error) => error.into(),
+            LoadError::Gpu(error) => error.into(),
+            LoadError::Plan(error) => error.into(),
+            other => Self::Load(other),
+        }
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Kv(error) => error.into(),
+            SessionError::Gpu(error) => error.into(),
+            SessionError::Plan(error) => error.into(),
+            other => Self::Session(other),
+        }
+    }
+}
+
+impl From<GenerateError> for Error {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::Session(error) => error.into(),
+            GenerateError::Sampling(error) => error.into(),
+            GenerateError::Tokenizer(error) => error.into(),
+            other => Self::Generate(other),
+        }
+    }
+}
+
+impl From<EvalError> for Error {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Session(error) => error.into(),
+            EvalError::Tokenizer(error) => error.into(),
+            EvalError::Kv(error) => error.into(),
+            other => Self::Eval(other),
+        }
     }
 }

@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::error::Error;
 use crate::gpu::Recorder;
 use crate::kernels::{argmax, nll};
 use crate::kv::{Policy, Row, Tags, mask};
 use crate::model::llama::{self, Attend};
 use crate::model::{Model, SessionShape, entry_bytes};
-use crate::session::{KvReport, Session, SessionOptions, floats, words};
+use crate::session::{KvReport, Session, SessionError, SessionOptions, floats, words};
 
 /// How a text goes through the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,9 +135,14 @@ const BLOCKS_PER_SUBMIT: usize = 16;
 ///
 /// # Errors
 /// No token, a token outside the vocabulary, more tokens than `full` was planned for, a plan that does not fit, the device.
-pub async fn score(model: &Arc<Model>, policy: &Policy, ids: &[u32], path: Path) -> Result<Score, Error> {
+pub async fn score(
+    model: &Arc<Model>,
+    policy: &Policy,
+    ids: &[u32],
+    path: Path,
+) -> Result<Score, SessionError> {
     if ids.is_empty() {
-        return Err(Error::EmptyPrompt);
+        return Err(SessionError::EmptyPrompt);
     }
     let n = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let chunk = match path {
@@ -189,7 +193,7 @@ pub(crate) async fn extend(
     ids: &[u32],
     targets: &[u32],
     score: &mut Score,
-) -> Result<(), Error> {
+) -> Result<(), SessionError> {
     session.check(ids)?;
     let gpu = session.model.gpu.clone();
     let rows = session.chunk as usize;
@@ -206,7 +210,7 @@ pub(crate) async fn extend(
 }
 
 /// The whole text in one pass. The ring only counts along, so that the report is that of the policy.
-fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Result<(), Error> {
+fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Result<(), SessionError> {
     let policy = session.policy.clone();
     let tags = Tags::of(&policy, ids);
     let rows: Vec<Row> = (0..ids.len() as u32)
@@ -223,7 +227,7 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
 }
 
 /// Log-likelihoods and likeliest tokens of the pass that was just submitted, a few rows of logits at a time.
-async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> Result<(), Error> {
+async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> Result<(), SessionError> {
     let (model, s) = (&session.model, &session.buffers);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
     model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
@@ -252,7 +256,7 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
     let (nll, top) = bytes.split_at(bytes.len() / 2);
     let nll = floats(nll);
     if let Some(row) = nll.iter().position(|nll| !nll.is_finite()) {
-        return Err(Error::NonFiniteLogits { pos: session.ring.state().pos - n + row as u32 });
+        return Err(SessionError::NonFiniteLogits { pos: session.ring.state().pos - n + row as u32 });
     }
     score.nll.extend(nll);
     score.top1.extend(words(top));

@@ -7,7 +7,8 @@ mod support {
 }
 
 use killick::kv::{AtMaxSegment, Insert, KvError, Place, PolicySpec, Preset, Tags};
-use killick::{Error, GenerateOptions, SamplerOptions, StopReason};
+use killick::session::SessionError;
+use killick::{GenerateOptions, SamplerOptions, StopReason};
 use pollster::block_on;
 use support::steps::{ids, model, modes, options, prompt, session};
 
@@ -78,7 +79,7 @@ fn a_text_ends_where_a_segment_would_grow_too_long() {
         let mut session = session(&model, &spec);
         let refused = block_on(session.append(&prompt()));
         assert!(
-            matches!(refused, Err(Error::Kv(KvError::SegmentTooLong { pos: 6, max_segment: 7 }))),
+            matches!(refused, Err(SessionError::Kv(KvError::SegmentTooLong { pos: 6, max_segment: 7 }))),
             "{refused:?}"
         );
         assert_eq!(session.kv().seen, 0, "nothing of the prompt was consumed");
@@ -95,7 +96,10 @@ fn a_text_ends_where_a_segment_would_grow_too_long() {
         assert_eq!(again.stop_reason(), Some(StopReason::SegmentLimit));
         drop(again);
         assert_eq!((session.pending(), session.kv().seen), (got.last().copied(), 6));
-        assert!(matches!(block_on(session.append(&[3])), Err(Error::Kv(KvError::SegmentTooLong { .. }))));
+        assert!(matches!(
+            block_on(session.append(&[3])),
+            Err(SessionError::Kv(KvError::SegmentTooLong { .. }))
+        ));
         session.drop_pending();
         block_on(session.append(&[3])).unwrap();
         assert_eq!(session.kv().segments, 1);

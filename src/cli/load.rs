@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::kv::{Insert, MAX_POSITIONS, Place, Policy, PolicySpec, Preset, Tagger};
 use crate::model::Model;
 use crate::model_file::{EMBEDDED, FileSet, ModelFile, TokenizerSource};
-use crate::session::check_ids;
+use crate::session::{SessionError, check_ids};
 use crate::tokenizer::{ChatTemplate, Tokenizer, Turns};
 
 /// Most bytes of a text that is read whole: 16 for each of the positions there can be.
@@ -44,7 +44,7 @@ pub(super) fn read_text(file: Option<&Path>) -> anyhow::Result<String> {
 /// Refuses a text that the model or the policy cannot take, before the model is loaded.
 pub(super) fn check_text(file: &ModelFile, policy: &Policy, ids: &[u32]) -> Result<(), Error> {
     if ids.is_empty() {
-        return Err(Error::EmptyPrompt);
+        return Err(SessionError::EmptyPrompt.into());
     }
     check_ids(ids, file.config.vocab_size, 0, policy.limit.unwrap_or(MAX_POSITIONS))?;
     Ok(Tagger::default().check_segments(policy, 0, ids)?)

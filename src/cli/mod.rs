@@ -17,6 +17,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Error;
+use crate::eval::EvalError;
+use crate::generate::GenerateError;
+use crate::gpu::GpuError;
+use crate::session::SessionError;
 use args::{Args, Command};
 
 /// Runs the program on the process's arguments.
@@ -47,7 +51,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<Error>().is_some_and(Error::is_device) { 3 } else { 1 }
+    if is_device(error) { 3 } else { 1 }
+}
+
+/// Whether the device is at fault. An error comes here as the front door's, or as that of the room that a command asked itself.
+fn is_device(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(Error::is_device)
+        || error.downcast_ref().is_some_and(GpuError::is_device)
+        || error.downcast_ref().is_some_and(SessionError::is_device)
+        || error.downcast_ref().is_some_and(GenerateError::is_device)
+        || error.downcast_ref().is_some_and(EvalError::is_device)
 }
 
 /// The error and its causes on one line; a cause that the message already ends with is not said again.
@@ -92,4 +105,24 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
     Ok(writeln!(out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, EvalError, GenerateError, GpuError, SessionError, exit_code};
+
+    #[test]
+    fn a_lost_device_has_its_exit_code_whichever_room_tells_of_it() {
+        let lost = || GpuError::Lost { reason: "unplugged".to_owned() };
+        let session = || SessionError::from(lost());
+        let told: [anyhow::Error; 5] = [
+            lost().into(),
+            session().into(),
+            GenerateError::from(session()).into(),
+            EvalError::from(session()).into(),
+            Error::from(GenerateError::from(session())).into(),
+        ];
+        assert!(told.iter().all(|error| exit_code(error) == 3), "{told:?}");
+        assert_eq!(exit_code(&GenerateError::from(SessionError::EmptyPrompt).into()), 1);
+    }
 }

@@ -12,7 +12,6 @@ use web_time::Instant;
 use super::judge::judge_anew;
 use super::text::{beginning, piece_of};
 use super::{Dice, EvalError, Item, Judge, Judged, Progress, fitted, mean_and_error};
-use crate::error::Error;
 use crate::kv::{Policy, PolicySpec, Preset};
 use crate::model::Model;
 use crate::session::{Session, SessionOptions};
@@ -129,7 +128,7 @@ impl Choices {
     }
 
     /// The ids of the demonstrations with what stands in front of every text, and those of each item.
-    fn encode(&self, tokenizer: &Tokenizer, policy: &Policy) -> Result<(Vec<u32>, Vec<Asked>), Error> {
+    fn encode(&self, tokenizer: &Tokenizer, policy: &Policy) -> Result<(Vec<u32>, Vec<Asked>), EvalError> {
         let PromptOptions { delimiter, separator } = &self.prompt;
         let shown = |(i, item): (usize, &Item)| {
             let right = item.choices.get(item.gold).map_or("", String::as_str);
@@ -149,10 +148,10 @@ impl Choices {
                 item.choices.iter().map(|choice| piece_of(tokenizer, &format!("{gap}{choice}"), false));
             Ok(Asked {
                 context: [&*prefix, &*query].concat(),
-                choices: choices.collect::<Result<_, Error>>()?,
+                choices: choices.collect::<Result<_, EvalError>>()?,
             })
         };
-        Ok((opening, self.items.iter().map(asked).collect::<Result<_, Error>>()?))
+        Ok((opening, self.items.iter().map(asked).collect::<Result<_, EvalError>>()?))
     }
 }
 
@@ -173,7 +172,7 @@ pub async fn choices(
     policy: &Policy,
     task: &Choices,
     progress: Progress<'_>,
-) -> Result<ChoiceReport, Error> {
+) -> Result<ChoiceReport, EvalError> {
     let (opening, asked) = task.encode(tokenizer, policy)?;
     let policy = fitted(policy, longest(&opening, &asked));
     // What is made on first use is no part of the time.
@@ -253,7 +252,7 @@ pub async fn uncached(
     tokenizer: &Tokenizer,
     task: &Choices,
     items: usize,
-) -> Result<Uncached, Error> {
+) -> Result<Uncached, EvalError> {
     let policy = PolicySpec::new(Preset::Full).resolve(model.config())?;
     let (opening, asked) = task.encode(tokenizer, &policy)?;
     let policy = fitted(&policy, longest(&opening, &asked));

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
+use super::EvalError;
 use super::text::origins;
-use crate::error::Error;
 use crate::kv::Policy;
 use crate::model::{Model, entry_bytes};
 use crate::score::{Score, extend};
-use crate::session::{KvReport, Session, SessionOptions};
+use crate::session::{KvReport, Session, SessionError, SessionOptions};
 
 /// Judges texts under one policy.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Judge {
     ///
     /// # Errors
     /// As [`Session::new`] and [`Session::append`].
-    pub async fn new(model: &Arc<Model>, policy: &Policy, opening: &[u32]) -> Result<Self, Error> {
+    pub async fn new(model: &Arc<Model>, policy: &Policy, opening: &[u32]) -> Result<Self, EvalError> {
         let session = async || Session::new(model, policy, SessionOptions::default()).await;
         let (mut first, context, branch) = (None, session().await?, session().await?);
         if !opening.is_empty() {
@@ -62,15 +62,15 @@ impl Judge {
     /// How likely each of `continuations` is after the opening and `context`.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] for an empty context; as [`Session::append`].
-    pub async fn judge(&mut self, context: &[u32], continuations: &[Vec<u32>]) -> Result<Judged, Error> {
+    /// [`SessionError::EmptyPrompt`] for an empty context; as [`Session::append`].
+    pub async fn judge(&mut self, context: &[u32], continuations: &[Vec<u32>]) -> Result<Judged, EvalError> {
         match &self.opening {
             Some(opening) => self.context.copy_from(opening)?,
             None => self.context.reset()?,
         }
         let closed = self.context.close_segments(context);
         // The last token is read with each continuation, whose first token it predicts.
-        let Some((last, head)) = closed.split_last() else { return Err(Error::EmptyPrompt) };
+        let Some((last, head)) = closed.split_last() else { return Err(SessionError::EmptyPrompt.into()) };
         self.context.append(head).await?;
         let mut ring = self.context.ring.clone();
         ring.step(*last)?;
@@ -91,7 +91,7 @@ impl Judge {
 }
 
 /// Reads `continuation` after `last`, which the session has not read yet.
-async fn read(session: &mut Session, last: u32, continuation: &[u32]) -> Result<Verdict, Error> {
+async fn read(session: &mut Session, last: u32, continuation: &[u32]) -> Result<Verdict, EvalError> {
     let plain: Vec<u32> = [last].into_iter().chain(continuation.iter().copied()).collect();
     let closed = session.close_segments(&plain);
     let targets = closed.get(1..).unwrap_or_default();
@@ -115,9 +115,9 @@ pub(super) async fn judge_anew(
     session: &mut Session,
     before: &[u32],
     continuation: &[u32],
-) -> Result<Verdict, Error> {
+) -> Result<Verdict, EvalError> {
     session.reset()?;
-    let Some((last, head)) = before.split_last() else { return Err(Error::EmptyPrompt) };
+    let Some((last, head)) = before.split_last() else { return Err(SessionError::EmptyPrompt.into()) };
     session.append(head).await?;
     read(session, *last, continuation).await
 }

@@ -36,13 +36,24 @@ pub use perplexity::{LossReport, perplexity};
 pub use recall::{RecallOptions, RecallReport, Trial, recall, trials};
 pub use text::{HeldOut, Reading, Window};
 
-use crate::kv::{Policy, Preset};
+use crate::kv::{KvError, Policy, Preset};
 use crate::sampling::philox;
+use crate::session::SessionError;
+use crate::tokenizer::TokenizerError;
 
-/// What cannot be measured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why something cannot be measured.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
+    /// A session that reads for it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The cache policy.
+    #[error(transparent)]
+    Kv(#[from] KvError),
     /// A line that is no item.
     #[error("{file}, line {line}: field {field:?} is {found}, it must be {need}")]
     Field {
@@ -87,6 +98,13 @@ pub enum EvalError {
         /// What it must be.
         need: String,
     },
+}
+
+impl EvalError {
+    /// Whether the device is at fault rather than the input.
+    pub fn is_device(&self) -> bool {
+        matches!(self, Self::Session(error) if error.is_device())
+    }
 }
 
 /// What a measurement tells about its progress: steps done, and steps in all.

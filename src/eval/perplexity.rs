@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use web_time::Instant;
 
-use super::{HeldOut, Progress, Window, fitted, mean_and_error};
-use crate::error::Error;
+use super::{EvalError, HeldOut, Progress, Window, fitted, mean_and_error};
 use crate::kv::Policy;
 use crate::model::Model;
 use crate::score::{Score, extend, following};
@@ -60,7 +59,7 @@ pub async fn perplexity(
     text: &HeldOut,
     windows: &[Window],
     progress: Progress<'_>,
-) -> Result<LossReport, Error> {
+) -> Result<LossReport, EvalError> {
     let readings: Vec<_> = windows.iter().map(|window| text.reading(policy, window)).collect();
     let longest = readings.iter().map(|reading| reading.ids.len()).max().unwrap_or_default();
     let mut session = Session::new(model, &fitted(policy, longest), SessionOptions::default()).await?;

@@ -15,7 +15,6 @@ use serde::Serialize;
 use super::facts::{self, MOST_DISTRACTORS};
 use super::text::{beginning, piece_of};
 use super::{Dice, EvalError, FactKind, Judge, Progress, fitted, mean_and_error};
-use crate::error::Error;
 use crate::kv::Policy;
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
@@ -130,7 +129,7 @@ pub fn trials(options: &RecallOptions, filler: &[String], distance: usize) -> Re
 
 impl Trial {
     /// The ids of text and question, of each answer, and the tokens since the fact.
-    fn encode(&self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Asked, Error> {
+    fn encode(&self, tokenizer: &Tokenizer, policy: &Policy) -> Result<Asked, EvalError> {
         let spaced =
             |(i, sentence): (usize, &String)| if i == 0 { sentence.clone() } else { format!(" {sentence}") };
         let pieces: Vec<String> = self.sentences.iter().enumerate().map(spaced).collect();
@@ -164,12 +163,12 @@ pub async fn recall(
     options: &RecallOptions,
     filler: &[String],
     progress: Progress<'_>,
-) -> Result<Vec<RecallReport>, Error> {
+) -> Result<Vec<RecallReport>, EvalError> {
     let mut asked = Vec::new();
     for distance in &options.distances {
         let trials = trials(options, filler, *distance)?;
         let encoded = trials.iter().map(|trial| Ok((trial.gold, trial.encode(tokenizer, policy)?)));
-        asked.push((*distance, encoded.collect::<Result<Vec<_>, Error>>()?));
+        asked.push((*distance, encoded.collect::<Result<Vec<_>, EvalError>>()?));
     }
     let whole =
         |asked: &Asked| asked.context.len() + asked.answers.iter().map(Vec::len).max().unwrap_or_default();

@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use super::EvalError;
-use crate::error::Error;
 use crate::kv::{Place, Policy, Tagger};
 use crate::tokenizer::{ANCHOR_MARK, Tokenizer, mark_sentences};
 
@@ -45,7 +44,7 @@ impl HeldOut {
     ///
     /// # Errors
     /// What the tokenizer refuses.
-    pub fn new(tokenizer: &Tokenizer, text: &str, place: Option<Place>) -> Result<Self, Error> {
+    pub fn new(tokenizer: &Tokenizer, text: &str, place: Option<Place>) -> Result<Self, EvalError> {
         let marked = place.map(|place| mark_sentences(text, place));
         let (mut ids, mut places) = (Vec::new(), Vec::new());
         for (i, piece) in marked.as_deref().unwrap_or(text).split(ANCHOR_MARK).enumerate() {
@@ -155,7 +154,7 @@ pub(super) fn beginning(
     tokenizer: &Tokenizer,
     policy: &Policy,
     pieces: &[String],
-) -> Result<Vec<u32>, Error> {
+) -> Result<Vec<u32>, EvalError> {
     let mut ids = tokenizer.prefix().to_vec();
     for (i, piece) in pieces.iter().enumerate() {
         ids.extend(piece_of(tokenizer, piece, i == 0)?);
@@ -165,7 +164,7 @@ pub(super) fn beginning(
 }
 
 /// The ids of a piece of text, which is the first or goes on after another.
-pub(super) fn piece_of(tokenizer: &Tokenizer, piece: &str, first: bool) -> Result<Vec<u32>, Error> {
+pub(super) fn piece_of(tokenizer: &Tokenizer, piece: &str, first: bool) -> Result<Vec<u32>, EvalError> {
     Ok(if first { tokenizer.encode(piece, false)? } else { tokenizer.encode_continuation(piece, None)? })
 }
 

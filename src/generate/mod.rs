@@ -11,6 +11,7 @@
 //! A stop that the device can see (an end-of-text token, the budget, the end of the ring) turns all later steps into nothing.
 //! A stop that only the host can see leaves the device ahead; the session puts it back before it is used again.
 
+mod error;
 mod step;
 mod text;
 
@@ -22,14 +23,13 @@ use std::task::{Context, Poll, ready};
 use serde::Serialize;
 use web_time::Instant;
 
-use crate::error::Error;
 use crate::gpu::{Dispatch, PendingRead, Prepared};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AnchorSet, AtMaxSegment};
 use crate::model::SUBMITS;
-use crate::reference;
-use crate::sampling::{NO_TOKEN, Sampler, SamplerOptions};
-use crate::session::{Pace, Session, floats};
+use crate::sampling::{NO_TOKEN, Sampler, SamplerOptions, top_logprobs};
+use crate::session::{Pace, Session, SessionError, floats};
+pub use error::GenerateError;
 pub use step::planned_step;
 pub use text::{Piece, TextGeneration};
 
@@ -137,7 +137,7 @@ pub struct Generation<'s> {
     ended: Option<u32>,
     cancelled: bool,
     /// What went wrong after the tokens that are ready; they are given out first.
-    failed: Option<Error>,
+    failed: Option<GenerateError>,
     /// An error was given out, so nothing follows.
     dead: bool,
     stopped: Option<StopReason>,
@@ -156,10 +156,10 @@ impl Session {
     /// Starts to generate after the text so far.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] without a text, a setting out of range, a token outside the vocabulary.
-    pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>, Error> {
+    /// [`SessionError::EmptyPrompt`] without a text, a setting out of range, a token outside the vocabulary.
+    pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>, GenerateError> {
         if self.last_row.is_none() && self.pending.is_none() {
-            return Err(Error::EmptyPrompt);
+            return Err(SessionError::EmptyPrompt.into());
         }
         let sampler = self.sampler(&options)?;
         // A pending token that would make a segment too long can't be consumed, so nothing can follow it.
@@ -196,12 +196,12 @@ impl Session {
     }
 
     /// The sampler that `options` ask for; an error for a setting out of range.
-    pub(crate) fn sampler(&self, options: &GenerateOptions) -> Result<Sampler, Error> {
+    pub(crate) fn sampler(&self, options: &GenerateOptions) -> Result<Sampler, GenerateError> {
         let vocab_size = self.model().config().vocab_size;
         if let Some(id) = options.stop_tokens.iter().find(|id| **id >= vocab_size) {
-            return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
+            return Err(SessionError::TokenOutsideVocab { id: *id, vocab_size }.into());
         }
-        Sampler::new(options.sampler.clone(), vocab_size, &self.policy().anchors)
+        Ok(Sampler::new(options.sampler.clone(), vocab_size, &self.policy().anchors)?)
     }
 
     /// Ids after which a text ends.
@@ -216,7 +216,7 @@ impl Generation<'_> {
     ///
     /// # Errors
     /// The logits are not finite, or the device.
-    pub async fn next_token(&mut self) -> Result<Option<Token>, Error> {
+    pub async fn next_token(&mut self) -> Result<Option<Token>, GenerateError> {
         poll_fn(|cx| self.poll_token(cx)).await
     }
 
@@ -248,7 +248,7 @@ impl Generation<'_> {
         self.step.recording().dispatches()
     }
 
-    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, Error>> {
+    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, GenerateError>> {
         let token = ready!(self.poll_unguarded(cx));
         if token.is_err() {
             self.dead = true;
@@ -258,7 +258,7 @@ impl Generation<'_> {
         Poll::Ready(token)
     }
 
-    fn poll_unguarded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, Error>> {
+    fn poll_unguarded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Token>, GenerateError>> {
         loop {
             if self.stopped.is_some() || self.dead {
                 return Poll::Ready(Ok(None));
@@ -319,7 +319,7 @@ impl Generation<'_> {
     }
 
     /// Keeps the device busy: submits as long as there is room for what it may run ahead of the host.
-    fn fill(&mut self) -> Result<(), Error> {
+    fn fill(&mut self) -> Result<(), GenerateError> {
         while self.in_flight.len() < SUBMITS
             && !self.cancelled
             && self.ended.is_none()
@@ -348,7 +348,7 @@ impl Generation<'_> {
     }
 
     /// `steps` decode steps; the first token of all needs only the prompt's last hidden state.
-    fn submit(&mut self, first: bool, steps: u32) -> Result<Batch, Error> {
+    fn submit(&mut self, first: bool, steps: u32) -> Result<Batch, GenerateError> {
         let session = &mut *self.session;
         let begun = Instant::now();
         let staging = self.submits % SUBMITS;
@@ -363,13 +363,13 @@ impl Generation<'_> {
     }
 
     /// One step whose logits come back.
-    fn submit_one(&self) -> Result<Batch, Error> {
+    fn submit_one(&self) -> Result<Batch, GenerateError> {
         let read = step::submit_for_logits(self.session)?;
         Ok(Batch { read, steps: 1, on_host: true, begun: Instant::now() })
     }
 
     /// Takes in what the oldest batch has brought.
-    fn collect(&mut self, bytes: &[u8], at: Instant) -> Result<(), Error> {
+    fn collect(&mut self, bytes: &[u8], at: Instant) -> Result<(), GenerateError> {
         let Some(batch) = self.in_flight.pop_front() else { return Ok(()) };
         let from = batch.begun.max(self.idle_since);
         self.pace.observe(batch.steps, at.saturating_duration_since(from));
@@ -395,7 +395,7 @@ impl Generation<'_> {
             0 => {}
             LoopState::STOP_NOT_FINITE => {
                 let text = self.session.length() + self.ready.len() as u32;
-                self.failed = Some(Error::NonFiniteLogits { pos: text.saturating_sub(1) });
+                self.failed = Some(SessionError::NonFiniteLogits { pos: text.saturating_sub(1) }.into());
                 self.ended = Some(LoopState::STOP_NOT_FINITE);
             }
             stop => self.ended = Some(stop),
@@ -418,18 +418,18 @@ impl Generation<'_> {
     }
 
     /// The host's own draw, by the twins of the kernels.
-    fn draw(&self, logits: &[f32]) -> Result<Token, Error> {
+    fn draw(&self, logits: &[f32]) -> Result<Token, GenerateError> {
         let pos = self.session.length();
         let id = match logits.iter().all(|logit| logit.is_finite()) {
             true => self.sampler.sample(logits, &self.session.recent(), pos).id,
             false => NO_TOKEN,
         };
         if id == NO_TOKEN {
-            return Err(Error::NonFiniteLogits { pos: pos.saturating_sub(1) });
+            return Err(SessionError::NonFiniteLogits { pos: pos.saturating_sub(1) }.into());
         }
         let top = self.options.sampler.logprobs;
         let logprobs = (top > 0).then(|| {
-            let listed = reference::top_logprobs(logits, id, top as usize);
+            let listed = top_logprobs(logits, id, top as usize);
             let mut listed = listed.into_iter().map(|(id, logprob)| (id, logprob as f32));
             Logprobs { chosen: listed.next().map_or(0.0, |(_, logprob)| logprob), top: listed.collect() }
         });
@@ -440,7 +440,7 @@ impl Generation<'_> {
 /// Blocks on each token. In the browser, await [`Generation::next_token`] or use the stream instead.
 #[cfg(not(target_arch = "wasm32"))]
 impl Iterator for Generation<'_> {
-    type Item = Result<Token, Error>;
+    type Item = Result<Token, GenerateError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         pollster::block_on(self.next_token()).transpose()
@@ -449,7 +449,7 @@ impl Iterator for Generation<'_> {
 
 /// Natively a poll blocks until a batch has arrived, as [`Generation::next_token`] does; in the browser it does not.
 impl futures_core::Stream for Generation<'_> {
-    type Item = Result<Token, Error>;
+    type Item = Result<Token, GenerateError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_token(cx).map(Result::transpose)

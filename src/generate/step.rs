@@ -1,7 +1,6 @@
 //! One decode step as the device sees it: forward pass, logits, draw, hand-over.
 
-use super::{GenerateOptions, Logprobs, Token};
-use crate::error::Error;
+use super::{GenerateError, GenerateOptions, Logprobs, Token};
 use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
@@ -14,10 +13,10 @@ use crate::model::{
 };
 use crate::model_file::Config;
 use crate::sampling::SamplerOptions;
-use crate::session::{Session, SessionOptions};
+use crate::session::{Session, SessionError, SessionOptions};
 
 /// Uploads what all steps of a generation share.
-pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), Error> {
+pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), GenerateError> {
     let (gpu, s) = (&session.model.gpu, &session.buffers);
     let ends = session.ends(options).bitset_words(session.model.config.vocab_size);
     gpu.upload(&s.stop_bits, 0, bytemuck::cast_slice(&ends))?;
@@ -46,7 +45,7 @@ impl<'a> StepOf<'a> {
     }
 
     /// A whole step: consumes the token that the step before it drew, and draws the next.
-    fn record(self, device: &Capabilities, sampler: &SamplerOptions) -> Result<Recording, Error> {
+    fn record(self, device: &Capabilities, sampler: &SamplerOptions) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
         llama::forward(&mut rec, self.network, self.buffers, 1, Attend::Step(self.ring))?;
         self.record_draw(&mut rec, sampler, 0)?;
@@ -54,7 +53,12 @@ impl<'a> StepOf<'a> {
     }
 
     /// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
-    fn record_draw(self, rec: &mut Recorder, sampler: &SamplerOptions, row: u32) -> Result<(), Error> {
+    fn record_draw(
+        self,
+        rec: &mut Recorder,
+        sampler: &SamplerOptions,
+        row: u32,
+    ) -> Result<(), GenerateError> {
         let (network, s, ring) = (self.network, self.buffers, self.ring.params());
         let vocab = network.config.vocab_size;
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
@@ -100,16 +104,16 @@ impl<'a> StepOf<'a> {
 }
 
 /// A whole step, ready to run.
-pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
+pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), sampler)?)?)
 }
 
 /// The first draw, from the hidden state that the prompt has left.
-pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, Error> {
+pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     let mut rec = Recorder::new(gpu.capabilities());
-    let row = session.last_row.ok_or(Error::EmptyPrompt)?;
+    let row = session.last_row.ok_or(SessionError::EmptyPrompt)?;
     StepOf::new(session).record_draw(&mut rec, sampler, row)?;
     Ok(gpu.prepare(rec.finish())?)
 }
@@ -124,7 +128,7 @@ pub fn planned_step(
     policy: &Policy,
     sampler: &SamplerOptions,
     device: &Capabilities,
-) -> Result<Recording, Error> {
+) -> Result<Recording, GenerateError> {
     let shape = SessionOptions::default().shape();
     let network = Network::planned(config, format, device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
@@ -141,7 +145,7 @@ pub(super) fn submit(
     times: u32,
     staging: usize,
     logprobs: u32,
-) -> Result<PendingRead, Error> {
+) -> Result<PendingRead, GenerateError> {
     let (gpu, s) = (&session.model.gpu, &session.buffers);
     let Some(readback) = s.submit_reads.get(staging) else { unreachable!("one staging buffer per submit") };
     let state_bytes = size_of::<LoopState>() as u64;
@@ -160,7 +164,7 @@ pub(super) fn submit(
 }
 
 /// One step without a draw, whose logits come back.
-pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Error> {
+pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, GenerateError> {
     let (model, s) = (&session.model, &session.buffers);
     let mut rec = Recorder::new(model.gpu.capabilities());
     let row = match session.pending {
@@ -169,7 +173,7 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Error>
             llama::forward(&mut rec, model, s, 1, Attend::Step(&session.ring))?;
             0
         }
-        None => session.last_row.ok_or(Error::EmptyPrompt)?,
+        None => session.last_row.ok_or(SessionError::EmptyPrompt)?,
     };
     llama::logits(&mut rec, model, s, row, 1)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
@@ -195,13 +199,13 @@ impl<'a> Outbox<'a> {
 
     /// Tokens handed out since the generation began, when `read` of them were known before these `steps`. Until the loop stops each
     /// step hands out one. Other numbers are those of an earlier submit: a driver can give one up and call it done.
-    pub(super) fn emitted(&self, read: u32, steps: u32) -> Result<u32, Error> {
+    pub(super) fn emitted(&self, read: u32, steps: u32) -> Result<u32, GenerateError> {
         let (found, expected) = (self.state.emitted, read.saturating_add(steps));
         let least = if self.state.stopped == 0 { expected } else { read };
         if (least..=expected).contains(&found) {
             Ok(found)
         } else {
-            Err(Error::LostSteps { expected, found })
+            Err(GenerateError::LostSteps { expected, found })
         }
     }
 
@@ -226,7 +230,7 @@ impl<'a> Outbox<'a> {
 mod tests {
     use super::*;
 
-    fn emitted(state: LoopState, read: u32, steps: u32) -> Result<u32, Error> {
+    fn emitted(state: LoopState, read: u32, steps: u32) -> Result<u32, GenerateError> {
         Outbox::new(bytemuck::bytes_of(&state), 0).emitted(read, steps)
     }
 
@@ -236,7 +240,10 @@ mod tests {
         assert_eq!(emitted(running(12), 4, 8).unwrap(), 12);
         for stale in [0, 4, 11, 13] {
             let error = emitted(running(stale), 4, 8).unwrap_err();
-            assert!(matches!(error, Error::LostSteps { expected: 12, found } if found == stale), "{error}");
+            assert!(
+                matches!(error, GenerateError::LostSteps { expected: 12, found } if found == stale),
+                "{error}"
+            );
             assert!(error.is_device());
         }
         // What a staging buffer holds that nothing was ever copied to.

@@ -1,7 +1,6 @@
 //! Generated tokens as text: whole characters, stop strings cut off, inserted anchors hidden.
 
-use super::{GenerateOptions, Generation, StopReason, Token};
-use crate::error::Error;
+use super::{GenerateError, GenerateOptions, Generation, StopReason, Token};
 use crate::session::Session;
 use crate::tokenizer::{DecodeStream, StopStrings, Tokenizer};
 
@@ -38,7 +37,7 @@ impl Session {
         tokenizer: &Tokenizer,
         options: GenerateOptions,
         stops: StopStrings,
-    ) -> Result<TextGeneration<'_>, Error> {
+    ) -> Result<TextGeneration<'_>, GenerateError> {
         let inserted = self.policy().insert.map(|insert| insert.id);
         // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
         let ends = &self.model().config().eos_tokens;
@@ -53,7 +52,7 @@ impl TextGeneration<'_> {
     ///
     /// # Errors
     /// As [`Generation::next_token`].
-    pub async fn next_piece(&mut self) -> Result<Option<Piece>, Error> {
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, GenerateError> {
         if self.ended {
             return Ok(None);
         }
@@ -92,7 +91,7 @@ impl TextGeneration<'_> {
 /// Blocks on each piece. In the browser, await [`TextGeneration::next_piece`] instead.
 #[cfg(not(target_arch = "wasm32"))]
 impl Iterator for TextGeneration<'_> {
-    type Item = Result<Piece, Error>;
+    type Item = Result<Piece, GenerateError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         pollster::block_on(self.next_piece()).transpose()

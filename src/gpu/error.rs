@@ -112,3 +112,17 @@ pub enum GpuError {
         reason: String,
     },
 }
+
+impl GpuError {
+    /// Whether the device is at fault (not there, lost, out of memory) rather than what it was asked for.
+    pub fn is_device(&self) -> bool {
+        matches!(
+            self,
+            Self::NoAdapter
+                | Self::NoDevice { .. }
+                | Self::Lost { .. }
+                | Self::Allocation { .. }
+                | Self::Device { .. }
+        )
+    }
+}

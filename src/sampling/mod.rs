@@ -21,17 +21,21 @@
 //! ```text
 //! options.rs  the settings and their ranges
 //! chain.rs    the steps
+//! logprobs.rs what a token's probability was, and which others were likely
 //! philox.rs   the random numbers
 //! ```
 
 mod chain;
+mod error;
+mod logprobs;
 mod options;
 pub mod philox;
 
 pub use chain::{DRAW_LANES, Draw, NO_TOKEN, adjust, draw, penalize};
+pub use error::SamplingError;
+pub use logprobs::top_logprobs;
 pub use options::{BANNED, MAX_LOGPROBS, MAX_PENALTY_LAST_N, SamplerOptions};
 
-use crate::error::Error;
 use crate::kv::AnchorSet;
 
 /// The chain on the CPU.
@@ -48,7 +52,7 @@ impl Sampler {
     ///
     /// # Errors
     /// Those of [`SamplerOptions::validate`].
-    pub fn new(options: SamplerOptions, vocab_size: u32, exempt: &AnchorSet) -> Result<Self, Error> {
+    pub fn new(options: SamplerOptions, vocab_size: u32, exempt: &AnchorSet) -> Result<Self, SamplingError> {
         options.validate(vocab_size)?;
         let bias = if options.has_bias() { options.bias_vector(vocab_size) } else { Vec::new() };
         Ok(Self { options, bias, exempt: exempt.clone() })

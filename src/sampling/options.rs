@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use crate::error::Error;
+use super::SamplingError;
 
 /// Most tokens that penalties look back at.
 pub const MAX_PENALTY_LAST_N: u32 = 1024;
@@ -75,8 +75,8 @@ impl SamplerOptions {
     /// Checks every setting against its range and every id against a vocabulary of `vocab_size` tokens.
     ///
     /// # Errors
-    /// [`Error::Sampler`] naming the setting, its value and what it must be.
-    pub fn validate(&self, vocab_size: u32) -> Result<(), Error> {
+    /// [`SamplingError::Setting`] naming the setting, its value and what it must be.
+    pub fn validate(&self, vocab_size: u32) -> Result<(), SamplingError> {
         if self.temperature != 0.0 {
             within("temperature", self.temperature, SMALL..=LARGE, "zero, or from 0.000001 to 1000000")?;
         }
@@ -163,11 +163,11 @@ fn within<T: PartialOrd + Display>(
     value: T,
     allowed: RangeInclusive<T>,
     need: &str,
-) -> Result<(), Error> {
+) -> Result<(), SamplingError> {
     if allowed.contains(&value) {
         return Ok(());
     }
-    Err(Error::Sampler { field, value: value.to_string(), need: need.to_owned() })
+    Err(SamplingError::Setting { field, value: value.to_string(), need: need.to_owned() })
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::SessionError;
 use super::{Session, SessionOptions};
-use crate::error::Error;
 use crate::gpu::{Buffer, CopyOut, GpuError, Recorder};
 
 impl Session {
@@ -14,7 +14,7 @@ impl Session {
     ///
     /// # Errors
     /// The device has no room for it.
-    pub async fn fork(&self) -> Result<Self, Error> {
+    pub async fn fork(&self) -> Result<Self, SessionError> {
         let options = SessionOptions { chunk: self.chunk, in_flight: self.ring.params().in_flight };
         let mut fork = Self::new(&self.model, &self.policy, options).await?;
         fork.copy_from(self)?;
@@ -24,13 +24,13 @@ impl Session {
     /// Forgets its own text and remembers that of `other`; nothing is allocated.
     ///
     /// # Errors
-    /// [`Error::ForkMismatch`] unless both have the same model, policy and options; the device.
-    pub fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+    /// [`SessionError::ForkMismatch`] unless both have the same model, policy and options; the device.
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), SessionError> {
         let same = Arc::ptr_eq(&self.model, &other.model)
             && self.policy == other.policy
             && self.ring.params() == other.ring.params();
         if !same {
-            return Err(Error::ForkMismatch);
+            return Err(SessionError::ForkMismatch);
         }
         let gpu = self.model.gpu.clone();
         let mut rec = Recorder::new(gpu.capabilities());

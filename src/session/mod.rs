@@ -11,6 +11,7 @@
 //! in the decode loop, by at most X steps. To undo those is to upload the host's state: the spare slots see to it that nothing
 //! the host's position can still read was overwritten.
 
+mod error;
 mod fork;
 mod pace;
 mod report;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 
 use web_time::Instant;
 
-use crate::error::Error;
 use crate::gpu::{PendingWork, Recorder};
 use crate::kernels::argmax;
 use crate::kernels::emit::LoopState;
@@ -29,6 +29,7 @@ use crate::model::llama::{self, Attend};
 use crate::model::{
     Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, recent_cap,
 };
+pub use error::SessionError;
 pub(crate) use pace::Pace;
 pub use report::KvReport;
 
@@ -87,7 +88,11 @@ impl Session {
     ///
     /// # Errors
     /// The policy's anchors are outside the vocabulary, or the plan does not fit the device.
-    pub async fn new(model: &Arc<Model>, policy: &Policy, options: SessionOptions) -> Result<Self, Error> {
+    pub async fn new(
+        model: &Arc<Model>,
+        policy: &Policy,
+        options: SessionOptions,
+    ) -> Result<Self, SessionError> {
         Self::with_shape(model, policy, options.shape()).await
     }
 
@@ -95,7 +100,7 @@ impl Session {
         model: &Arc<Model>,
         policy: &Policy,
         shape: SessionShape,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, SessionError> {
         let (config, gpu) = (&model.config, &model.gpu);
         policy.check_vocab(config.vocab_size)?;
         let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
@@ -196,7 +201,7 @@ impl Session {
     ///
     /// # Errors
     /// The device is gone.
-    pub fn reset(&mut self) -> Result<(), Error> {
+    pub fn reset(&mut self) -> Result<(), SessionError> {
         self.ring.reset();
         self.last_row = None;
         self.pending = None;
@@ -208,7 +213,7 @@ impl Session {
     ///
     /// # Errors
     /// A token outside the vocabulary or more tokens than [`Session::remaining`] (nothing was consumed then), or the device.
-    pub async fn append(&mut self, ids: &[u32]) -> Result<(), Error> {
+    pub async fn append(&mut self, ids: &[u32]) -> Result<(), SessionError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -242,7 +247,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
-    pub async fn step_greedy(&mut self, id: u32) -> Result<u32, Error> {
+    pub async fn step_greedy(&mut self, id: u32) -> Result<u32, SessionError> {
         let rec = self.next_step(Some(id))?;
         self.greedy(rec).await
     }
@@ -251,7 +256,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
-    pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, Error> {
+    pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, SessionError> {
         let rec = self.next_step(Some(id))?;
         self.read_logits(rec).await
     }
@@ -259,8 +264,8 @@ impl Session {
     /// The likeliest token after the text so far.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
-    pub async fn next_greedy(&mut self) -> Result<u32, Error> {
+    /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
+    pub async fn next_greedy(&mut self) -> Result<u32, SessionError> {
         let rec = self.next_step(None)?;
         self.greedy(rec).await
     }
@@ -268,14 +273,14 @@ impl Session {
     /// The logits (vocabulary) after the text so far.
     ///
     /// # Errors
-    /// [`Error::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
-    pub async fn next_logits(&mut self) -> Result<Vec<f32>, Error> {
+    /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
+    pub async fn next_logits(&mut self) -> Result<Vec<f32>, SessionError> {
         let rec = self.next_step(None)?;
         self.read_logits(rec).await
     }
 
     /// A recording that begins with the steps of the pending token, if there is one, and of `id`.
-    fn next_step(&mut self, id: Option<u32>) -> Result<Recorder, Error> {
+    fn next_step(&mut self, id: Option<u32>) -> Result<Recorder, SessionError> {
         let text: Vec<u32> = self.pending.into_iter().chain(id).collect();
         self.check(&text)?;
         self.upload_ring()?;
@@ -295,7 +300,7 @@ impl Session {
     }
 
     /// The decode loop has handed out `id`, and the device has consumed the token before it.
-    pub(crate) fn accept(&mut self, id: u32) -> Result<(), Error> {
+    pub(crate) fn accept(&mut self, id: u32) -> Result<(), SessionError> {
         if let Some(consumed) = self.pending {
             self.ring.step(consumed)?;
         }
@@ -334,7 +339,7 @@ impl Session {
     }
 
     /// Puts the device where the host is: the ring, the token to consume next, and the tokens that penalties count.
-    pub(crate) fn rewind(&mut self) -> Result<(), Error> {
+    pub(crate) fn rewind(&mut self) -> Result<(), SessionError> {
         self.upload_ring()?;
         let capacity = recent_cap(self.ring.params().in_flight);
         let mut places = vec![0_u32; capacity as usize];
@@ -353,14 +358,14 @@ impl Session {
     }
 
     /// Refuses what the model or the ring cannot take, before anything changes.
-    pub(crate) fn check(&self, ids: &[u32]) -> Result<(), Error> {
+    pub(crate) fn check(&self, ids: &[u32]) -> Result<(), SessionError> {
         let (pos, limit) = (self.ring.state().pos, self.ring.params().limit);
         check_ids(ids, self.model.config.vocab_size, pos, limit)?;
         Ok(self.ring.check(ids)?)
     }
 
     /// Lets the ring place the tokens of one chunk and uploads what the kernels need of it.
-    pub(crate) fn begin_chunk(&mut self, ids: &[u32]) -> Result<Chunk, Error> {
+    pub(crate) fn begin_chunk(&mut self, ids: &[u32]) -> Result<Chunk, SessionError> {
         let chunk = self.ring.chunk(ids, &mut self.rows, &mut self.chunk_anchors)?;
         let gpu = &self.model.gpu;
         gpu.upload(&self.buffers.tokens, 0, bytemuck::cast_slice(ids))?;
@@ -374,14 +379,14 @@ impl Session {
         Ok(chunk)
     }
 
-    pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), Error> {
+    pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), SessionError> {
         llama::forward(rec, &self.model, &self.buffers, chunk.rows, Attend::Chunk(&self.ring, chunk))?;
         self.last_row = chunk.rows.checked_sub(1);
         Ok(())
     }
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
-    pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), Error> {
+    pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
         self.model.gpu.upload(&self.buffers.tokens, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
@@ -390,7 +395,7 @@ impl Session {
     }
 
     /// Makes the GPU's ring equal to the host's, after steps that only one of them took.
-    pub(crate) fn upload_ring(&self) -> Result<(), Error> {
+    pub(crate) fn upload_ring(&self) -> Result<(), SessionError> {
         let gpu = &self.model.gpu;
         gpu.upload(&self.buffers.state, 0, bytemuck::bytes_of(&self.ring.state()))?;
         gpu.upload(&self.buffers.anchor_pos, 0, bytemuck::cast_slice(self.ring.anchor_positions()))?;
@@ -398,10 +403,10 @@ impl Session {
         Ok(())
     }
 
-    async fn greedy(&mut self, mut rec: Recorder) -> Result<u32, Error> {
+    async fn greedy(&mut self, mut rec: Recorder) -> Result<u32, SessionError> {
         let s = &self.buffers;
         let vocab = self.model.config.vocab_size;
-        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
+        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
         argmax::record(&mut rec, &s.logits, &s.top, 1, vocab, 0)?;
         rec.read(&s.top, 0, s.readback.buffer(), 0, 4)?;
         s.readback.settle().await?;
@@ -409,30 +414,30 @@ impl Session {
         let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
         let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         if id >= vocab {
-            return Err(Error::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
+            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
         }
         Ok(id)
     }
 
-    async fn read_logits(&mut self, mut rec: Recorder) -> Result<Vec<f32>, Error> {
+    async fn read_logits(&mut self, mut rec: Recorder) -> Result<Vec<f32>, SessionError> {
         let s = &self.buffers;
-        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(Error::EmptyPrompt)?, 1)?;
+        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
         rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
         s.readback.settle().await?;
         let submission = self.model.gpu.run(rec.finish())?;
         let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(Error::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
+            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
         }
         Ok(logits)
     }
 }
 
 /// Refuses a token outside the vocabulary, and more tokens from position `pos` on than `limit` leaves room for.
-pub(crate) fn check_ids(ids: &[u32], vocab_size: u32, pos: u32, limit: u32) -> Result<(), Error> {
+pub(crate) fn check_ids(ids: &[u32], vocab_size: u32, pos: u32, limit: u32) -> Result<(), SessionError> {
     if let Some(id) = ids.iter().find(|id| **id >= vocab_size) {
-        return Err(Error::TokenOutsideVocab { id: *id, vocab_size });
+        return Err(SessionError::TokenOutsideVocab { id: *id, vocab_size });
     }
     if ids.len() > limit.saturating_sub(pos) as usize {
         return Err(KvError::PositionLimit { pos, tokens: ids.len(), limit }.into());

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::policies::Named;
 use super::{Subject, bar, draw, load, mib, percent, print_json, print_table};
 use crate::cli::args::PerplexityArgs;
+use crate::error::Error;
 use crate::eval::{Chart, HeldOut, Line, LossReport, perplexity, with_budget};
 use crate::gpu::AdapterDescription;
 use crate::kv::{Place, Policy, Preset};
@@ -52,7 +53,7 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let context = subject.file.config.context_len as usize;
     let size = args.max_length.unwrap_or(context.min(DEFAULT_WINDOW));
     let stride = args.stride.unwrap_or(size);
-    let windows = text.windows(size, stride, args.limit.unwrap_or(usize::MAX)).map_err(crate::Error::from)?;
+    let windows = text.windows(size, stride, args.limit.unwrap_or(usize::MAX)).map_err(Error::from)?;
     for (named, window) in
         subject.policies.iter().flat_map(|named| windows.iter().map(move |window| (named, window)))
     {

@@ -1,0 +1,55 @@
+//! Why a text is not continued.
+
+use crate::gpu::GpuError;
+use crate::model::PlanError;
+use crate::sampling::SamplingError;
+use crate::session::SessionError;
+use crate::tokenizer::TokenizerError;
+
+/// What can go wrong while a text is continued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerateError {
+    /// The session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A setting of the sampler.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// A stop string.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Decode steps that the device was asked for and did not make, although it reported no error.
+    #[error(
+        "the device handed out {found} tokens, its decode steps make {expected}; its driver must have given up a submit"
+    )]
+    LostSteps {
+        /// Tokens after as many steps.
+        expected: u32,
+        /// Tokens that the device counts.
+        found: u32,
+    },
+}
+
+impl GenerateError {
+    /// Whether the device is at fault rather than the input.
+    pub fn is_device(&self) -> bool {
+        match self {
+            Self::LostSteps { .. } => true,
+            Self::Session(error) => error.is_device(),
+            _ => false,
+        }
+    }
+}
+
+impl From<GpuError> for GenerateError {
+    fn from(error: GpuError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<PlanError> for GenerateError {
+    fn from(error: PlanError) -> Self {
+        Self::Session(error.into())
+    }
+}
