@@ -72,7 +72,11 @@ gpu_test() {
 
 step_fmt() { cargo fmt --all --check; }
 # Not for wasm32: clippy comes from rustup, that target's standard library perhaps from another version of the compiler.
-step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+step_clippy() {
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    # The library alone, as other programs and WebAssembly take it.
+    cargo clippy --locked --no-default-features -- -D warnings
+}
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package killick; }
 step_unit() {
     local names targets

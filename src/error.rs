@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Load(LoadError),
     /// A model that was not converted.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     #[error(transparent)]
     Convert(#[from] crate::convert::ConvertError),
     /// A model whose record of its policy cannot be read.

@@ -34,12 +34,17 @@
 //! [`model_file`], [`tokenizer`], [`kv`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
 //! [`generate`], [`score`] and [`eval`].
 //!
-//! Features: `cli` (default) builds the `killick` program.
+//! Features: `cli` (default) builds the `killick` program, and with it comes `convert`, which writes a model file in another form.
+
+#[cfg(all(feature = "convert", target_arch = "wasm32"))]
+compile_error!(
+    "the feature `convert` writes files, which WebAssembly cannot; build with default-features = false"
+);
 
 pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub mod convert;
 mod engine;
 mod error;

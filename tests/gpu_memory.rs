@@ -8,10 +8,10 @@ mod support {
 use std::sync::{Arc, Mutex};
 
 use killick::gpu::{Counters, Gpu};
-use killick::kernels::rope::Heads;
 use killick::kernels::{WeightFormat, choose};
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, Model};
+use killick::model_file::Heads;
 use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};
 use pollster::block_on;

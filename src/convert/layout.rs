@@ -7,8 +7,9 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use super::{ConvertError, Converted, Form, WriteError};
-use crate::model::{llama3_divisors, original_llama3};
-use crate::model_file::{Config, Encoding, LayerWeight, ModelFile, RopeScaling, WeightName};
+use crate::model_file::{
+    Config, Encoding, LayerWeight, ModelFile, RopeScaling, WeightName, llama3_divisors, original_llama3,
+};
 
 /// Weights converted at a time (16 MiB of 32-bit floats).
 const PIECE_ELEMENTS: u32 = 4 << 20;

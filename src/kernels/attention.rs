@@ -2,11 +2,11 @@
 
 use super::choose::{self, CacheLayout, Implementation, Layout};
 use super::product::{InputRange, uniform_tile};
-use super::rope::Heads;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
+use crate::model_file::Heads;
 
 params! {
     AttentionParams {

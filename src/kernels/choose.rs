@@ -4,10 +4,10 @@
 //! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
-use super::rope::Heads;
 use super::*;
 use crate::gpu::pipeline::Variant;
 use crate::gpu::{Capabilities, Dispatch, Family};
+use crate::model_file::Heads;
 
 /// Every implementation there is. Of those that can read what there is to read, the device's family decides, then the order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[

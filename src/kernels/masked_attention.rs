@@ -1,11 +1,11 @@
 //! The visibility rule by brute force, for `--path masked`.
 
 use super::attention::{TILE, check_heads, scale};
-use super::rope::Heads;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kv::{Policy, Tag};
+use crate::model_file::Heads;
 
 params! {
     MaskedAttentionParams {

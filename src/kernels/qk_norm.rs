@@ -1,10 +1,10 @@
 //! Root-mean-square normalization of each head of queries and keys.
 
 use super::choose::{self, Layout};
-use super::rope::Heads;
 use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::model_file::Heads;
 
 params! {
     QkNormParams {

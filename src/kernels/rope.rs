@@ -5,6 +5,7 @@ use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{MAX_POSITIONS, Row};
+use crate::model_file::{Heads, Rotation};
 
 params! {
     RopeParams {
@@ -78,34 +79,6 @@ const TABLE_STEP: u32 = 1024;
 /// Entries of the coarse table; together they reach every position a ring accepts.
 const COARSE_STEPS: u32 = MAX_POSITIONS / TABLE_STEP;
 
-/// Shape of the attention heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Query heads.
-    pub n_heads: u32,
-    /// Key and value heads; divides `n_heads`.
-    pub n_kv_heads: u32,
-    /// Columns of a head, a multiple of 4.
-    pub head_dim: u32,
-}
-
-impl Heads {
-    /// Columns of the fused q, k, v projection.
-    pub fn qkv_dim(&self) -> u32 {
-        (self.n_heads + 2 * self.n_kv_heads) * self.head_dim
-    }
-
-    /// Columns of all queries.
-    pub fn q_dim(&self) -> u32 {
-        self.n_heads * self.head_dim
-    }
-
-    /// Columns of all keys, or of all values.
-    pub fn kv_dim(&self) -> u32 {
-        self.n_kv_heads * self.head_dim
-    }
-}
-
 /// Where keys and values go.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
@@ -115,35 +88,18 @@ pub enum Target {
     Cache,
 }
 
-/// How heads turn with the position.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rotation {
-    /// Radians per position of each pair of columns; pair `d` is the columns `d` and `d + frequencies.len()`, and columns
-    /// beyond the last pair do not turn.
-    pub frequencies: Vec<f64>,
-    /// Every column that turns grows by this.
-    pub magnitude: f64,
-}
-
-impl Rotation {
-    /// Columns that turn.
-    pub fn rope_dim(&self) -> u32 {
-        2 * self.frequencies.len() as u32
-    }
-
-    /// The rotation table: (cos, sin) of `step * frequency` for steps 0..1024, then for multiples of 1,024, computed in
-    /// 64-bit and stored in 32-bit floats. A rotation is the product of an entry of each, so only the latter have the magnitude.
-    pub fn table(&self) -> Vec<f32> {
-        let fine = (0..TABLE_STEP).map(|step| (step, 1.0));
-        let coarse = (0..COARSE_STEPS).map(|step| (step * TABLE_STEP, self.magnitude));
-        let entry = |(pos, length): (u32, f64)| {
-            self.frequencies.iter().flat_map(move |frequency| {
-                let (sin, cos) = (f64::from(pos) * frequency).sin_cos();
-                [(length * cos) as f32, (length * sin) as f32]
-            })
-        };
-        fine.chain(coarse).flat_map(entry).collect()
-    }
+/// The rotation table: (cos, sin) of `step * frequency` for steps 0..1024, then for multiples of 1,024, computed in 64-bit and stored in
+/// 32-bit floats. A rotation is the product of an entry of each, so only the latter have the magnitude.
+pub fn table(rotation: &Rotation) -> Vec<f32> {
+    let fine = (0..TABLE_STEP).map(|step| (step, 1.0));
+    let coarse = (0..COARSE_STEPS).map(|step| (step * TABLE_STEP, rotation.magnitude));
+    let entry = |(pos, length): (u32, f64)| {
+        rotation.frequencies.iter().flat_map(move |frequency| {
+            let (sin, cos) = (f64::from(pos) * frequency).sin_cos();
+            [(length * cos) as f32, (length * sin) as f32]
+        })
+    };
+    fine.chain(coarse).flat_map(entry).collect()
 }
 
 /// Bytes of the rotation table for so many columns that turn.
@@ -158,7 +114,7 @@ pub struct Rope<'a> {
     pub rows: &'a Buffer,
     /// The fused projection (rows, qkv_dim).
     pub qkv: &'a Buffer,
-    /// [`Rotation::table`].
+    /// [`table`].
     pub table: &'a Buffer,
     /// Rotated queries out (rows, 2, q_dim): at their position, and at the position for pinned keys.
     pub q: &'a Buffer,

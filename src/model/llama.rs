@@ -6,7 +6,7 @@
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
 use super::weights::Linear;
-use super::{Network, SessionBuffers, heads};
+use super::{Network, SessionBuffers};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::kv_step::{self, KvStep};
@@ -35,7 +35,7 @@ pub(crate) fn forward(
     n: u32,
     attend: Attend<'_>,
 ) -> Result<(), GpuError> {
-    let (config, weights, heads) = (&model.config, &model.weights, heads(&model.config));
+    let (config, weights, heads) = (&model.config, &model.weights, model.config.heads());
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
 
     if let Attend::Step(ring) = attend {

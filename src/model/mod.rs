@@ -3,26 +3,22 @@
 //! ```text
 //! plan.rs          every buffer of the weights, with its size, before any of them is made; what all takes together
 //! session_plan.rs  the same for one text
-//! rotation.rs      the angles of RoPE, scaled as the model was trained
 //! weights.rs       from a model file to the device, in pieces of bounded size
 //! llama.rs         the forward pass, from top to bottom
 //! ```
 
 pub(crate) mod llama;
 mod plan;
-mod rotation;
 mod session_plan;
 mod weights;
 
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Gpu};
 use crate::kernels::WeightFormat;
-use crate::kernels::rope::{self, Heads};
+use crate::kernels::rope;
 use crate::model_file::{Config, ModelFile};
 
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use rotation::{llama3_divisors, original_llama3};
 pub use session_plan::SessionShape;
 pub(crate) use session_plan::{
     LOGPROB_WORDS, RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,
@@ -92,7 +88,7 @@ impl Model {
         let table_request = rope_table_request(&config);
         let rope_table = gpu.allocate(&[table_request]).await?.remove(0);
         let divisors = file.rope_divisors().await?;
-        let table = rotation::rotation(&config, divisors.as_deref()).table();
+        let table = rope::table(&config.rotation(divisors.as_deref()));
         gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
         Ok(Self {
             gpu: gpu.clone(),
@@ -121,11 +117,6 @@ impl Model {
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated_bytes
     }
-}
-
-/// Shape of the attention heads of `config`.
-pub(crate) fn heads(config: &Config) -> Heads {
-    Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
 }
 
 fn rope_table_request(config: &Config) -> BufferRequest {

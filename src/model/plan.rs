@@ -5,7 +5,6 @@
 
 use serde::Serialize;
 
-use super::heads;
 use super::session_plan::{SessionPlan, SessionShape};
 use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
@@ -158,7 +157,7 @@ impl WeightsPlan {
         if table.bytes > limit {
             return Err(PlanError::RowTooLong { what: table.label, row_bytes: table.bytes, limit });
         }
-        let heads = heads(config);
+        let heads = config.heads();
         let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, device);
         let (hidden, ffn, biases) = (config.hidden_size, config.ffn_size, config.biases);
         Ok(Self {
@@ -281,5 +280,5 @@ impl MemoryPlan {
 
 /// Bytes of K and V of one token over all layers.
 pub(crate) fn entry_bytes(config: &Config) -> u64 {
-    u64::from(heads(config).kv_dim()) * 4 * 2 * u64::from(config.n_layers)
+    u64::from(config.heads().kv_dim()) * 4 * 2 * u64::from(config.n_layers)
 }

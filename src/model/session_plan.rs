@@ -1,6 +1,5 @@
 //! The plan of a session: every device buffer of one text, with its size, before any of them exists.
 
-use super::heads;
 use super::plan::PlanError;
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
@@ -95,7 +94,7 @@ impl SessionPlan {
     ) -> Result<Self, PlanError> {
         let limit = device.max_binding_bytes;
         let layout = RingLayout::new(policy, shape.in_flight)?;
-        let heads = heads(config);
+        let heads = config.heads();
         let rows = u64::from(shape.chunk.max(1));
         let vocab_bytes = u64::from(config.vocab_size) * 4;
         let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(rows);

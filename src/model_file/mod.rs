@@ -39,12 +39,14 @@ use names::Extra;
 use reader::{read_exact, to_usize};
 use source::Primary;
 
-pub use config::{Architecture, Biases, Config, RopeScaling};
+pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation};
+#[cfg(feature = "convert")]
+pub(crate) use config::{llama3_divisors, original_llama3};
 pub use dtype::{Dtype, Encoding};
 pub use embedded::EMBEDDED;
 pub use error::ModelFileError;
 pub use names::{LayerWeight, WeightName};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) use reader::MAX_TOKENIZER_BYTES;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;

@@ -181,7 +181,7 @@ impl WeightName {
     }
 
     /// The tensor that holds it in a new file: name, rows (`None` for a vector) and columns.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn stored_as(self, config: &Config, gguf: bool) -> (String, Option<u64>, u64) {
         let (place, (rows, columns)) = (self.place(config, gguf), self.shape(config));
         if self.is_vector() {

@@ -1,7 +1,7 @@
 //! Twin of `attention`: softmax over the keys that [`RingLayout::keys`] lists, in two plain passes.
 
-use crate::kernels::rope::Heads;
 use crate::kv::{Chunk, Key, Region, RingLayout, Row};
+use crate::model_file::Heads;
 
 /// Where keys and values lie.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! Twin of `masked_attention`: softmax over the keys that the mask oracle names.
 
 use super::attention::{entry, mix, score};
-use crate::kernels::rope::Heads;
 use crate::kv::{Policy, Tags, mask};
+use crate::model_file::Heads;
 
 /// `out[i, h, :] = sum_j softmax_j(q[i, h, :] . k[j, :] / sqrt(head_dim)) v[j, :]` over `mask::visible(i, j)`;
 /// keys before S are read with the query's second rotation.

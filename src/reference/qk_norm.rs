@@ -1,6 +1,6 @@
 //! Twin of `qk_norm`.
 
-use crate::kernels::rope::Heads;
+use crate::model_file::Heads;
 
 /// `qkv` (rows, n_heads + 2 n_kv_heads, head_dim) with every head of queries and keys normalized; `gains` (2, head_dim).
 pub fn qk_norm(gains: &[f32], qkv: &[f32], heads: Heads, eps: f32) -> Vec<f64> {

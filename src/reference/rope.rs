@@ -1,7 +1,8 @@
 //! Twin of `rope`: rotation by the position itself in 64-bit arithmetic, without tables.
 
-use crate::kernels::rope::{Heads, Rotation, Target};
+use crate::kernels::rope::Target;
 use crate::kv::{NONE, Row};
+use crate::model_file::{Heads, Rotation};
 
 /// What [`rope`] writes; what it does not write stays as it was.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::splits;
 use crate::model_file::GgufTokenizer;
 
 /// A name of `tokenizer.ggml.pre` for each split that is known, the most common first.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) const NAMES: &[&str] = &[
     "gpt-2",
     "llama-bpe",

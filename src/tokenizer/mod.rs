@@ -53,11 +53,11 @@ pub use turns::Turns;
 
 use crate::model_file::TokenizerSource;
 use error::reason;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) use gguf::NAMES as PRE_TOKENIZERS;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) use model::MAX_MERGES;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) use sentencepiece::file::PieceTable;
 
 /// A tokenizer, checked and ready. Clones share one vocabulary.
@@ -194,19 +194,19 @@ impl Tokenizer {
     }
 
     /// Ids put before and after a text where special tokens are asked for.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn affixes(&self) -> (&[u32], &[u32]) {
         (&self.built.prefix, &self.built.suffix)
     }
 
     /// The rule that splits a text, as tokenizer.json describes it.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn pre_tokenizer(&self) -> serde_json::Value {
         serde_json::to_value(self.built.encoder.get_pre_tokenizer()).unwrap_or_default()
     }
 
     /// Whether a whole word of the vocabulary is taken before any merge.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn ignores_merges(&self) -> bool {
         match self.built.encoder.get_model() {
             model::Model::Merges(model) => model.ignore_merges,

@@ -2,8 +2,8 @@
 //! the mask of the whole text.
 
 use killick::kernels::attention::{self, Attention};
-use killick::kernels::rope::Heads;
 use killick::kv::{Chunk, Policy, Ring, RingLayout, Row};
+use killick::model_file::Heads;
 use killick::reference::{self, Cache};
 
 use crate::support::gpu::{

@@ -1,8 +1,8 @@
 //! `masked_attention`: the rule by brute force, for random policies and the five presets.
 
 use killick::kernels::masked_attention::{self, MaskedAttention};
-use killick::kernels::rope::Heads;
 use killick::kv::{Policy, Tag, Tags};
+use killick::model_file::Heads;
 
 use crate::support::gpu::{Produced, buffer, output, run, share, thorough};
 use crate::support::inputs::{off_by_one_row, swap_two};

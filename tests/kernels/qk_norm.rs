@@ -1,7 +1,7 @@
 //! `qk_norm`: heads of every shape, in place, and values left alone.
 
 use killick::kernels::qk_norm;
-use killick::kernels::rope::Heads;
+use killick::model_file::Heads;
 use killick::reference;
 
 use crate::support::gpu::{Produced, buffer, run};

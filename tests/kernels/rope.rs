@@ -1,7 +1,8 @@
 //! `rope`: every kind of position against 64-bit angles, both targets, pinned queries, heads that turn in part or not at all.
 
-use killick::kernels::rope::{self, Heads, Rope, Rotation, Target};
+use killick::kernels::rope::{self, Rope, Target};
 use killick::kv::{MAX_POSITIONS, NONE, Row};
+use killick::model_file::{Heads, Rotation};
 use killick::reference::{self, Rotated};
 
 use crate::support::gpu::{Produced, buffer, each_implementation, entries_out, gpu, output, try_run};
@@ -61,7 +62,7 @@ impl Case {
         let [q, k, v] = self.sizes();
         let (q, k, v) = (output("q", q), entries_out("k", k), entries_out("v", v));
         let (rows, qkv) = (buffer("rows", &self.rows), buffer("qkv", &self.qkv));
-        let table = buffer("rope table", &self.rotation.table());
+        let table = buffer("rope table", &rope::table(&self.rotation));
         let io = Rope { rows: &rows, qkv: &qkv, table: &table, q: &q, k: &k, v: &v };
         let rope_dim = self.rotation.rope_dim();
         try_run(&[&q, &k, &v], |rec| rope::record(rec, io, n as u32, self.heads, rope_dim, self.target))

@@ -7,8 +7,8 @@
     reason = "every test program uses a part, as a private module"
 )]
 
-use killick::kernels::rope::Heads;
 use killick::kv::{AtMaxSegment, Insert, Place, Policy, Preset, Tags};
+use killick::model_file::Heads;
 use killick::reference;
 
 use super::inputs::numbers;

@@ -67,19 +67,19 @@ impl Architecture {
     }
 
     /// The class in config.json's `architectures`.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn class(self) -> &'static str {
         self.conventions().class
     }
 
     /// The name in GGUF, if it has one of its own there.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn gguf_name(self) -> Option<&'static str> {
         self.conventions().gguf
     }
 
     /// Whether GGUF interleaves the two halves of each head of q and k.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(crate) fn is_interleaved(self) -> bool {
         self.conventions().interleaved
     }

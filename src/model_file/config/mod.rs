@@ -9,14 +9,18 @@
 //! json.rs          config.json -> Draft
 //! metadata.rs      GGUF metadata -> Draft
 //! rope.rs          the scaling of RoPE, from both
+//! rotation.rs      from these to the angles
 //! layers.rs        what config.json says layer by layer
+//! heads.rs         the shape of the attention heads
 //! ```
 
 mod architecture;
+mod heads;
 mod json;
 mod layers;
 mod metadata;
 mod rope;
+mod rotation;
 
 use super::error::ModelFileError;
 use super::gguf::{Metadata, key_field};
@@ -24,8 +28,12 @@ use super::json::Object;
 use super::reader::at_most;
 
 pub use architecture::Architecture;
+pub use heads::Heads;
 pub use rope::RopeScaling;
 use rope::ScalingDraft;
+pub use rotation::Rotation;
+#[cfg(feature = "convert")]
+pub(crate) use rotation::{llama3_divisors, original_llama3};
 
 /// Layers; the deepest public models have 126.
 pub(super) const MAX_LAYERS: u64 = 1024;

@@ -148,7 +148,7 @@ pub(in crate::tokenizer) fn build(
 }
 
 /// The pieces of a `tokenizer.model`, for writing them elsewhere.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) struct PieceTable {
     /// Spelling, score, and the number of the kind.
     pub(crate) pieces: Vec<(String, f32, i32)>,
@@ -160,7 +160,7 @@ pub(crate) struct PieceTable {
     pub(crate) collapse: bool,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 impl PieceTable {
     /// Reads them from the file's bytes; `label` is the name of the model in errors.
     ///

@@ -59,7 +59,7 @@ impl Kind {
     }
 
     /// The number that [`Kind::of`] reads.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "convert")]
     pub(super) fn number(self) -> i32 {
         match self {
             Self::Normal => 1,

@@ -2,13 +2,41 @@
 //!
 //! The formulas of `modeling_rope_utils.py` in `transformers`, in 64-bit.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "numbers of a validated config, and of 64-bit results what 32 bits hold"
+)]
+
 use std::f64::consts::TAU;
 
-use crate::kernels::rope::Rotation;
-use crate::model_file::{Config, RopeScaling};
+use super::{Config, RopeScaling};
 
-/// The rotation of `config`; `divisors` (rope_dim / 2) are those of [`RopeScaling::Divisors`].
-pub(super) fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
+/// How heads turn with the position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// Radians per position of each pair of columns; pair `d` is the columns `d` and `d + frequencies.len()`, and columns
+    /// beyond the last pair do not turn.
+    pub frequencies: Vec<f64>,
+    /// Every column that turns grows by this.
+    pub magnitude: f64,
+}
+
+impl Rotation {
+    /// Columns that turn.
+    pub fn rope_dim(&self) -> u32 {
+        2 * self.frequencies.len() as u32
+    }
+}
+
+impl Config {
+    /// How its heads turn; `divisors` (rope_dim / 2) are those of [`RopeScaling::Divisors`].
+    pub fn rotation(&self, divisors: Option<&[f32]>) -> Rotation {
+        rotation(self, divisors)
+    }
+}
+
+fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
     let pairs = config.rope_dim / 2;
     let base = f64::from(config.rope_theta);
     let plain = |pair: u32| base.powf(-f64::from(pair) / f64::from(pairs));
@@ -56,7 +84,7 @@ pub(super) fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
 }
 
 /// The scaling of Llama 3 as llama.cpp stores it: what each frequency is divided by (rope_dim / 2). `None` for another scaling.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) fn llama3_divisors(config: &Config) -> Option<Vec<f32>> {
     let RopeScaling::Llama3 { .. } = config.rope_scaling else { return None };
     let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() };
@@ -65,7 +93,7 @@ pub(crate) fn llama3_divisors(config: &Config) -> Option<Vec<f32>> {
 }
 
 /// The scaling of a published Llama 3 with these divisors, if there is one: 3.1 squeezes by 8, 3.2 by 32.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "convert")]
 pub(crate) fn original_llama3(config: &Config, divisors: &[f32]) -> Option<RopeScaling> {
     let published = |factor| RopeScaling::Llama3 {
         factor,
