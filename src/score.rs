@@ -220,9 +220,9 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
         session.ring.step(*id)?;
     }
     let (model, s) = (session.model.clone(), &session.buffers);
-    model.gpu.upload(&s.tokens, 0, bytemuck::cast_slice(ids))?;
-    model.gpu.upload(&s.rows, 0, bytemuck::cast_slice(&rows))?;
-    model.gpu.upload(&s.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
+    model.gpu.upload(&s.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
+    model.gpu.upload(&s.scratch.rows, 0, bytemuck::cast_slice(&rows))?;
+    model.gpu.upload(&s.scratch.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
     Ok(llama::forward(rec, &model, s, ids.len() as u32, Attend::Masked(&policy))?)
 }
 
@@ -230,7 +230,7 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
 async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> Result<(), SessionError> {
     let (model, s) = (&session.model, &session.buffers);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
-    model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
+    model.gpu.upload(&s.scratch.targets, 0, bytemuck::cast_slice(targets))?;
     s.readback.settle().await?;
     let mut last = None;
     let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
@@ -239,13 +239,21 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
         for first in some {
             let rows = session.logit_rows.min(n - first);
             llama::logits(&mut rec, model, s, *first, rows)?;
-            nll::record(&mut rec, &s.logits, &s.targets, &s.nll, rows, vocab, *first)?;
-            argmax::record(&mut rec, &s.logits, &s.top, rows, vocab, *first)?;
+            nll::record(
+                &mut rec,
+                &s.scratch.logits,
+                &s.scratch.targets,
+                &s.scratch.nll,
+                rows,
+                vocab,
+                *first,
+            )?;
+            argmax::record(&mut rec, &s.scratch.logits, &s.scratch.top, rows, vocab, *first)?;
         }
         if some.last() == firsts.last() {
             let bytes = u64::from(n) * 4;
-            rec.read(&s.nll, 0, s.readback.buffer(), 0, bytes)?;
-            rec.read(&s.top, 0, s.readback.buffer(), bytes, bytes)?;
+            rec.read(&s.scratch.nll, 0, s.readback.buffer(), 0, bytes)?;
+            rec.read(&s.scratch.top, 0, s.readback.buffer(), bytes, bytes)?;
         }
         let recording = rec.finish();
         score.kernels.extend(recording.kernel_names());

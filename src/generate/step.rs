@@ -19,13 +19,13 @@ use crate::session::{Session, SessionError, SessionOptions};
 pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), GenerateError> {
     let (gpu, s) = (&session.model.gpu, &session.buffers);
     let ends = session.ends(options).bitset_words(session.model.config.vocab_size);
-    gpu.upload(&s.stop_bits, 0, bytemuck::cast_slice(&ends))?;
+    gpu.upload(&s.control.stop_bits, 0, bytemuck::cast_slice(&ends))?;
     if options.sampler.has_bias() || options.sampler.has_penalties() {
         let bias = options.sampler.bias_vector(session.model.config.vocab_size);
-        gpu.upload(&s.bias, 0, bytemuck::cast_slice(&bias))?;
+        gpu.upload(&s.control.bias, 0, bytemuck::cast_slice(&bias))?;
     }
     let start = LoopState { budget: options.max_tokens, ..LoopState::default() };
-    gpu.upload(&s.loop_state, 0, bytemuck::bytes_of(&start))?;
+    gpu.upload(&s.control.loop_state, 0, bytemuck::bytes_of(&start))?;
     Ok(())
 }
 
@@ -64,38 +64,38 @@ impl<'a> StepOf<'a> {
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
 
         llama::logits(rec, network, s, row, 1)?;
-        let mut scores = &s.logits;
+        let mut scores = &s.scratch.logits;
         if sampler.has_bias() || sampler.has_penalties() {
             // A copy: log-probabilities are those of the model itself.
-            adjust::record(rec, &s.logits, &s.bias, &s.scores, vocab)?;
+            adjust::record(rec, &s.scratch.logits, &s.control.bias, &s.scratch.scores, vocab)?;
             let io = Penalize {
-                state: &s.state,
-                recent: &s.recent,
-                anchor_bits: &s.anchor_bits,
-                scores: &s.scores,
+                state: &s.text.state,
+                recent: &s.text.recent,
+                anchor_bits: &s.control.anchor_bits,
+                scores: &s.scratch.scores,
             };
             penalize::record(rec, io, recent_cap, vocab, sampler)?;
-            scores = &s.scores;
+            scores = &s.scratch.scores;
         }
-        sample::record(rec, scores, &s.state, &s.top, vocab, sampler)?;
+        sample::record(rec, scores, &s.text.state, &s.scratch.top, vocab, sampler)?;
         if sampler.logprobs > 0 {
             let io = TopLogprobs {
-                logits: &s.logits,
-                chosen: &s.top,
-                loop_state: &s.loop_state,
-                out: &s.logprobs,
+                logits: &s.scratch.logits,
+                chosen: &s.scratch.top,
+                loop_state: &s.control.loop_state,
+                out: &s.control.logprobs,
             };
             top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
         }
         let io = Emit {
-            drawn: &s.top,
-            stop_bits: &s.stop_bits,
-            anchor_bits: &s.anchor_bits,
-            ring: &s.state,
-            loop_state: &s.loop_state,
-            token: &s.tokens,
-            outbox: &s.outbox,
-            recent: &s.recent,
+            drawn: &s.scratch.top,
+            stop_bits: &s.control.stop_bits,
+            anchor_bits: &s.control.anchor_bits,
+            ring: &s.text.state,
+            loop_state: &s.control.loop_state,
+            token: &s.scratch.tokens,
+            outbox: &s.control.outbox,
+            recent: &s.text.recent,
         };
         let bound = SegmentBound::of(self.policy);
         emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit, bound })?;
@@ -132,8 +132,7 @@ pub fn planned_step(
     let shape = SessionOptions::default().shape();
     let network = Network::planned(config, format, device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
-    let buffers = plan.requests.iter().map(Buffer::planned).collect();
-    let Some(buffers) = SessionBuffers::new(buffers) else { unreachable!("one buffer per request") };
+    let buffers = plan.buffers(&mut |request| Buffer::planned(&request))?;
     let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
     StepOf { network: &network, buffers: &buffers, ring: &ring, policy }.record(device, sampler)
 }
@@ -151,13 +150,19 @@ pub(super) fn submit(
     let state_bytes = size_of::<LoopState>() as u64;
     let tokens = outbox_bytes(session.ring.params().in_flight);
     let mut copies = vec![
-        CopyOut::new(&s.loop_state, 0, readback.buffer(), 0, state_bytes)?,
-        CopyOut::new(&s.outbox, 0, readback.buffer(), state_bytes, tokens)?,
+        CopyOut::new(&s.control.loop_state, 0, readback.buffer(), 0, state_bytes)?,
+        CopyOut::new(&s.control.outbox, 0, readback.buffer(), state_bytes, tokens)?,
     ];
     let mut bytes = state_bytes + tokens;
     if logprobs > 0 {
-        copies.push(CopyOut::new(&s.logprobs, 0, readback.buffer(), bytes, s.logprobs.size())?);
-        bytes += s.logprobs.size();
+        copies.push(CopyOut::new(
+            &s.control.logprobs,
+            0,
+            readback.buffer(),
+            bytes,
+            s.control.logprobs.size(),
+        )?);
+        bytes += s.control.logprobs.size();
     }
     let submission = gpu.submit(step, times, &copies)?;
     Ok(readback.begin(gpu, bytes, submission)?)
@@ -169,7 +174,7 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Genera
     let mut rec = Recorder::new(model.gpu.capabilities());
     let row = match session.pending {
         Some(id) => {
-            model.gpu.upload(&s.tokens, 0, bytemuck::bytes_of(&id))?;
+            model.gpu.upload(&s.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
             llama::forward(&mut rec, model, s, 1, Attend::Step(&session.ring))?;
             0
         }
@@ -177,7 +182,7 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Genera
     };
     llama::logits(&mut rec, model, s, row, 1)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
-    rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
+    rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes)?;
     let submission = model.gpu.run(rec.finish())?;
     Ok(s.readback.begin(&model.gpu, bytes, submission)?)
 }

@@ -5,6 +5,7 @@
 //! there if the weights or the config have it. One function serves a decoded token, a prompt chunk and the brute-force pass;
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
+use super::session_buffers::Scratch;
 use super::weights::Linear;
 use super::{Network, SessionBuffers};
 use crate::gpu::{Buffer, GpuError, Recorder};
@@ -27,25 +28,26 @@ pub(crate) enum Attend<'a> {
     Masked(&'a Policy),
 }
 
-/// Records one pass over `n` tokens that lie in `s.tokens`. Their final hidden states are left in `s.h` (n, hidden).
+/// Records one pass over `n` tokens whose ids lie in `tokens`. Their final hidden states are left in `h` (n, hidden).
 pub(crate) fn forward(
     rec: &mut Recorder,
     model: &Network,
-    s: &SessionBuffers,
+    buffers: &SessionBuffers,
     n: u32,
     attend: Attend<'_>,
 ) -> Result<(), GpuError> {
+    let SessionBuffers { scratch: s, text, control, .. } = buffers;
     let (config, weights, heads) = (&model.config, &model.weights, model.config.heads());
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
 
     if let Attend::Step(ring) = attend {
         let io = KvStep {
             token: &s.tokens,
-            anchor_bits: &s.anchor_bits,
-            state: &s.state,
-            anchor_pos: &s.anchor_pos,
+            anchor_bits: &control.anchor_bits,
+            state: &text.state,
+            anchor_pos: &text.anchor_pos,
             rows: &s.rows,
-            loop_state: &s.loop_state,
+            loop_state: &control.loop_state,
         };
         kv_step::record(rec, io, ring.params())?;
     }
@@ -60,7 +62,7 @@ pub(crate) fn forward(
             qk_norm::record(rec, gains, &s.qkv, n, heads, eps)?;
         }
         let chunk_kv = (&s.k_chunk, &s.v_chunk);
-        let cache = s.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
+        let cache = text.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
         let ((k, v), target) = match attend {
             Attend::Step(_) => (cache, Target::Cache),
             Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),
@@ -103,7 +105,7 @@ pub(crate) fn forward(
 pub(crate) fn logits(
     rec: &mut Recorder,
     model: &Network,
-    s: &SessionBuffers,
+    SessionBuffers { scratch: s, .. }: &SessionBuffers,
     first: u32,
     count: u32,
 ) -> Result<(), GpuError> {
@@ -136,7 +138,7 @@ fn project(
 }
 
 /// Attention over the cache of one layer, and over the chunk's own keys if there is a chunk.
-fn ring_io<'a>(s: &'a SessionBuffers, (k_cache, v_cache): (&'a Buffer, &'a Buffer)) -> Attention<'a> {
+fn ring_io<'a>(s: &'a Scratch, (k_cache, v_cache): (&'a Buffer, &'a Buffer)) -> Attention<'a> {
     Attention {
         rows: &s.rows,
         q: &s.q,

@@ -3,12 +3,16 @@
 //! ```text
 //! plan.rs          every buffer of the weights, with its size, before any of them is made; what all takes together
 //! session_plan.rs  the same for one text
+//! session_buffers.rs its buffers, by lifetime
+//! named.rs         how a plan and its buffers are one list
 //! weights.rs       from a model file to the device, in pieces of bounded size
 //! llama.rs         the forward pass, from top to bottom
 //! ```
 
 pub(crate) mod llama;
+mod named;
 mod plan;
+mod session_buffers;
 mod session_plan;
 mod weights;
 
@@ -17,12 +21,12 @@ use crate::kernels::WeightFormat;
 use crate::kernels::rope;
 use crate::model_file::{Config, ModelFile};
 
+pub(crate) use named::handed_out;
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
+pub(crate) use session_buffers::SessionBuffers;
 pub use session_plan::SessionShape;
-pub(crate) use session_plan::{
-    LOGPROB_WORDS, RECENT, SUBMITS, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,
-};
+pub(crate) use session_plan::{LOGPROB_WORDS, RECENT, SUBMITS, SessionPlan, outbox_bytes, recent_cap};
 pub use weights::LoadError;
 pub(crate) use weights::Weights;
 
@@ -45,9 +49,7 @@ impl Network {
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
         let plan = WeightsPlan::new(config, format, device)?;
-        let Some(weights) = Weights::planned(&plan, config.n_layers) else {
-            unreachable!("the plan names as many buffers as it takes");
-        };
+        let weights = Weights::planned(&plan, config.n_layers);
         let rope_table = Buffer::planned(&rope_table_request(config));
         Ok(Self { config: config.clone(), weights, rope_table })
     }

@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
+use super::named::requests_of;
 use super::session_plan::{SessionPlan, SessionShape};
+use super::weights::{LayerWeights, Weights};
 use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
 use crate::kernels::{WeightFormat, WeightLayout, choose};
@@ -130,17 +132,6 @@ impl MatrixPlan {
     fn with_bias(self, biased: bool) -> Self {
         Self { biased, ..self }
     }
-
-    /// One buffer per part, labelled with the layer it belongs to, and one for the bias.
-    pub(crate) fn requests(&self, layer: Option<u32>) -> impl Iterator<Item = BufferRequest> + '_ {
-        let place = layer.map_or_else(String::new, |layer| format!("layer {layer} "));
-        let bias = self.biased.then(|| vector_request(format!("{place}{} bias", self.label), self.rows));
-        let parts = self.parts().map(move |(first, rows)| {
-            let label = format!("{place}{} rows {first}..{}", self.label, first + rows);
-            self.layout.request(label, rows, self.cols)
-        });
-        parts.chain(bias)
-    }
 }
 
 impl WeightsPlan {
@@ -176,30 +167,21 @@ impl WeightsPlan {
         })
     }
 
-    pub(crate) fn has_qk_norm(&self) -> bool {
-        self.config.qk_norm
+    pub(super) fn hidden(&self) -> u32 {
+        self.config.hidden_size
+    }
+
+    /// Gains of queries and of keys, where the model normalizes them.
+    pub(super) fn qk_norm_len(&self) -> Option<u32> {
+        self.config.qk_norm.then_some(2 * self.config.head_dim)
     }
 
     pub(crate) fn layer_requests(&self, layer: u32) -> Vec<BufferRequest> {
-        let (plan, hidden) = (&self.layer, self.config.hidden_size);
-        let mut requests = vec![
-            vector_request(format!("layer {layer} attention norm"), hidden),
-            vector_request(format!("layer {layer} feed-forward norm"), hidden),
-        ];
-        if self.config.qk_norm {
-            requests.push(vector_request(format!("layer {layer} qk norm"), 2 * self.config.head_dim));
-        }
-        for matrix in [&plan.qkv, &plan.o, &plan.gate, &plan.up, &plan.down] {
-            requests.extend(matrix.requests(Some(layer)));
-        }
-        requests
+        requests_of(|make| _ = LayerWeights::of(self, layer, make))
     }
 
     pub(crate) fn shared_requests(&self) -> Vec<BufferRequest> {
-        let mut requests = vec![vector_request("output norm".to_owned(), self.config.hidden_size)];
-        requests.extend(self.embedding.requests(None));
-        requests.extend(self.output.iter().flat_map(|output| output.requests(None)));
-        requests
+        requests_of(|make| _ = Weights::shared(self, make))
     }
 
     fn all_requests(&self) -> Vec<BufferRequest> {
@@ -215,7 +197,7 @@ impl WeightsPlan {
 }
 
 /// Gains and biases are 32-bit floats in every format: they are few and precision matters.
-fn vector_request(label: String, len: u32) -> BufferRequest {
+pub(super) fn vector_request(label: String, len: u32) -> BufferRequest {
     BufferRequest::storage(label, u64::from(len) * 4)
 }
 

@@ -1,7 +1,9 @@
 //! The plan of a session: every device buffer of one text, with its size, before any of them exists.
 
+use super::named::{Make, requests_of};
 use super::plan::PlanError;
-use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
+use super::session_buffers::{Control, Scratch, SessionBuffers, Text};
+use crate::gpu::{BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
@@ -78,38 +80,53 @@ enum RowUse {
     Entries,
 }
 
-/// The buffers of one session, in the order [`SessionBuffers::new`] takes them.
-pub(crate) struct SessionPlan {
+/// The memory of one session, before any of it exists.
+pub(crate) struct SessionPlan<'a> {
+    config: &'a Config,
+    device: &'a Capabilities,
+    shape: SessionShape,
+    layout: RingLayout,
+    /// How keys and values lie.
+    place: CacheLayout,
     pub(crate) requests: Vec<BufferRequest>,
     pub(crate) logit_rows: u32,
     pub(crate) kv_bytes: u64,
 }
 
-impl SessionPlan {
+impl<'a> SessionPlan<'a> {
     pub(crate) fn new(
-        config: &Config,
+        config: &'a Config,
         policy: &Policy,
         shape: SessionShape,
-        device: &Capabilities,
+        device: &'a Capabilities,
     ) -> Result<Self, PlanError> {
         let limit = device.max_binding_bytes;
         let layout = RingLayout::new(policy, shape.in_flight)?;
-        let heads = config.heads();
-        let rows = u64::from(shape.chunk.max(1));
-        let vocab_bytes = u64::from(config.vocab_size) * 4;
-        let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(rows);
+        let kv_dim = config.heads().kv_dim();
+        let vocab_bytes = floats(config.vocab_size);
+        let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(shape.chunk.max(1).into());
         if logit_rows == 0 {
             return Err(PlanError::RowTooLong { what: "logits".to_owned(), row_bytes: vocab_bytes, limit });
         }
-        let slots = if shape.masked { 0 } else { u64::from(layout.slots()) };
         // The pass over a whole text is brute force, of which there is one implementation.
-        let place = if shape.masked { CacheLayout::Rows } else { choose::cache_layout(heads, device) };
-        let cache = |label| place.request(label, slots, heads.kv_dim());
-        let cache_bytes = cache(String::new()).bytes;
-        let most_slots = place.most_rows(heads.kv_dim(), limit);
-        if slots > most_slots {
+        let place =
+            if shape.masked { CacheLayout::Rows } else { choose::cache_layout(config.heads(), device) };
+        let mut plan = Self {
+            config,
+            device,
+            shape,
+            layout,
+            place,
+            requests: Vec::new(),
+            logit_rows: logit_rows as u32,
+            kv_bytes: 0,
+        };
+        let cache_bytes = plan.cache("").bytes;
+        plan.kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
+        let most_slots = place.most_rows(kv_dim, limit);
+        if plan.slots() > most_slots {
             let what = "the cache of one layer".to_owned();
-            let (setting, most) = largest_setting(policy, slots, most_slots);
+            let (setting, most) = largest_setting(policy, plan.slots(), most_slots);
             let limit = place.most_bytes(limit);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
@@ -118,151 +135,113 @@ impl SessionPlan {
             let (setting, most) = ("number of steps in flight", limit / logprobs_bytes(1));
             return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most });
         }
-        let floats = |n: u32| u64::from(n) * 4;
-        let plain = |label: &str, bytes: u64| (label.to_owned(), bytes, RowUse::Plain);
-        let inputs = |label: &str, columns: u32| (label.to_owned(), floats(columns), RowUse::Inputs);
-        let entries = |label: &str| (label.to_owned(), floats(heads.kv_dim()), RowUse::Entries);
-        let by_row = [
-            plain("tokens", 4),
-            plain("targets", 4),
-            plain("rows", size_of::<Row>() as u64),
-            plain("chunk anchors", 4),
-            plain("tags", if shape.masked { size_of::<Tag>() as u64 } else { 0 }),
-            plain("x", floats(config.hidden_size)),
-            inputs("h", config.hidden_size),
-            plain("qkv", floats(heads.qkv_dim())),
-            inputs("q", heads.q_dim() * 2),
-            entries("chunk k"),
-            entries("chunk v"),
-            inputs("attended", heads.q_dim()),
-            inputs("gate", config.ffn_size),
-            plain("up", floats(config.ffn_size)),
-            plain("nll", 4),
-            plain("top", 4),
-        ];
-        let mut requests = Vec::new();
-        for (what, row_bytes, usage) in by_row {
-            // Each with the most bytes of its kind of memory.
-            let label = what.clone();
-            let (request, limit, most) = match usage {
-                RowUse::Plain => (BufferRequest::storage(label, rows * row_bytes), limit & !15, None),
-                RowUse::Inputs => (BufferRequest::inputs(label, rows * row_bytes), limit & !255, None),
-                RowUse::Entries => {
-                    let most = place.most_rows(heads.kv_dim(), limit);
-                    (place.request(label, rows, heads.kv_dim()), place.most_bytes(limit), Some(most))
-                }
-            };
-            if request.bytes > limit {
-                let setting =
-                    if shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
-                let most = most.or(limit.checked_div(row_bytes)).unwrap_or_default();
-                return Err(PlanError::BufferTooLarge { what, bytes: request.bytes, limit, setting, most });
+        let mut listed = Ok(());
+        plan.requests = requests_of(|make| listed = plan.buffers(make).map(drop));
+        listed.map(|()| plan)
+    }
+
+    /// Slots of the cache of a layer.
+    fn slots(&self) -> u64 {
+        if self.shape.masked { 0 } else { self.layout.slots().into() }
+    }
+
+    /// Keys or values of a layer.
+    fn cache(&self, label: impl Into<String>) -> BufferRequest {
+        self.place.request(label, self.slots(), self.config.heads().kv_dim())
+    }
+
+    /// Rows of a chunk.
+    fn rows(&self, what: &str, row_bytes: u64, usage: RowUse) -> Result<BufferRequest, PlanError> {
+        let rows = u64::from(self.shape.chunk.max(1));
+        let limit = self.device.max_binding_bytes;
+        // Each with the most bytes of its kind of memory.
+        let (request, limit, most) = match usage {
+            RowUse::Plain => (BufferRequest::storage(what, rows * row_bytes), limit & !15, None),
+            RowUse::Inputs => (BufferRequest::inputs(what, rows * row_bytes), limit & !255, None),
+            RowUse::Entries => {
+                let (kv_dim, place) = (self.config.heads().kv_dim(), self.place);
+                let most = place.most_rows(kv_dim, limit);
+                (place.request(what, rows, kv_dim), place.most_bytes(limit), Some(most))
             }
-            requests.push(request);
-        }
-        requests.push(BufferRequest::storage("logits", logit_rows * vocab_bytes));
-        requests.push(BufferRequest::storage("ring state", size_of::<RingState>() as u64));
-        requests.push(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4));
-        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
-        requests.push(BufferRequest::storage("anchor bits", 2 * vocab_bits));
-        requests.push(BufferRequest::storage("stop bits", vocab_bits));
-        requests.push(BufferRequest::storage("loop state", size_of::<LoopState>() as u64));
-        requests.push(BufferRequest::storage("outbox", outbox_bytes(shape.in_flight)));
-        requests.push(BufferRequest::storage("recent tokens", u64::from(recent_cap(shape.in_flight)) * 4));
-        requests.push(BufferRequest::storage("scores", vocab_bytes));
-        requests.push(BufferRequest::storage("logit bias", vocab_bytes));
-        requests.push(BufferRequest::storage("log-probabilities", logprobs_bytes(shape.in_flight)));
-        requests.push(BufferRequest::readback("readback", vocab_bytes.max(rows * 8)));
-        for read in 0..SUBMITS {
-            let bytes = size_of::<LoopState>() as u64
-                + outbox_bytes(shape.in_flight)
-                + logprobs_bytes(shape.in_flight);
-            requests.push(BufferRequest::readback(format!("readback of submit {read}"), bytes));
-        }
-        for layer in 0..config.n_layers {
-            requests.push(cache(format!("layer {layer} k cache")));
-            requests.push(cache(format!("layer {layer} v cache")));
-        }
-        let kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
-        Ok(Self { requests, logit_rows: logit_rows as u32, kv_bytes })
-    }
-}
-
-/// The device buffers of a session.
-#[derive(Debug)]
-pub(crate) struct SessionBuffers {
-    pub(crate) tokens: Buffer,              // (chunk)
-    pub(crate) targets: Buffer,             // (chunk)
-    pub(crate) rows: Buffer,                // (chunk) Row
-    pub(crate) chunk_anchors: Buffer,       // (chunk)
-    pub(crate) tags: Buffer,                // (chunk) Tag, masked pass only
-    pub(crate) x: Buffer,                   // (chunk, hidden): the residual stream
-    pub(crate) h: Buffer,                   // (chunk, hidden): normalized
-    pub(crate) qkv: Buffer,                 // (chunk, qkv_dim)
-    pub(crate) q: Buffer,                   // (chunk, 2, q_dim)
-    pub(crate) k_chunk: Buffer,             // (chunk, kv_dim)
-    pub(crate) v_chunk: Buffer,             // (chunk, kv_dim)
-    pub(crate) attended: Buffer,            // (chunk, q_dim)
-    pub(crate) gate: Buffer,                // (chunk, ffn)
-    pub(crate) up: Buffer,                  // (chunk, ffn)
-    pub(crate) nll: Buffer,                 // (chunk)
-    pub(crate) top: Buffer,                 // (chunk)
-    pub(crate) logits: Buffer,              // (logit_rows, vocab)
-    pub(crate) state: Buffer,               // (1) RingState
-    pub(crate) anchor_pos: Buffer,          // (anchor_cap)
-    pub(crate) anchor_bits: Buffer,         // (2 * vocab / 32)
-    pub(crate) stop_bits: Buffer,           // (vocab / 32)
-    pub(crate) loop_state: Buffer,          // (1) LoopState
-    pub(crate) outbox: Buffer,              // (in_flight)
-    pub(crate) recent: Buffer,              // (RECENT + in_flight)
-    pub(crate) scores: Buffer,              // (vocab): logits after bias and penalties
-    pub(crate) bias: Buffer,                // (vocab)
-    pub(crate) logprobs: Buffer,            // (in_flight, top_logprobs::ENTRY_WORDS)
-    pub(crate) readback: Readback,          // (max(vocab, 2 chunk)) words
-    pub(crate) submit_reads: Vec<Readback>, // SUBMITS of LoopState, outbox, log-probabilities
-    pub(crate) caches: Vec<[Buffer; 2]>,    // per layer k and v (slots, kv_dim)
-}
-
-impl SessionBuffers {
-    /// Gives the buffers made for [`SessionPlan::requests`] their names; `None` if the two do not belong together.
-    pub(crate) fn new(buffers: Vec<Buffer>) -> Option<Self> {
-        let mut buffers = buffers.into_iter();
-        let mut next = || buffers.next();
-        let mut named = Self {
-            tokens: next()?,
-            targets: next()?,
-            rows: next()?,
-            chunk_anchors: next()?,
-            tags: next()?,
-            x: next()?,
-            h: next()?,
-            qkv: next()?,
-            q: next()?,
-            k_chunk: next()?,
-            v_chunk: next()?,
-            attended: next()?,
-            gate: next()?,
-            up: next()?,
-            nll: next()?,
-            top: next()?,
-            logits: next()?,
-            state: next()?,
-            anchor_pos: next()?,
-            anchor_bits: next()?,
-            stop_bits: next()?,
-            loop_state: next()?,
-            outbox: next()?,
-            recent: next()?,
-            scores: next()?,
-            bias: next()?,
-            logprobs: next()?,
-            readback: Readback::new(next()?),
-            submit_reads: (0..SUBMITS).map(|_| next().map(Readback::new)).collect::<Option<_>>()?,
-            caches: Vec::new(),
         };
-        while let (Some(k), Some(v)) = (next(), next()) {
-            named.caches.push([k, v]);
+        if request.bytes > limit {
+            let setting =
+                if self.shape.masked { "number of tokens in one masked pass" } else { "prompt chunk" };
+            let most = most.or(limit.checked_div(row_bytes)).unwrap_or_default();
+            return Err(PlanError::BufferTooLarge {
+                what: what.to_owned(),
+                bytes: request.bytes,
+                limit,
+                setting,
+                most,
+            });
         }
-        Some(named)
+        Ok(request)
     }
+
+    /// The one list of a session's memory: each buffer by its name, of what `make` makes of its request.
+    ///
+    /// # Errors
+    /// Rows of a chunk do not fit a binding; [`SessionPlan::new`] has seen to it.
+    pub(crate) fn buffers(&self, make: Make<'_>) -> Result<SessionBuffers, PlanError> {
+        use RowUse::{Entries, Inputs, Plain};
+        let Self { config, shape, layout, .. } = self;
+        let heads = config.heads();
+        let (hidden, ffn) = (floats(config.hidden_size), floats(config.ffn_size));
+        let vocab_bytes = floats(config.vocab_size);
+        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
+        let tag_bytes = if shape.masked { size_of::<Tag>() as u64 } else { 0 };
+        let mut rows = |what, row_bytes, usage| self.rows(what, row_bytes, usage).map(&mut *make);
+        let scratch = Scratch {
+            tokens: rows("tokens", 4, Plain)?,
+            targets: rows("targets", 4, Plain)?,
+            rows: rows("rows", size_of::<Row>() as u64, Plain)?,
+            chunk_anchors: rows("chunk anchors", 4, Plain)?,
+            tags: rows("tags", tag_bytes, Plain)?,
+            x: rows("x", hidden, Plain)?,
+            h: rows("h", hidden, Inputs)?,
+            qkv: rows("qkv", floats(heads.qkv_dim()), Plain)?,
+            q: rows("q", floats(heads.q_dim()) * 2, Inputs)?,
+            k_chunk: rows("chunk k", floats(heads.kv_dim()), Entries)?,
+            v_chunk: rows("chunk v", floats(heads.kv_dim()), Entries)?,
+            attended: rows("attended", floats(heads.q_dim()), Inputs)?,
+            gate: rows("gate", ffn, Inputs)?,
+            up: rows("up", ffn, Plain)?,
+            nll: rows("nll", 4, Plain)?,
+            top: rows("top", 4, Plain)?,
+            logits: make(BufferRequest::storage("logits", u64::from(self.logit_rows) * vocab_bytes)),
+            scores: make(BufferRequest::storage("scores", vocab_bytes)),
+        };
+        let recent_bytes = u64::from(recent_cap(shape.in_flight)) * 4;
+        let mut cache = |layer, what| make(self.cache(format!("layer {layer} {what} cache")));
+        let caches = (0..config.n_layers).map(|layer| [cache(layer, "k"), cache(layer, "v")]).collect();
+        let text = Text {
+            caches,
+            state: make(BufferRequest::storage("ring state", size_of::<RingState>() as u64)),
+            anchor_pos: make(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4)),
+            recent: make(BufferRequest::storage("recent tokens", recent_bytes)),
+        };
+        let control = Control {
+            anchor_bits: make(BufferRequest::storage("anchor bits", 2 * vocab_bits)),
+            stop_bits: make(BufferRequest::storage("stop bits", vocab_bits)),
+            bias: make(BufferRequest::storage("logit bias", vocab_bytes)),
+            loop_state: make(BufferRequest::storage("loop state", size_of::<LoopState>() as u64)),
+            outbox: make(BufferRequest::storage("outbox", outbox_bytes(shape.in_flight))),
+            logprobs: make(BufferRequest::storage("log-probabilities", logprobs_bytes(shape.in_flight))),
+        };
+        let read_bytes = vocab_bytes.max(u64::from(shape.chunk.max(1)) * 8);
+        let of_submit =
+            size_of::<LoopState>() as u64 + outbox_bytes(shape.in_flight) + logprobs_bytes(shape.in_flight);
+        let readback = Readback::new(make(BufferRequest::readback("readback", read_bytes)));
+        let submit_reads = (0..SUBMITS)
+            .map(|read| make(BufferRequest::readback(format!("readback of submit {read}"), of_submit)))
+            .map(Readback::new)
+            .collect();
+        Ok(SessionBuffers { scratch, text, control, readback, submit_reads })
+    }
+}
+
+/// Bytes of `n` 32-bit floats.
+fn floats(n: u32) -> u64 {
+    u64::from(n) * 4
 }

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::plan::{MatrixPlan, PlanError, WeightsPlan};
+use super::named::{Make, handed_out};
+use super::plan::{LayerPlan, MatrixPlan, PlanError, WeightsPlan, vector_request};
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError};
 use crate::kernels::{Unfit, Weight, WeightPart};
 use crate::model_file::{LayerWeight, ModelFile, ModelFileError, WeightName};
@@ -78,54 +79,62 @@ impl Weights {
     }
 
     /// The weights of a plan as names without memory, for recordings that are looked at and not run.
-    pub(crate) fn planned(plan: &WeightsPlan, n_layers: u32) -> Option<Self> {
-        let named = |requests: Vec<BufferRequest>| requests.into_iter().map(|r| Buffer::planned(&r));
-        let mut weights = Self::shared(plan, &mut named(plan.shared_requests()))?;
-        for layer in 0..n_layers {
-            weights.layers.push(LayerWeights::new(plan, &mut named(plan.layer_requests(layer)))?);
-        }
-        Some(weights)
+    pub(crate) fn planned(plan: &WeightsPlan, n_layers: u32) -> Self {
+        let mut name = |request: BufferRequest| Buffer::planned(&request);
+        let mut weights = Self::shared(plan, &mut name);
+        weights.layers.extend((0..n_layers).map(|layer| LayerWeights::of(plan, layer, &mut name)));
+        weights
     }
 
-    /// Gives the buffers made for [`WeightsPlan::shared_requests`] their names.
-    fn shared(plan: &WeightsPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Self> {
-        Some(Self {
-            output_norm: buffers.next()?,
-            embedding: matrix(&plan.embedding, buffers),
-            output: plan.output.as_ref().map(|output| matrix(output, buffers)),
+    /// The one list of what no layer owns.
+    pub(super) fn shared(plan: &WeightsPlan, make: Make<'_>) -> Self {
+        Self {
+            output_norm: make(vector_request("output norm".to_owned(), plan.hidden())),
+            embedding: plan.embedding.weight(None, make),
+            output: plan.output.as_ref().map(|output| output.weight(None, make)),
             layers: Vec::new(),
-        })
+        }
     }
 }
 
 impl LayerWeights {
-    /// Gives the buffers made for [`WeightsPlan::layer_requests`] their names.
-    fn new(plan: &WeightsPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Self> {
-        let layer = &plan.layer;
-        Some(Self {
-            attn_norm: buffers.next()?,
-            ffn_norm: buffers.next()?,
-            qk_norm: if plan.has_qk_norm() { Some(buffers.next()?) } else { None },
-            qkv: linear(&layer.qkv, buffers)?,
-            o: linear(&layer.o, buffers)?,
-            gate: linear(&layer.gate, buffers)?,
-            up: linear(&layer.up, buffers)?,
-            down: linear(&layer.down, buffers)?,
-        })
+    /// The one list of what a layer owns.
+    pub(super) fn of(plan: &WeightsPlan, layer: u32, make: Make<'_>) -> Self {
+        let vector = |what: &str, len| vector_request(format!("layer {layer} {what}"), len);
+        let LayerPlan { qkv, o, gate, up, down } = &plan.layer;
+        Self {
+            attn_norm: make(vector("attention norm", plan.hidden())),
+            ffn_norm: make(vector("feed-forward norm", plan.hidden())),
+            qk_norm: plan.qk_norm_len().map(|len| make(vector("qk norm", len))),
+            qkv: qkv.linear(layer, make),
+            o: o.linear(layer, make),
+            gate: gate.linear(layer, make),
+            up: up.linear(layer, make),
+            down: down.linear(layer, make),
+        }
     }
 }
 
-/// The parts of a matrix, of the next buffers.
-fn matrix(plan: &MatrixPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Weight {
-    let part = |((first_row, rows), buffer)| WeightPart { buffer, first_row, rows };
-    let parts = plan.parts().zip(buffers).map(part).collect();
-    Weight { parts, rows: plan.rows, cols: plan.cols, layout: plan.layout }
-}
+impl MatrixPlan {
+    /// Its parts, with the layer that they belong to in their labels.
+    fn weight(&self, layer: Option<u32>, make: Make<'_>) -> Weight {
+        let parts = self.parts().map(|(first_row, rows)| {
+            let label = self.label_of(layer, &format!(" rows {first_row}..{}", first_row + rows));
+            WeightPart { buffer: make(self.layout.request(label, rows, self.cols)), first_row, rows }
+        });
+        Weight { parts: parts.collect(), rows: self.rows, cols: self.cols, layout: self.layout }
+    }
 
-fn linear(plan: &MatrixPlan, buffers: &mut impl Iterator<Item = Buffer>) -> Option<Linear> {
-    let weight = matrix(plan, buffers);
-    let bias = if plan.biased { Some(buffers.next()?) } else { None };
-    Some(Linear { weight, bias })
+    fn linear(&self, layer: u32, make: Make<'_>) -> Linear {
+        let weight = self.weight(Some(layer), make);
+        let bias = self.biased.then(|| make(vector_request(self.label_of(Some(layer), " bias"), self.rows)));
+        Linear { weight, bias }
+    }
+
+    fn label_of(&self, layer: Option<u32>, what: &str) -> String {
+        let place = layer.map_or_else(String::new, |layer| format!("layer {layer} "));
+        format!("{place}{}{what}", self.label)
+    }
 }
 
 struct Loader<'a> {
@@ -145,8 +154,8 @@ pub(crate) async fn load(
 ) -> Result<Weights, LoadError> {
     let mut loader = Loader { gpu, file, done: 0, total: plan.total_bytes(), since_flush: 0, progress };
 
-    let buffers = gpu.allocate(&plan.shared_requests()).await?;
-    let mut weights = Weights::shared(plan, &mut buffers.into_iter()).ok_or_else(missing_buffer)?;
+    let made = gpu.allocate(&plan.shared_requests()).await?;
+    let mut weights = Weights::shared(plan, &mut handed_out(made));
     loader.vector(&weights.output_norm, &[WeightName::OutputNorm]).await?;
     loader.matrix(&weights.embedding, &[WeightName::TokenEmbedding]).await?;
     if let Some(output) = &weights.output {
@@ -154,8 +163,8 @@ pub(crate) async fn load(
     }
 
     for layer in 0..file.config.n_layers {
-        let buffers = gpu.allocate(&plan.layer_requests(layer)).await?;
-        let w = LayerWeights::new(plan, &mut buffers.into_iter()).ok_or_else(missing_buffer)?;
+        let made = gpu.allocate(&plan.layer_requests(layer)).await?;
+        let w = LayerWeights::of(plan, layer, &mut handed_out(made));
         let of_layer = |weight| WeightName::Layer(layer, weight);
         loader.vector(&w.attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
         loader.vector(&w.ffn_norm, &[of_layer(LayerWeight::FfnNorm)]).await?;
@@ -265,13 +274,4 @@ impl Loader<'_> {
         }
         Ok(())
     }
-}
-
-/// The plan and its buffers come from the same list; this is for a device that handed out fewer.
-fn missing_buffer() -> LoadError {
-    LoadError::Gpu(GpuError::Allocation {
-        what: "weights".to_owned(),
-        bytes: 0,
-        message: "buffer missing".to_owned(),
-    })
 }

@@ -51,7 +51,8 @@ impl Session {
         let slot_bytes = u64::from(config.n_kv_heads) * u64::from(config.head_dim) * 4;
         let slots = other.ring.live_slots();
         let mut copies = Vec::new();
-        let caches = self.buffers.caches.iter().flatten().zip(other.buffers.caches.iter().flatten());
+        let caches =
+            self.buffers.text.caches.iter().flatten().zip(other.buffers.text.caches.iter().flatten());
         for (target, source) in caches {
             for range in &slots {
                 copies.push(same_place(source, target, range, slot_bytes)?);
@@ -59,7 +60,13 @@ impl Session {
         }
         if let Some(row) = other.last_row {
             let bytes = u64::from(config.hidden_size) * 4;
-            copies.push(CopyOut::new(&other.buffers.h, u64::from(row) * bytes, &self.buffers.h, 0, bytes)?);
+            copies.push(CopyOut::new(
+                &other.buffers.scratch.h,
+                u64::from(row) * bytes,
+                &self.buffers.scratch.h,
+                0,
+                bytes,
+            )?);
         }
         Ok(copies)
     }

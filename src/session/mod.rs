@@ -27,7 +27,7 @@ use crate::kernels::emit::LoopState;
 use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row, Tagger};
 use crate::model::llama::{self, Attend};
 use crate::model::{
-    Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, recent_cap,
+    Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, handed_out, recent_cap,
 };
 pub use error::SessionError;
 pub(crate) use pace::Pace;
@@ -69,7 +69,7 @@ pub struct Session {
     pub(crate) chunk: u32,
     kv_bytes: u64,
     allocated_bytes: u64,
-    /// Row of the last hidden state in `buffers.h`; `None` before the first token and while a token is pending.
+    /// Row of the last hidden state in `buffers.scratch.h`; `None` before the first token and while a token is pending.
     pub(crate) last_row: Option<u32>,
     /// The last token of the text, if it was handed out by the decode loop and is not consumed yet.
     pub(crate) pending: Option<u32>,
@@ -105,13 +105,11 @@ impl Session {
         policy.check_vocab(config.vocab_size)?;
         let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
         let plan = SessionPlan::new(config, policy, shape, gpu.capabilities())?;
-        let buffers = gpu.allocate(&plan.requests).await?;
-        let allocated_bytes = buffers.iter().map(crate::gpu::Buffer::size).sum();
-        let Some(buffers) = SessionBuffers::new(buffers) else {
-            unreachable!("one buffer per request");
-        };
+        let made = gpu.allocate(&plan.requests).await?;
+        let allocated_bytes = made.iter().map(crate::gpu::Buffer::size).sum();
+        let buffers = plan.buffers(&mut handed_out(made))?;
         let anchor_bits = policy.anchor_bits(config.vocab_size);
-        gpu.upload(&buffers.anchor_bits, 0, bytemuck::cast_slice(&anchor_bits))?;
+        gpu.upload(&buffers.control.anchor_bits, 0, bytemuck::cast_slice(&anchor_bits))?;
         let session = Self {
             model: model.clone(),
             policy: policy.clone(),
@@ -350,9 +348,9 @@ impl Session {
             }
         }
         let (gpu, s) = (&self.model.gpu, &self.buffers);
-        gpu.upload(&s.recent, 0, bytemuck::cast_slice(&places))?;
+        gpu.upload(&s.text.recent, 0, bytemuck::cast_slice(&places))?;
         if let Some(id) = self.pending {
-            gpu.upload(&s.tokens, 0, bytemuck::bytes_of(&id))?;
+            gpu.upload(&s.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
         }
         Ok(())
     }
@@ -368,14 +366,14 @@ impl Session {
     pub(crate) fn begin_chunk(&mut self, ids: &[u32]) -> Result<Chunk, SessionError> {
         let chunk = self.ring.chunk(ids, &mut self.rows, &mut self.chunk_anchors)?;
         let gpu = &self.model.gpu;
-        gpu.upload(&self.buffers.tokens, 0, bytemuck::cast_slice(ids))?;
+        gpu.upload(&self.buffers.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
         gpu.upload(
-            &self.buffers.rows,
+            &self.buffers.scratch.rows,
             0,
             bytemuck::cast_slice(self.rows.get(..ids.len()).unwrap_or_default()),
         )?;
         let anchors = self.chunk_anchors.get(..chunk.anchors as usize).unwrap_or_default();
-        gpu.upload(&self.buffers.chunk_anchors, 0, bytemuck::cast_slice(anchors))?;
+        gpu.upload(&self.buffers.scratch.chunk_anchors, 0, bytemuck::cast_slice(anchors))?;
         Ok(chunk)
     }
 
@@ -387,7 +385,7 @@ impl Session {
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
     pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
-        self.model.gpu.upload(&self.buffers.tokens, 0, bytemuck::bytes_of(&id))?;
+        self.model.gpu.upload(&self.buffers.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
         self.last_row = Some(0);
@@ -397,9 +395,9 @@ impl Session {
     /// Makes the GPU's ring equal to the host's, after steps that only one of them took.
     pub(crate) fn upload_ring(&self) -> Result<(), SessionError> {
         let gpu = &self.model.gpu;
-        gpu.upload(&self.buffers.state, 0, bytemuck::bytes_of(&self.ring.state()))?;
-        gpu.upload(&self.buffers.anchor_pos, 0, bytemuck::cast_slice(self.ring.anchor_positions()))?;
-        gpu.upload(&self.buffers.loop_state, 0, bytemuck::bytes_of(&LoopState::default()))?;
+        gpu.upload(&self.buffers.text.state, 0, bytemuck::bytes_of(&self.ring.state()))?;
+        gpu.upload(&self.buffers.text.anchor_pos, 0, bytemuck::cast_slice(self.ring.anchor_positions()))?;
+        gpu.upload(&self.buffers.control.loop_state, 0, bytemuck::bytes_of(&LoopState::default()))?;
         Ok(())
     }
 
@@ -407,8 +405,8 @@ impl Session {
         let s = &self.buffers;
         let vocab = self.model.config.vocab_size;
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
-        argmax::record(&mut rec, &s.logits, &s.top, 1, vocab, 0)?;
-        rec.read(&s.top, 0, s.readback.buffer(), 0, 4)?;
+        argmax::record(&mut rec, &s.scratch.logits, &s.scratch.top, 1, vocab, 0)?;
+        rec.read(&s.scratch.top, 0, s.readback.buffer(), 0, 4)?;
         s.readback.settle().await?;
         let submission = self.model.gpu.run(rec.finish())?;
         let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
@@ -423,7 +421,7 @@ impl Session {
         let s = &self.buffers;
         llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
-        rec.read(&s.logits, 0, s.readback.buffer(), 0, bytes)?;
+        rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes)?;
         s.readback.settle().await?;
         let submission = self.model.gpu.run(rec.finish())?;
         let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
