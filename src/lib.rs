@@ -76,3 +76,21 @@ pub use tokenizer::Tokenizer;
 /// Runs a future to its end on this thread. In the browser, await it instead.
 #[cfg(not(target_arch = "wasm32"))]
 pub use pollster::block_on;
+
+#[cfg(test)]
+mod tests {
+    use super::{Chat, Generation, Loaded, Model, Session, TextGeneration, Tokenizer};
+
+    /// A worker, a server's task or an object of another language may hold them.
+    #[test]
+    fn what_a_program_holds_can_move_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<Loaded>();
+        is_send::<Model>();
+        is_send::<Tokenizer>();
+        is_send::<Session>();
+        is_send::<Generation<'_>>();
+        is_send::<TextGeneration<'_>>();
+        is_send::<Chat>();
+    }
+}

@@ -16,9 +16,9 @@ mod gguf_cases;
 #[path = "malformed/safetensors_cases.rs"]
 mod safetensors_cases;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use killick::model_file::{FileSet, ModelFile, ReadFuture, Source};
 use pollster::block_on;
@@ -27,9 +27,9 @@ use support::tiny_model::TinyModel;
 
 /// Passes reads on and remembers what was asked for.
 struct Watched {
-    source: Rc<dyn Source>,
+    source: Arc<dyn Source>,
     /// Whether a read went past the end.
-    past_end: Rc<Cell<bool>>,
+    past_end: Arc<AtomicBool>,
 }
 
 impl Source for Watched {
@@ -40,7 +40,7 @@ impl Source for Watched {
     fn read_at(&self, offset: u64, len: usize) -> ReadFuture<'_> {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.source.len()) {
-            self.past_end.set(true);
+            self.past_end.store(true, Ordering::Relaxed);
         }
         self.source.read_at(offset, len)
     }
@@ -65,16 +65,22 @@ fn takes_no_memory_on_the_word_of_a_file() {
         cases.iter().flat_map(|case| sources(&case.files)).map(|source| source.len()).max().expect("files");
     let before = peak();
     for case in &cases {
-        let past_end = Rc::new(Cell::new(false));
-        let watch = |source: &Rc<dyn Source>| -> Rc<dyn Source> {
-            Rc::new(Watched { source: Rc::clone(source), past_end: Rc::clone(&past_end) })
+        let past_end = Arc::new(AtomicBool::new(false));
+        let watch = |source: &Arc<dyn Source>| -> Arc<dyn Source> {
+            Arc::new(Watched { source: Arc::clone(source), past_end: Arc::clone(&past_end) })
         };
         let names = case.files.names().map(str::to_owned);
         let files = names.zip(sources(&case.files).iter().map(watch)).collect::<BTreeMap<_, _>>();
         let files = FileSet::new(case.files.label(), files);
         let error = block_on(ModelFile::open(files)).err().map(|error| cases::variant(&error));
         assert_eq!(error, Some(case.variant), "row {} {} ({})", case.row, case.class, case.says);
-        assert!(!past_end.get(), "row {} {} ({}): a read went past the end", case.row, case.class, case.says);
+        assert!(
+            !past_end.load(Ordering::Relaxed),
+            "row {} {} ({}): a read went past the end",
+            case.row,
+            case.class,
+            case.says
+        );
     }
     if let (Some(before), Some(after)) = (before, peak()) {
         let grown = after - before;

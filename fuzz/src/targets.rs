@@ -4,7 +4,7 @@
 //! An input that stands for several files holds them one after the other, separated by a line of two percent signs.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use killick::gpu::{Capabilities, Family};
 use killick::kernels::WeightFormat;
@@ -58,7 +58,7 @@ fn files<const N: usize>(data: &[u8]) -> [Option<&[u8]>; N] {
 }
 
 fn file_set<const N: usize>(files: [(&str, Option<&[u8]>); N]) -> FileSet {
-    let source = |bytes: &[u8]| -> Rc<dyn Source> { Rc::new(BytesSource::new(bytes.to_vec())) };
+    let source = |bytes: &[u8]| -> Arc<dyn Source> { Arc::new(BytesSource::new(bytes.to_vec())) };
     let files = files.into_iter().filter_map(|(name, bytes)| Some((name.to_owned(), source(bytes?))));
     FileSet::new("fuzzed", files.collect::<BTreeMap<_, _>>())
 }

@@ -4,7 +4,7 @@
 //! where they lie, by the same reader that every other model passes. A program that never asks for them does not contain them:
 //! nothing else refers to the constants, and a linker leaves out what nobody refers to.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::source::{FileSet, Source, StaticSource};
 
@@ -23,7 +23,7 @@ impl FileSet {
     /// The model embedded in this library, labelled [`EMBEDDED`]: a Llama of 3.8 million parameters that relies on its anchors
     /// (one `<AC>` after each sentence; the policy is recorded with it), trained on English religious prose. About 8 MB.
     pub fn embedded() -> Self {
-        let shared = |bytes| -> Rc<dyn Source> { Rc::new(StaticSource(bytes)) };
+        let shared = |bytes| -> Arc<dyn Source> { Arc::new(StaticSource(bytes)) };
         Self::new(EMBEDDED, FILES.map(|(name, bytes)| (name.to_owned(), shared(bytes))).into())
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::error::{ModelFileError, quoted};
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
         )?;
     }
     let source = FileSource::open(path).map_err(io_error(&name, "the file"))?;
-    files.insert(name.clone(), Rc::new(source));
+    files.insert(name.clone(), Arc::new(source));
     Ok(FileSet::new(name, files))
 }
 
@@ -64,7 +64,7 @@ fn label(path: &Path) -> String {
 fn add_folder(
     folder: &Path,
     wanted: impl Fn(&str) -> bool,
-    files: &mut BTreeMap<String, Rc<dyn Source>>,
+    files: &mut BTreeMap<String, Arc<dyn Source>>,
 ) -> Result<(), ModelFileError> {
     let label = folder.display().to_string();
     for entry in std::fs::read_dir(folder).map_err(io_error(&label, "the folder"))? {
@@ -78,7 +78,7 @@ fn add_folder(
             check_link(folder, &path, &name)?;
         }
         let source = FileSource::open(&path).map_err(io_error(&name, "the file"))?;
-        files.insert(name, Rc::new(source));
+        files.insert(name, Arc::new(source));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! them; any other array is checked and passed over, so it costs no memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::MAX_VOCAB;
 use super::dtype::Dtype;
@@ -140,7 +140,7 @@ pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Gguf, Model
     let data_start = reader.offset().checked_next_multiple_of(alignment);
     let data_start =
         data_start.ok_or_else(|| reader.invalid(reader.offset().to_string(), "an offset below 2^64"))?;
-    let mut layout = Layout { file: Rc::from(file), file_len: source.len(), data_start, alignment, next: 0 };
+    let mut layout = Layout { file: Arc::from(file), file_len: source.len(), data_start, alignment, next: 0 };
     let mut placed = Vec::new();
     for Description { name, dtype, shape, offset } in tensors {
         placed.push(layout.place(name, dtype, shape, offset)?);

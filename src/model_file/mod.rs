@@ -50,7 +50,7 @@ pub use names::{LayerWeight, WeightName};
 pub(crate) use reader::MAX_TOKENIZER_BYTES;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
-pub use source::{BytesSource, FileSet, ReadFuture, Source};
+pub use source::{BytesSource, FileSet, ReadFuture, Shareable, Source};
 pub use tensor::TensorInfo;
 pub use tokenizer_source::{GgufTokenizer, TokenizerSource};
 

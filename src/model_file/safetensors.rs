@@ -6,7 +6,7 @@
 //! `usize` (too narrow on wasm32), takes duplicate keys, and does not name the tensor at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Vec<TensorI
     // Neither sum overflows: the header is at most 16 MiB.
     let data_start = PREFIX_BYTES.saturating_add(header_len);
     let mut layout =
-        Layout { file: Rc::from(file), file_len: source.len(), data_start, alignment: 1, next: 0 };
+        Layout { file: Arc::from(file), file_len: source.len(), data_start, alignment: 1, next: 0 };
     let mut tensors = Vec::new();
     for (name, Entry { dtype, shape, start, end }) in entries {
         let tensor = layout.place(name.to_owned(), dtype, shape, start)?;

@@ -8,16 +8,30 @@ use std::collections::BTreeMap;
 use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::error::{ModelFileError, quoted};
 
+/// The bytes of one read, some time later. Where programs have threads, it may move between them.
+#[cfg(not(target_arch = "wasm32"))]
+pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send + 'a>>;
 /// The bytes of one read, some time later.
+#[cfg(target_arch = "wasm32")]
 pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + 'a>>;
 
+/// What threads may share. In the browser, whose promises stay where they were made, that is everything.
+#[cfg(not(target_arch = "wasm32"))]
+pub trait Shareable: Send + Sync {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send + Sync + ?Sized> Shareable for T {}
+/// What threads may share. In the browser, whose promises stay where they were made, that is everything.
+#[cfg(target_arch = "wasm32")]
+pub trait Shareable {}
+#[cfg(target_arch = "wasm32")]
+impl<T: ?Sized> Shareable for T {}
+
 /// A sequence of bytes that can be read at any offset.
-pub trait Source {
+pub trait Source: Shareable {
     /// Length in bytes.
     fn len(&self) -> u64;
 
@@ -155,18 +169,18 @@ pub(super) enum Primary {
 #[derive(Clone)]
 pub struct FileSet {
     label: String,
-    files: BTreeMap<String, Rc<dyn Source>>,
+    files: BTreeMap<String, Arc<dyn Source>>,
 }
 
 impl FileSet {
     /// A model from `files` (plain name to bytes); `label` is what messages and reports call it.
-    pub fn new(label: impl Into<String>, files: BTreeMap<String, Rc<dyn Source>>) -> Self {
+    pub fn new(label: impl Into<String>, files: BTreeMap<String, Arc<dyn Source>>) -> Self {
         Self { label: label.into(), files }
     }
 
     /// A model whose files are in memory, labelled with the name of its weight file.
     pub fn from_bytes(files: BTreeMap<String, Vec<u8>>) -> Self {
-        let shared = |bytes: Vec<u8>| -> Rc<dyn Source> { Rc::new(BytesSource::new(bytes)) };
+        let shared = |bytes: Vec<u8>| -> Arc<dyn Source> { Arc::new(BytesSource::new(bytes)) };
         let mut set =
             Self::new("model", files.into_iter().map(|(name, bytes)| (name, shared(bytes))).collect());
         if let Ok(Primary::Weights(name) | Primary::Index(name)) = set.primary() {
@@ -202,7 +216,7 @@ impl FileSet {
     }
 
     /// The file called `name`.
-    pub fn get(&self, name: &str) -> Option<&Rc<dyn Source>> {
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Source>> {
         self.files.get(name)
     }
 

@@ -5,7 +5,7 @@
 //! because each guarded one addition only (llama.cpp, CVE-2025-53630 and CVE-2026-27940).
 
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::dtype::Dtype;
 use super::error::{ModelFileError, quoted};
@@ -24,7 +24,7 @@ pub struct TensorInfo {
     /// Stored size in bytes.
     pub bytes: u64,
     /// The file that holds it.
-    pub(super) file: Rc<str>,
+    pub(super) file: Arc<str>,
     /// First byte, from the start of the file.
     pub(super) offset: u64,
 }
@@ -74,7 +74,7 @@ pub(super) fn field(name: &str) -> String {
 
 /// The running layout of one file.
 pub(super) struct Layout {
-    pub(super) file: Rc<str>,
+    pub(super) file: Arc<str>,
     pub(super) file_len: u64,
     /// First byte of the tensor data, from the start of the file.
     pub(super) data_start: u64,
@@ -126,7 +126,7 @@ impl Layout {
         let next = offset.saturating_add(bytes).checked_next_multiple_of(self.alignment);
         self.next =
             next.ok_or_else(|| invalid("end", u64::MAX.to_string(), "an end below 2^64".to_owned()))?;
-        Ok(TensorInfo { name, dtype, shape, bytes, file: Rc::clone(&self.file), offset: start })
+        Ok(TensorInfo { name, dtype, shape, bytes, file: Arc::clone(&self.file), offset: start })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The form of a malformed input and what must become of it.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use killick::model_file::{BytesSource, FileSet, ModelFileError, Source};
 use serde_json::Value as Json;
@@ -139,7 +139,7 @@ pub(crate) fn raw_weights(
 
 /// A file set in memory.
 pub(crate) fn set<const N: usize>(files: [(&str, Vec<u8>); N]) -> FileSet {
-    let shared = |bytes: Vec<u8>| -> Rc<dyn Source> { Rc::new(BytesSource::new(bytes)) };
+    let shared = |bytes: Vec<u8>| -> Arc<dyn Source> { Arc::new(BytesSource::new(bytes)) };
     let files: BTreeMap<_, _> =
         files.into_iter().map(|(name, bytes)| (name.to_owned(), shared(bytes))).collect();
     FileSet::new("tiny", files)

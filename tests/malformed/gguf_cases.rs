@@ -3,7 +3,7 @@
 use killick::model_file::{FileSet, ReadFuture, Source};
 use std::collections::BTreeMap;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::cases::{Case, gguf, gguf_bytes, key};
 use crate::support::gguf_writer::{Gguf, Tensor, Value, ggml, kind, string};
@@ -67,7 +67,7 @@ fn shrinking(is_silent: bool) -> Case {
     let mut bytes = TinyModel::new().gguf().bytes();
     let claimed = bytes.len() as u64;
     bytes.truncate(200);
-    let source: Rc<dyn Source> = Rc::new(Shrinking { claimed, bytes, is_silent });
+    let source: Arc<dyn Source> = Arc::new(Shrinking { claimed, bytes, is_silent });
     let files = FileSet::new("tiny", BTreeMap::from([(GGUF.to_owned(), source)]));
     Case {
         row: 20,
