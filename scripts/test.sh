@@ -145,7 +145,10 @@ done
 
 use_cargo
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# What tests were asked and did not do (tests/support/skip.rs), step by step.
+skips=$(mktemp)
+export KILLICK_SKIPS=$skips.step
+trap 'rm -f "$log" "$skips" "$skips.step"' EXIT
 summary=()
 begun=$SECONDS
 result=0
@@ -157,6 +160,10 @@ for step in "$@"; do
     (set -e; "step_$step") 2>&1 | tee -a "$log"
     result=${PIPESTATUS[0]}
     set -e
+    if [ -s "$skips.step" ]; then
+        sort -u "$skips.step" | sed "s/^/$step: /" | tee -a "$skips" | sed 's/^/[skipped] /'
+        rm "$skips.step"
+    fi
     line=$(printf '%-12s %-6s %4d s' "$step" "$([ "$result" = 0 ] && echo ok || echo FAILED)" $((SECONDS - from)))
     summary+=("$line")
     printf -- '--- %s\n' "$line"
@@ -170,5 +177,7 @@ awk '/^test result:/ { passed += $4; failed += $6 }
      /^(#|ℹ) pass / { passed += $3 }
      /^(#|ℹ) fail / { failed += $3 }
      /^[a-z]+: [0-9]+ passed, [0-9]+ failed$/ { passed += $2; failed += $4 }
-     END { printf "%d passed, %d failed\n", passed, failed }' "$log"
+     END { printf "%d passed, %d failed", passed, failed }' "$log"
+printf ', %d skipped\n' "$(wc -l <"$skips")"
+sed 's/^/  /' "$skips"
 exit "$result"

@@ -7,6 +7,7 @@
 mod support {
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use pollster::block_on;
 use serde_json::Value;
 use support::golden::{base64_floats, data, difference, ids, json, list, nmse, numbers, policy, spec};
 use support::gpu::{gpu, share};
+use support::skip::skipped;
 
 const FAMILIES: [&str; 9] =
     ["linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3"];
@@ -241,7 +243,8 @@ fn a_models_own_window_is_its_full_policy_and_the_others_replace_it() {
 #[test]
 fn what_a_model_does_not_have_costs_no_dispatch() {
     if std::env::var("KILLICK_MAX_BINDING").is_ok() {
-        return; // parts of weights cost dispatches of their own
+        skipped("dispatches of what a model does not have", "parts of weights cost dispatches of their own");
+        return;
     }
     for (family, per_layer) in [
         ("linear", 8),

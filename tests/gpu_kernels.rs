@@ -10,6 +10,7 @@ mod support {
     pub mod inputs;
     pub mod numerics;
     pub mod random;
+    pub mod skip;
     pub mod text;
 }
 

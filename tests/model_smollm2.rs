@@ -8,6 +8,7 @@
 mod support {
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use pollster::block_on;
 use serde_json::Value;
 use support::golden::{difference, ids, json, list, name, numbers, spec};
 use support::gpu::gpu;
+use support::skip::skipped;
 
 /// NLL of one token and mean NLL against PyTorch, 32-bit weights, in nats (issue).
 const TOKEN_NATS: f64 = 2e-3;
@@ -126,7 +128,7 @@ fn every_path_scores_as_pytorch_does() {
 #[test]
 fn long_texts_score_as_pytorch_does() {
     if !full_matrix() {
-        println!("long texts belong to `make test-full` (KILLICK_FULL=1)");
+        skipped("long texts of SmolLM2 against PyTorch", "for `make test-full`");
         return;
     }
     for text in list(&json("smollm2/golden_long.json")["texts"]) {
@@ -233,7 +235,10 @@ fn a_greedy_text_equals_pytorchs_id_by_id() {
 #[test]
 fn a_token_costs_the_same_at_20000_as_at_2000() {
     if !full_matrix() {
-        println!("measured by `make test-full`, and on a tiny model by tests/gpu_cost.rs");
+        skipped(
+            "a token of SmolLM2 at 20,000 and at 2,000",
+            "for `make test-full`; tests/gpu_cost.rs asks a tiny model",
+        );
         return;
     }
     let tokenizer = Tokenizer::from_source(file().tokenizer(), "SmolLM2").unwrap();
@@ -276,7 +281,7 @@ fn a_token_costs_the_same_at_20000_as_at_2000() {
 fn gguf_and_safetensors_score_the_same() {
     let folder = model_path().with_file_name("smollm2-hf");
     if !full_matrix() {
-        println!("compared by `make test-full`");
+        skipped("SmolLM2 from GGUF and from safetensors", "for `make test-full`");
         return;
     }
     assert!(folder.exists(), "{} is missing; run tools/golden/make.sh smollm2", folder.display());

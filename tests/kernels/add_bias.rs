@@ -6,6 +6,7 @@ use killick::reference;
 use crate::support::gpu::{Produced, buffer, run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
+use crate::support::skip::skipped;
 
 fn produce(bias: &[f32], out: &[f32], rows: usize) -> Produced {
     let (bias, out, cols) = (buffer("bias", bias), buffer("out", out), bias.len() as u32);
@@ -26,7 +27,7 @@ fn matches_the_reference() {
 fn more_workgroups_than_one_dimension_has() {
     let (bias, out) = (numbers(3, 1, 4), numbers(4, 65_535 * 64 + 3, 4));
     if crate::support::gpu::gpu().max_binding_bytes() < out.len() as u64 * 4 + 4096 {
-        println!("[skipped] add_bias (many rows): they do not fit a binding of this device");
+        skipped("add_bias (many rows)", "it does not fit a binding of this device");
         return;
     }
     let got = produce(&bias, &out, out.len() / 4);

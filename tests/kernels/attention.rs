@@ -12,6 +12,7 @@ use crate::support::gpu::{
 use crate::support::inputs::{numbers, off_by_one_row};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
 use crate::support::random::Random;
+use crate::support::skip::skipped;
 use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_policy};
 
 /// Steps that share one dispatch: what the spare slots of the ring allow.
@@ -174,6 +175,10 @@ fn every_preset_matches_over_several_tiles_of_keys() {
 fn more_rows_and_heads_than_one_dimension_has_workgroups() {
     each_implementation("attention", |_| {
         if !thorough() {
+            skipped(
+                "attention of more rows and heads than one dimension has workgroups",
+                "asked where a step is thorough (KILLICK_THOROUGH=1)",
+            );
             return;
         }
         let window = Policy { window: 2, ..presets()[4].clone() };

@@ -7,6 +7,7 @@ use crate::support::gpu::{POISON, Produced, buffer, each_layout, gpu, output, ru
 use crate::support::inputs::{TestWeight, off_by_one_row, swap_two};
 use crate::support::numerics::{compare_bits, passes, rejects};
 use crate::support::random::Random;
+use crate::support::skip::skipped;
 
 fn tokens(seed: u64, n: usize, vocab: usize) -> Vec<u32> {
     let mut random = Random(seed);
@@ -66,7 +67,7 @@ fn more_workgroups_than_one_dimension_has() {
         let table = TestWeight::new(3, 9, 4, layout, 1);
         let case = format!("{} ({rows} of 9x{})", layout.name(), table.cols());
         if gpu().max_binding_bytes() < (rows * table.cols() * 4 + 4096) as u64 {
-            println!("[skipped] embed {case}: one output does not fit a binding of this device");
+            skipped(&format!("embed {case}"), "it does not fit a binding of this device");
             continue;
         }
         let tokens = tokens(4, rows, 9);

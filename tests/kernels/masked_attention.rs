@@ -8,6 +8,7 @@ use crate::support::gpu::{Produced, buffer, output, run, share, thorough};
 use crate::support::inputs::{off_by_one_row, swap_two};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
 use crate::support::random::Random;
+use crate::support::skip::skipped;
 use crate::support::text::{HEADS, ONES, Text, presets, random_ids, random_policy};
 
 fn produce(text: &Text, policy: &Policy, tags: &[Tag], n: usize) -> Produced {
@@ -48,6 +49,10 @@ fn every_preset_matches_over_several_tiles_of_keys() {
 #[test]
 fn more_rows_and_heads_than_one_dimension_has_workgroups() {
     if !thorough() {
+        skipped(
+            "masked_attention of more rows and heads than one dimension has workgroups",
+            "asked where a step is thorough (KILLICK_THOROUGH=1)",
+        );
         return;
     }
     let heads = Heads { n_heads: 256, n_kv_heads: 1, head_dim: 4 };

@@ -8,6 +8,7 @@ use killick::reference::{self, Rotated};
 use crate::support::gpu::{Produced, buffer, each_implementation, entries_out, gpu, output, try_run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
+use crate::support::skip::skipped;
 use crate::support::text::HEADS;
 
 const POSITIONS: [u32; 10] =
@@ -149,7 +150,7 @@ fn one_row_and_no_row() {
 fn more_workgroups_than_one_dimension_has() {
     each_implementation("rope", |_| {
         if gpu().max_binding_bytes() < 40 << 20 {
-            println!("[skipped] rope (16500 rows): they do not fit a binding of this device");
+            skipped("rope (16500 rows)", "it does not fit a binding of this device");
             return;
         }
         let heads = Heads { n_heads: 128, n_kv_heads: 1, head_dim: 4 };

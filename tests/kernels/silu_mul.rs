@@ -6,6 +6,7 @@ use killick::reference;
 use crate::support::gpu::{Produced, buffer, gpu, run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
+use crate::support::skip::skipped;
 
 fn produce(gate: &[f32], up: &[f32], count: usize) -> Produced {
     let (gate, up) = (buffer("gate", gate), buffer("up", up));
@@ -29,7 +30,7 @@ fn matches_the_reference() {
 fn more_workgroups_than_one_dimension_has() {
     let count = 65_535 * 256 + 12;
     if gpu().max_binding_bytes() < count as u64 * 4 + 4096 {
-        println!("[skipped] silu_mul ({count}): it does not fit a binding of this device");
+        skipped(&format!("silu_mul ({count})"), "it does not fit a binding of this device");
         return;
     }
     check(&numbers(7, 1, count), &numbers(8, 1, count));
