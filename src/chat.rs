@@ -165,10 +165,10 @@ impl Chat {
         &self.session
     }
 
-    /// Bytes of device memory of the conversation: of the session, and of its state before the last turn.
+    /// Bytes of device memory of the conversation: of the session, of its state before the last turn, and of what both share.
     pub fn allocated_bytes(&self) -> u64 {
         let before = self.before.as_ref().map_or(0, |before| before.session.allocated_bytes());
-        self.session.allocated_bytes() + before
+        self.session.allocated_bytes() + self.session.shared_bytes() + before
     }
 }
 

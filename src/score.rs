@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::gpu::Recorder;
+use crate::gpu::{Recorder, Submission};
 use crate::kernels::{argmax, nll};
 use crate::kv::{Policy, Row, Tags, mask};
 use crate::model::llama::{self, Attend};
 use crate::model::{Model, SessionShape, entry_bytes};
-use crate::session::{KvReport, Session, SessionError, SessionOptions, floats, words};
+use crate::session::{KvReport, Session, SessionError, SessionOptions, alone, floats, words};
 
 /// How a text goes through the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,21 +156,16 @@ pub async fn score(
     session.check(ids)?;
 
     let mut score = Score::default();
-    let gpu = model.gpu.clone();
     let targets = following(ids);
     if let Path::Chunk(_) = path {
         extend(&mut session, ids, &targets, &mut score).await?;
     } else {
         for (piece, targets) in ids.chunks(chunk as usize).zip(targets.chunks(chunk as usize)) {
-            let mut rec = Recorder::new(gpu.capabilities());
-            match piece {
-                [id] if path == Path::Ring => session.record_step(&mut rec, *id)?,
-                _ => record_masked(&mut session, &mut rec, piece)?,
-            }
-            let recording = rec.finish();
-            score.kernels.extend(recording.kernel_names());
-            gpu.run(recording)?;
-            read_scores(&session, targets, &mut score).await?;
+            let pass = |session: &mut Session, rec: &mut Recorder| match piece {
+                [id] if path == Path::Ring => session.record_step(rec, *id),
+                _ => record_masked(session, rec, piece),
+            };
+            score_pass(&mut session, targets, pass, &mut score).await?;
         }
     }
     score.nll.truncate(ids.len() - 1);
@@ -195,18 +190,39 @@ pub(crate) async fn extend(
     score: &mut Score,
 ) -> Result<(), SessionError> {
     session.check(ids)?;
-    let gpu = session.model.gpu.clone();
     let rows = session.chunk as usize;
     for (piece, targets) in ids.chunks(rows).zip(targets.chunks(rows)) {
-        let mut rec = Recorder::new(gpu.capabilities());
-        let chunk = session.begin_chunk(piece)?;
-        session.record_chunk(&mut rec, &chunk)?;
-        let recording = rec.finish();
-        score.kernels.extend(recording.kernel_names());
-        gpu.run(recording)?;
-        read_scores(session, targets, score).await?;
+        let pass = |session: &mut Session, rec: &mut Recorder| {
+            let chunk = session.begin_chunk(piece)?;
+            session.record_chunk(rec, &chunk)
+        };
+        score_pass(session, targets, pass, score).await?;
     }
     Ok(())
+}
+
+/// Runs the pass that `pass` records, and adds what it says of `targets` to `score`.
+async fn score_pass(
+    session: &mut Session,
+    targets: &[u32],
+    pass: impl FnOnce(&mut Session, &mut Recorder) -> Result<(), SessionError>,
+    score: &mut Score,
+) -> Result<(), SessionError> {
+    session.buffers.readback.settle().await?;
+    let submission = {
+        let scratch = session.buffers.scratch.clone();
+        let _alone = alone(&scratch);
+        let mut rec = Recorder::new(session.model.gpu.capabilities());
+        pass(session, &mut rec)?;
+        let recording = rec.finish();
+        score.kernels.extend(recording.kernel_names());
+        session.model.gpu.run(recording)?;
+        submit_scores(session, targets, score)?
+    };
+    match submission {
+        Some(submission) => read_scores(session, targets.len() as u32, submission, score).await,
+        None => Ok(()),
+    }
 }
 
 /// The whole text in one pass. The ring only counts along, so that the report is that of the policy.
@@ -227,18 +243,21 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
 }
 
 /// Log-likelihoods and likeliest tokens of the pass that was just submitted, a few rows of logits at a time.
-async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> Result<(), SessionError> {
+fn submit_scores(
+    session: &Session,
+    targets: &[u32],
+    score: &mut Score,
+) -> Result<Option<Submission>, SessionError> {
     let (model, s) = (&session.model, &session.buffers);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
     model.gpu.upload(&s.scratch.targets, 0, bytemuck::cast_slice(targets))?;
-    s.readback.settle().await?;
     let mut last = None;
     let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
     for some in firsts.chunks(BLOCKS_PER_SUBMIT) {
         let mut rec = Recorder::new(model.gpu.capabilities());
         for first in some {
             let rows = session.logit_rows.min(n - first);
-            llama::logits(&mut rec, model, s, *first, rows)?;
+            llama::logits(&mut rec, model, &s.scratch.h, (*first, rows), &s.scratch.logits)?;
             nll::record(
                 &mut rec,
                 &s.scratch.logits,
@@ -259,8 +278,17 @@ async fn read_scores(session: &Session, targets: &[u32], score: &mut Score) -> R
         score.kernels.extend(recording.kernel_names());
         last = Some(model.gpu.run(recording)?);
     }
-    let Some(last) = last else { return Ok(()) };
-    let bytes = s.readback.take(&model.gpu, u64::from(n) * 8, last).await?;
+    Ok(last)
+}
+
+/// Adds to `score` what was submitted of `n` tokens.
+async fn read_scores(
+    session: &Session,
+    n: u32,
+    submission: Submission,
+    score: &mut Score,
+) -> Result<(), SessionError> {
+    let bytes = session.buffers.readback.take(&session.model.gpu, u64::from(n) * 8, submission).await?;
     let (nll, top) = bytes.split_at(bytes.len() / 2);
     let nll = floats(nll);
     if let Some(row) = nll.iter().position(|nll| !nll.is_finite()) {

@@ -339,3 +339,51 @@ fn the_stream_gives_the_tokens_of_the_iterator() {
     };
     assert_eq!(tokens(true), tokens(false));
 }
+
+/// What two texts do in turns, or at once in two threads, is what each does alone, although their passes run in the same scratch.
+#[test]
+fn texts_of_a_model_do_not_disturb_each_other() {
+    let model = model();
+    let spec = PolicySpec {
+        anchors: Some(vec![3, 30]),
+        max_anchors: Some(5),
+        max_segment: Some(7),
+        ..PolicySpec::new(Preset::Anchor)
+    };
+    let prompts: [Vec<u32>; 2] = [prompt(), (0..23_u32).map(|i| (i * 17 + 3) % 321).collect()];
+    let text = |prompt: &[u32]| {
+        let mut session = session(&model, &spec);
+        block_on(session.append(prompt)).unwrap();
+        ids(&mut session, options(Steps::Fixed(4), 60))
+    };
+    let alone = [0, 1].map(|i| text(&prompts[i]));
+    assert_ne!(alone[0], alone[1]);
+
+    let mut sessions = [0, 1].map(|_| session(&model, &spec));
+    // A prompt in two pieces each, so that the last hidden state of one lies there while the other's pass runs.
+    for part in [0, 1] {
+        for (session, prompt) in sessions.iter_mut().zip(&prompts) {
+            let half = prompt.len() / 2;
+            let piece = if part == 0 { &prompt[..half] } else { &prompt[half..] };
+            block_on(session.append(piece)).unwrap();
+        }
+    }
+    let mut turns: Vec<_> =
+        sessions.iter_mut().map(|session| session.generate(options(Steps::Fixed(4), 60)).unwrap()).collect();
+    let mut got = [Vec::new(), Vec::new()];
+    for _ in 0..60 {
+        for (generation, ids) in turns.iter_mut().zip(&mut got) {
+            ids.push(generation.next().unwrap().unwrap().id);
+        }
+    }
+    assert_eq!(got, alone, "in turns");
+
+    let text = &text;
+    let at_once = std::thread::scope(|scope| {
+        prompts
+            .each_ref()
+            .map(|prompt| scope.spawn(move || text(prompt)))
+            .map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(at_once, alone, "at once");
+}

@@ -1,5 +1,7 @@
 //! Memory is what the plan says, and it does not grow.
 
+#![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
+
 mod support {
     pub mod golden;
     pub mod gpu;
@@ -110,6 +112,34 @@ fn nothing_is_allocated_between_token_200_and_2000() {
         assert_eq!(session.kv().seen, 2000);
         assert!(session.kv().peak_live < 400, "{:?}", session.kv());
     }
+}
+
+/// A second text costs its cache and what the loop is told; results of passes lie in one place for all texts of a model.
+#[test]
+fn sessions_of_a_model_share_its_scratch() {
+    let _alone = ALONE.lock();
+    let (gpu, model) = open();
+    let policy = specs()[1].resolve(model.config()).unwrap();
+    let made = || gpu.counters().buffer_bytes;
+    let new = |options| block_on(Session::new(&model, &policy, options)).unwrap();
+    let weights = model.allocated_bytes();
+    let before = made();
+    let first = new(SessionOptions::default());
+    let (one, scratch) = (made() - before, model.allocated_bytes() - weights);
+    assert_eq!(one, first.allocated_bytes() + scratch);
+    let second = new(SessionOptions::default());
+    let two = made() - before;
+    println!("one session {one} bytes, two {two}; scratch {scratch}, cache {}", first.kv().bytes_allocated);
+    assert_eq!(two - one, second.allocated_bytes());
+    assert_eq!(model.allocated_bytes(), weights + scratch, "made once");
+    assert!(second.allocated_bytes() < second.kv().bytes_allocated + 32 * 1024, "{two}");
+    // Another chunk is another scratch, and each is freed with the last session that has it.
+    let third = new(SessionOptions { chunk: 7, ..SessionOptions::default() });
+    assert!(model.allocated_bytes() > weights + scratch);
+    drop((first, third));
+    assert_eq!(model.allocated_bytes(), weights + scratch);
+    drop(second);
+    assert_eq!(model.allocated_bytes(), weights);
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl Session {
     /// # Errors
     /// [`SessionError::EmptyPrompt`] without a text, a setting out of range, a token outside the vocabulary.
     pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>, GenerateError> {
-        if self.last_row.is_none() && self.pending.is_none() {
+        if !self.has_last && self.pending.is_none() {
             return Err(SessionError::EmptyPrompt.into());
         }
         let sampler = self.sampler(&options)?;

@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::model_file::Config;
 use crate::sampling::SamplerOptions;
-use crate::session::{Session, SessionError, SessionOptions};
+use crate::session::{Session, SessionError, SessionOptions, alone};
 
 /// Uploads what all steps of a generation share.
 pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), GenerateError> {
@@ -48,22 +48,22 @@ impl<'a> StepOf<'a> {
     fn record(self, device: &Capabilities, sampler: &SamplerOptions) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
         llama::forward(&mut rec, self.network, self.buffers, 1, Attend::Step(self.ring))?;
-        self.record_draw(&mut rec, sampler, 0)?;
+        self.record_draw(&mut rec, sampler, &self.buffers.scratch.h)?;
         Ok(rec.finish())
     }
 
-    /// Logits of hidden state `row`, the sampler chain, and the hand-over of the token.
+    /// Logits of the first hidden state of `hidden`, the sampler chain, and the hand-over of the token.
     fn record_draw(
         self,
         rec: &mut Recorder,
         sampler: &SamplerOptions,
-        row: u32,
+        hidden: &Buffer,
     ) -> Result<(), GenerateError> {
         let (network, s, ring) = (self.network, self.buffers, self.ring.params());
         let vocab = network.config.vocab_size;
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
 
-        llama::logits(rec, network, s, row, 1)?;
+        llama::logits(rec, network, hidden, (0, 1), &s.scratch.logits)?;
         let mut scores = &s.scratch.logits;
         if sampler.has_bias() || sampler.has_penalties() {
             // A copy: log-probabilities are those of the model itself.
@@ -93,7 +93,7 @@ impl<'a> StepOf<'a> {
             anchor_bits: &s.control.anchor_bits,
             ring: &s.text.state,
             loop_state: &s.control.loop_state,
-            token: &s.scratch.tokens,
+            token: &s.text.token,
             outbox: &s.control.outbox,
             recent: &s.text.recent,
         };
@@ -113,8 +113,7 @@ pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prep
 pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     let mut rec = Recorder::new(gpu.capabilities());
-    let row = session.last_row.ok_or(SessionError::EmptyPrompt)?;
-    StepOf::new(session).record_draw(&mut rec, sampler, row)?;
+    StepOf::new(session).record_draw(&mut rec, sampler, &session.buffers.text.last)?;
     Ok(gpu.prepare(rec.finish())?)
 }
 
@@ -132,7 +131,7 @@ pub fn planned_step(
     let shape = SessionOptions::default().shape();
     let network = Network::planned(config, format, device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
-    let buffers = plan.buffers(&mut |request| Buffer::planned(&request))?;
+    let buffers = plan.named()?;
     let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
     StepOf { network: &network, buffers: &buffers, ring: &ring, policy }.record(device, sampler)
 }
@@ -164,6 +163,7 @@ pub(super) fn submit(
         )?);
         bytes += s.control.logprobs.size();
     }
+    let _alone = alone(&s.scratch);
     let submission = gpu.submit(step, times, &copies)?;
     Ok(readback.begin(gpu, bytes, submission)?)
 }
@@ -171,16 +171,18 @@ pub(super) fn submit(
 /// One step without a draw, whose logits come back.
 pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, GenerateError> {
     let (model, s) = (&session.model, &session.buffers);
+    let _alone = alone(&s.scratch);
     let mut rec = Recorder::new(model.gpu.capabilities());
-    let row = match session.pending {
+    let hidden = match session.pending {
         Some(id) => {
-            model.gpu.upload(&s.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
+            model.gpu.upload(&s.text.token, 0, bytemuck::bytes_of(&id))?;
             llama::forward(&mut rec, model, s, 1, Attend::Step(&session.ring))?;
-            0
+            &s.scratch.h
         }
-        None => session.last_row.ok_or(SessionError::EmptyPrompt)?,
+        None if session.has_last => &s.text.last,
+        None => return Err(SessionError::EmptyPrompt.into()),
     };
-    llama::logits(&mut rec, model, s, row, 1)?;
+    llama::logits(&mut rec, model, hidden, (0, 1), &s.scratch.logits)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
     rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes)?;
     let submission = model.gpu.run(rec.finish())?;

@@ -28,7 +28,8 @@ pub(crate) enum Attend<'a> {
     Masked(&'a Policy),
 }
 
-/// Records one pass over `n` tokens whose ids lie in `tokens`. Their final hidden states are left in `h` (n, hidden).
+/// Records one pass over `n` tokens whose ids lie in the scratch, or of a step over the token of the text. Their final hidden states are
+/// left in `h` (n, hidden).
 pub(crate) fn forward(
     rec: &mut Recorder,
     model: &Network,
@@ -42,7 +43,7 @@ pub(crate) fn forward(
 
     if let Attend::Step(ring) = attend {
         let io = KvStep {
-            token: &s.tokens,
+            token: &text.token,
             anchor_bits: &control.anchor_bits,
             state: &text.state,
             anchor_pos: &text.anchor_pos,
@@ -52,7 +53,8 @@ pub(crate) fn forward(
         kv_step::record(rec, io, ring.params())?;
     }
 
-    embed::record(rec, &weights.embedding, &s.tokens, &s.x, n)?; // x (n, hidden)
+    let tokens = if matches!(attend, Attend::Step(_)) { &text.token } else { &s.tokens };
+    embed::record(rec, &weights.embedding, tokens, &s.x, n)?; // x (n, hidden)
 
     for (layer, w) in (0..).zip(&weights.layers) {
         // Attention.
@@ -101,15 +103,15 @@ pub(crate) fn forward(
     rms_norm::record(rec, &s.x, &weights.output_norm, &s.h, n, hidden, eps)
 }
 
-/// Records the logits (count, vocab) of the hidden states `first .. first + count` of the last pass.
+/// Records the logits (count, vocab) of the hidden states `first .. first + count` of `hidden`.
 pub(crate) fn logits(
     rec: &mut Recorder,
     model: &Network,
-    SessionBuffers { scratch: s, .. }: &SessionBuffers,
-    first: u32,
-    count: u32,
+    hidden: &Buffer,
+    (first, count): (u32, u32),
+    out: &Buffer,
 ) -> Result<(), GpuError> {
-    product::record(rec, model.weights.head(), Inputs { x: &s.h, first, count }, &s.logits, false)
+    product::record(rec, model.weights.head(), Inputs { x: hidden, first, count }, out, false)
 }
 
 /// `out = x w^T + bias` for n rows.

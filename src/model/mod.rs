@@ -16,6 +16,8 @@ mod session_buffers;
 mod session_plan;
 mod weights;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Gpu};
 use crate::kernels::WeightFormat;
 use crate::kernels::rope;
@@ -24,7 +26,7 @@ use crate::model_file::{Config, ModelFile};
 pub(crate) use named::handed_out;
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
-pub(crate) use session_buffers::SessionBuffers;
+pub(crate) use session_buffers::{ScratchShape, SessionBuffers, SharedScratch};
 pub use session_plan::SessionShape;
 pub(crate) use session_plan::{LOGPROB_WORDS, RECENT, SUBMITS, SessionPlan, outbox_bytes, recent_cap};
 pub use weights::LoadError;
@@ -62,6 +64,8 @@ pub struct Model {
     network: Network,
     label: String,
     allocated_bytes: u64,
+    /// What sessions share, one for each shape; it is freed with the last of them.
+    scratches: Mutex<Vec<Weak<SharedScratch>>>,
 }
 
 impl std::ops::Deref for Model {
@@ -97,6 +101,7 @@ impl Model {
             network: Network { config, weights, rope_table },
             label: file.label().to_owned(),
             allocated_bytes,
+            scratches: Mutex::default(),
         })
     }
 
@@ -115,9 +120,32 @@ impl Model {
         &self.label
     }
 
-    /// Bytes of device memory the weights and tables take, as planned.
+    /// Bytes of device memory that weights and tables take, as planned, and the scratch that its sessions share.
     pub fn allocated_bytes(&self) -> u64 {
-        self.allocated_bytes
+        let shared =
+            self.scratches().iter().filter_map(Weak::upgrade).map(|scratch| scratch.bytes).sum::<u64>();
+        self.allocated_bytes + shared
+    }
+
+    /// The scratch of this shape, if there is a session that has it.
+    pub(crate) fn scratch_of(&self, shape: ScratchShape) -> Option<Arc<SharedScratch>> {
+        self.scratches().iter().filter_map(Weak::upgrade).find(|scratch| scratch.shape == shape)
+    }
+
+    /// Keeps a scratch for the sessions to come. If another of its shape came first meanwhile, that is the one.
+    pub(crate) fn share(&self, scratch: SharedScratch) -> Arc<SharedScratch> {
+        let mut scratches = self.scratches();
+        scratches.retain(|scratch| scratch.strong_count() > 0);
+        let first = scratches.iter().filter_map(Weak::upgrade).find(|other| other.shape == scratch.shape);
+        first.unwrap_or_else(|| {
+            let scratch = Arc::new(scratch);
+            scratches.push(Arc::downgrade(&scratch));
+            scratch
+        })
+    }
+
+    fn scratches(&self) -> MutexGuard<'_, Vec<Weak<SharedScratch>>> {
+        self.scratches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

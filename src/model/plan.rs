@@ -245,7 +245,7 @@ impl MemoryPlan {
         let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();
-        let session_bytes = sum(&session.requests);
+        let session_bytes = sum(&session.requests).saturating_add(sum(&session.scratch_requests));
         Ok(Self {
             lines: vec![
                 PlanLine { what: "weights", bytes: weights_bytes },

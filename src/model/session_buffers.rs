@@ -1,8 +1,11 @@
 //! The device memory of a session, by name and by lifetime. Shapes stand beside the names.
 
-use crate::gpu::{Buffer, Readback};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
-/// Intermediate results of a pass. Of them only the last hidden state outlives it.
+use crate::gpu::{Buffer, BufferRequest, Readback};
+
+/// Intermediate results of a pass. Nothing in them outlives its submit.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     pub(crate) tokens: Buffer,        // (chunk)
@@ -25,9 +28,45 @@ pub(crate) struct Scratch {
     pub(crate) scores: Buffer,        // (vocab): logits after bias and penalties
 }
 
+/// What decides the size of the scratch of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScratchShape {
+    /// Most rows of a pass.
+    pub(crate) chunk: u32,
+    /// Whether a pass is masked.
+    pub(crate) masked: bool,
+}
+
+/// The scratch that all sessions of one shape share.
+#[derive(Debug)]
+pub(crate) struct SharedScratch {
+    scratch: Scratch,
+    pub(crate) shape: ScratchShape,
+    pub(crate) bytes: u64,
+    /// Whose turn it is.
+    pub(crate) in_use: Mutex<()>,
+}
+
+impl SharedScratch {
+    pub(crate) fn new(scratch: Scratch, shape: ScratchShape, requests: &[BufferRequest]) -> Self {
+        let bytes = requests.iter().map(|request| request.bytes).sum();
+        Self { scratch, shape, bytes, in_use: Mutex::new(()) }
+    }
+}
+
+impl Deref for SharedScratch {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
 /// What one text is.
 #[derive(Debug)]
 pub(crate) struct Text {
+    pub(crate) token: Buffer,            // (1): what the next step consumes
+    pub(crate) last: Buffer,             // (hidden): the last hidden state of what was appended
     pub(crate) state: Buffer,            // (1) RingState
     pub(crate) anchor_pos: Buffer,       // (anchor_cap)
     pub(crate) recent: Buffer,           // (RECENT + in_flight)
@@ -48,7 +87,7 @@ pub(crate) struct Control {
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct SessionBuffers {
-    pub(crate) scratch: Scratch,
+    pub(crate) scratch: Arc<SharedScratch>,
     pub(crate) text: Text,
     pub(crate) control: Control,
     pub(crate) readback: Readback,          // (max(vocab, 2 chunk)) words

@@ -1,9 +1,11 @@
 //! The plan of a session: every device buffer of one text, with its size, before any of them exists.
 
+use std::sync::Arc;
+
 use super::named::{Make, requests_of};
 use super::plan::PlanError;
-use super::session_buffers::{Control, Scratch, SessionBuffers, Text};
-use crate::gpu::{BufferRequest, Capabilities, Readback};
+use super::session_buffers::{Control, Scratch, ScratchShape, SessionBuffers, SharedScratch, Text};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
@@ -88,6 +90,9 @@ pub(crate) struct SessionPlan<'a> {
     layout: RingLayout,
     /// How keys and values lie.
     place: CacheLayout,
+    /// Of what sessions of the same shape share.
+    pub(crate) scratch_requests: Vec<BufferRequest>,
+    /// Of what each has of its own.
     pub(crate) requests: Vec<BufferRequest>,
     pub(crate) logit_rows: u32,
     pub(crate) kv_bytes: u64,
@@ -117,6 +122,7 @@ impl<'a> SessionPlan<'a> {
             shape,
             layout,
             place,
+            scratch_requests: Vec::new(),
             requests: Vec::new(),
             logit_rows: logit_rows as u32,
             kv_bytes: 0,
@@ -135,9 +141,29 @@ impl<'a> SessionPlan<'a> {
             let (setting, most) = ("number of steps in flight", limit / logprobs_bytes(1));
             return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most });
         }
-        let mut listed = Ok(());
-        plan.requests = requests_of(|make| listed = plan.buffers(make).map(drop));
-        listed.map(|()| plan)
+        let mut scratch = None;
+        plan.scratch_requests = requests_of(|make| scratch = Some(plan.scratch(make)));
+        let scratch = scratch.transpose()?.map(|scratch| plan.shared(scratch));
+        plan.requests = scratch
+            .map(Arc::new)
+            .map_or_else(Vec::new, |scratch| requests_of(|make| _ = plan.buffers(scratch, make)));
+        Ok(plan)
+    }
+
+    pub(crate) fn scratch_shape(&self) -> ScratchShape {
+        ScratchShape { chunk: self.shape.chunk, masked: self.shape.masked }
+    }
+
+    /// A scratch made for this plan, to be shared.
+    pub(crate) fn shared(&self, scratch: Scratch) -> SharedScratch {
+        SharedScratch::new(scratch, self.scratch_shape(), &self.scratch_requests)
+    }
+
+    /// The plan's names without memory, for recordings that are looked at and not run.
+    pub(crate) fn named(&self) -> Result<SessionBuffers, PlanError> {
+        let mut name = |request: BufferRequest| Buffer::planned(&request);
+        let scratch = self.shared(self.scratch(&mut name)?);
+        Ok(self.buffers(Arc::new(scratch), &mut name))
     }
 
     /// Slots of the cache of a layer.
@@ -179,20 +205,19 @@ impl<'a> SessionPlan<'a> {
         Ok(request)
     }
 
-    /// The one list of a session's memory: each buffer by its name, of what `make` makes of its request.
+    /// The one list of the scratch: each buffer by its name, of what `make` makes of its request.
     ///
     /// # Errors
     /// Rows of a chunk do not fit a binding; [`SessionPlan::new`] has seen to it.
-    pub(crate) fn buffers(&self, make: Make<'_>) -> Result<SessionBuffers, PlanError> {
+    pub(crate) fn scratch(&self, make: Make<'_>) -> Result<Scratch, PlanError> {
         use RowUse::{Entries, Inputs, Plain};
-        let Self { config, shape, layout, .. } = self;
+        let Self { config, shape, .. } = self;
         let heads = config.heads();
         let (hidden, ffn) = (floats(config.hidden_size), floats(config.ffn_size));
         let vocab_bytes = floats(config.vocab_size);
-        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
         let tag_bytes = if shape.masked { size_of::<Tag>() as u64 } else { 0 };
         let mut rows = |what, row_bytes, usage| self.rows(what, row_bytes, usage).map(&mut *make);
-        let scratch = Scratch {
+        Ok(Scratch {
             tokens: rows("tokens", 4, Plain)?,
             targets: rows("targets", 4, Plain)?,
             rows: rows("rows", size_of::<Row>() as u64, Plain)?,
@@ -211,12 +236,21 @@ impl<'a> SessionPlan<'a> {
             top: rows("top", 4, Plain)?,
             logits: make(BufferRequest::storage("logits", u64::from(self.logit_rows) * vocab_bytes)),
             scores: make(BufferRequest::storage("scores", vocab_bytes)),
-        };
+        })
+    }
+
+    /// The one list of what a session has of its own.
+    pub(crate) fn buffers(&self, scratch: Arc<SharedScratch>, make: Make<'_>) -> SessionBuffers {
+        let Self { config, shape, layout, .. } = self;
+        let vocab_bytes = floats(config.vocab_size);
+        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
         let recent_bytes = u64::from(recent_cap(shape.in_flight)) * 4;
         let mut cache = |layer, what| make(self.cache(format!("layer {layer} {what} cache")));
         let caches = (0..config.n_layers).map(|layer| [cache(layer, "k"), cache(layer, "v")]).collect();
         let text = Text {
             caches,
+            token: make(BufferRequest::storage("token", 4)),
+            last: make(BufferRequest::inputs("last hidden state", floats(config.hidden_size))),
             state: make(BufferRequest::storage("ring state", size_of::<RingState>() as u64)),
             anchor_pos: make(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4)),
             recent: make(BufferRequest::storage("recent tokens", recent_bytes)),
@@ -237,7 +271,7 @@ impl<'a> SessionPlan<'a> {
             .map(|read| make(BufferRequest::readback(format!("readback of submit {read}"), of_submit)))
             .map(Readback::new)
             .collect();
-        Ok(SessionBuffers { scratch, text, control, readback, submit_reads })
+        SessionBuffers { scratch, text, control, readback, submit_reads }
     }
 }
 

@@ -41,7 +41,7 @@ impl Session {
         self.ring = other.ring.clone();
         self.pending = other.pending;
         self.text.clone_from(&other.text);
-        self.last_row = other.last_row.map(|_| 0);
+        self.has_last = other.has_last;
         self.upload_ring()
     }
 
@@ -58,15 +58,9 @@ impl Session {
                 copies.push(same_place(source, target, range, slot_bytes)?);
             }
         }
-        if let Some(row) = other.last_row {
+        if other.has_last {
             let bytes = u64::from(config.hidden_size) * 4;
-            copies.push(CopyOut::new(
-                &other.buffers.scratch.h,
-                u64::from(row) * bytes,
-                &self.buffers.scratch.h,
-                0,
-                bytes,
-            )?);
+            copies.push(CopyOut::new(&other.buffers.text.last, 0, &self.buffers.text.last, 0, bytes)?);
         }
         Ok(copies)
     }

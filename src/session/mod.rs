@@ -4,6 +4,7 @@
 //! mod.rs     prompt chunks and single steps
 //! fork.rs    a second text that begins like the first
 //! pace.rs    how much work goes into one submit
+//! scratch.rs what sessions of a model share
 //! report.rs  what the cache holds
 //! ```
 //!
@@ -15,13 +16,14 @@ mod error;
 mod fork;
 mod pace;
 mod report;
+mod scratch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use web_time::Instant;
 
-use crate::gpu::{PendingWork, Recorder};
+use crate::gpu::{GpuError, PendingWork, Recorder, Submission};
 use crate::kernels::argmax;
 use crate::kernels::emit::LoopState;
 use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row, Tagger};
@@ -32,6 +34,7 @@ use crate::model::{
 pub use error::SessionError;
 pub(crate) use pace::Pace;
 pub use report::KvReport;
+pub(crate) use scratch::alone;
 
 /// Tokens of the text kept on the host, at most.
 const MOST_TEXT: u32 = 1 << 20;
@@ -69,8 +72,8 @@ pub struct Session {
     pub(crate) chunk: u32,
     kv_bytes: u64,
     allocated_bytes: u64,
-    /// Row of the last hidden state in `buffers.scratch.h`; `None` before the first token and while a token is pending.
-    pub(crate) last_row: Option<u32>,
+    /// Whether `buffers.text.last` holds the hidden state of the last token: not before the first one, and not while one is pending.
+    pub(crate) has_last: bool,
     /// The last token of the text, if it was handed out by the decode loop and is not consumed yet.
     pub(crate) pending: Option<u32>,
     /// The newest tokens of the text, the pending one included: as many as penalties look back on, and those that remembered
@@ -105,9 +108,10 @@ impl Session {
         policy.check_vocab(config.vocab_size)?;
         let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
         let plan = SessionPlan::new(config, policy, shape, gpu.capabilities())?;
+        let scratch = scratch::shared(model, &plan).await?;
         let made = gpu.allocate(&plan.requests).await?;
         let allocated_bytes = made.iter().map(crate::gpu::Buffer::size).sum();
-        let buffers = plan.buffers(&mut handed_out(made))?;
+        let buffers = plan.buffers(scratch, &mut handed_out(made));
         let anchor_bits = policy.anchor_bits(config.vocab_size);
         gpu.upload(&buffers.control.anchor_bits, 0, bytemuck::cast_slice(&anchor_bits))?;
         let session = Self {
@@ -119,7 +123,7 @@ impl Session {
             chunk: shape.chunk,
             kv_bytes: plan.kv_bytes,
             allocated_bytes,
-            last_row: None,
+            has_last: false,
             pending: None,
             text: VecDeque::with_capacity(RECENT as usize),
             // A software device has no display to keep alive, and large chunks suit it best.
@@ -190,7 +194,12 @@ impl Session {
         KvReport::new(&self.ring, entry_bytes(&self.model.config), self.kv_bytes)
     }
 
-    /// Bytes of device memory of this session, the model's not counted.
+    /// Bytes of device memory that it shares with the sessions of its model that have the same [`SessionOptions::chunk`].
+    pub fn shared_bytes(&self) -> u64 {
+        self.buffers.scratch.bytes
+    }
+
+    /// Bytes of device memory of this session alone: its model counts the weights and what sessions share.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated_bytes
     }
@@ -201,7 +210,7 @@ impl Session {
     /// The device is gone.
     pub fn reset(&mut self) -> Result<(), SessionError> {
         self.ring.reset();
-        self.last_row = None;
+        self.has_last = false;
         self.pending = None;
         self.text.clear();
         self.upload_ring()
@@ -223,13 +232,18 @@ impl Session {
         while !rest.is_empty() {
             let (piece, following) = rest.split_at(rest.len().min(self.prefill.size()));
             rest = following;
-            let chunk = self.begin_chunk(piece)?;
-            // The pending token is part of the text already.
-            let known = usize::from(self.pending.take().is_some());
-            self.remember(piece.get(known..).unwrap_or_default());
-            let mut rec = Recorder::new(gpu.capabilities());
-            self.record_chunk(&mut rec, &chunk)?;
-            let work = gpu.work_done(gpu.run(rec.finish())?);
+            let (chunk, submission) = {
+                let scratch = self.buffers.scratch.clone();
+                let _alone = alone(&scratch);
+                let chunk = self.begin_chunk(piece)?;
+                // The pending token is part of the text already.
+                let known = usize::from(self.pending.take().is_some());
+                self.remember(piece.get(known..).unwrap_or_default());
+                let mut rec = Recorder::new(gpu.capabilities());
+                self.record_chunk(&mut rec, &chunk)?;
+                (chunk, gpu.run(rec.finish())?)
+            };
+            let work = gpu.work_done(submission);
             self.upload_ring()?;
             // One chunk runs while the next is recorded; more would only pile up.
             if let Some((work, rows)) = before.replace((work, chunk.rows)) {
@@ -246,8 +260,7 @@ impl Session {
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_greedy(&mut self, id: u32) -> Result<u32, SessionError> {
-        let rec = self.next_step(Some(id))?;
-        self.greedy(rec).await
+        self.greedy(Some(id)).await
     }
 
     /// Consumes one token by the single-step path and returns the logits (vocabulary) of the next.
@@ -255,8 +268,7 @@ impl Session {
     /// # Errors
     /// As [`Session::append`]; also logits that are not finite.
     pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, SessionError> {
-        let rec = self.next_step(Some(id))?;
-        self.read_logits(rec).await
+        self.read_logits(Some(id)).await
     }
 
     /// The likeliest token after the text so far.
@@ -264,8 +276,7 @@ impl Session {
     /// # Errors
     /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
     pub async fn next_greedy(&mut self) -> Result<u32, SessionError> {
-        let rec = self.next_step(None)?;
-        self.greedy(rec).await
+        self.greedy(None).await
     }
 
     /// The logits (vocabulary) after the text so far.
@@ -273,16 +284,20 @@ impl Session {
     /// # Errors
     /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
     pub async fn next_logits(&mut self) -> Result<Vec<f32>, SessionError> {
-        let rec = self.next_step(None)?;
-        self.read_logits(rec).await
+        self.read_logits(None).await
     }
 
-    /// A recording that begins with the steps of the pending token, if there is one, and of `id`.
-    fn next_step(&mut self, id: Option<u32>) -> Result<Recorder, SessionError> {
+    /// Submits the steps of the pending token, if there is one, and of `id`, then the logits after the text and what `read` records.
+    fn submit_next(
+        &mut self,
+        id: Option<u32>,
+        read: impl FnOnce(&mut Recorder, &SessionBuffers) -> Result<(), GpuError>,
+    ) -> Result<Submission, SessionError> {
         let text: Vec<u32> = self.pending.into_iter().chain(id).collect();
         self.check(&text)?;
         self.upload_ring()?;
-        let gpu = self.model.gpu.clone();
+        let (gpu, scratch) = (self.model.gpu.clone(), self.buffers.scratch.clone());
+        let _alone = alone(&scratch);
         let mut rec = Recorder::new(gpu.capabilities());
         for (i, id) in text.iter().enumerate() {
             if i > 0 {
@@ -294,7 +309,15 @@ impl Session {
                 self.remember(&[*id]);
             }
         }
-        Ok(rec)
+        if !self.has_last {
+            return Err(SessionError::EmptyPrompt);
+        }
+        let s = &self.buffers;
+        // What a step leaves is copied to the text after the recording.
+        let hidden = if text.is_empty() { &s.text.last } else { &scratch.h };
+        llama::logits(&mut rec, &self.model, hidden, (0, 1), &scratch.logits)?;
+        read(&mut rec, s)?;
+        Ok(gpu.run(rec.finish())?)
     }
 
     /// The decode loop has handed out `id`, and the device has consumed the token before it.
@@ -303,7 +326,7 @@ impl Session {
             self.ring.step(consumed)?;
         }
         self.pending = Some(id);
-        self.last_row = None;
+        self.has_last = false;
         self.remember(&[id]);
         Ok(())
     }
@@ -350,7 +373,7 @@ impl Session {
         let (gpu, s) = (&self.model.gpu, &self.buffers);
         gpu.upload(&s.text.recent, 0, bytemuck::cast_slice(&places))?;
         if let Some(id) = self.pending {
-            gpu.upload(&s.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
+            gpu.upload(&s.text.token, 0, bytemuck::bytes_of(&id))?;
         }
         Ok(())
     }
@@ -379,17 +402,26 @@ impl Session {
 
     pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), SessionError> {
         llama::forward(rec, &self.model, &self.buffers, chunk.rows, Attend::Chunk(&self.ring, chunk))?;
-        self.last_row = chunk.rows.checked_sub(1);
+        if let Some(row) = chunk.rows.checked_sub(1) {
+            self.keep_last(rec, row)?;
+        }
+        Ok(())
+    }
+
+    /// Row `row` of the hidden states is the last of the text.
+    fn keep_last(&mut self, rec: &mut Recorder, row: u32) -> Result<(), GpuError> {
+        let (bytes, s) = (u64::from(self.model.config.hidden_size) * 4, &self.buffers);
+        rec.read(&s.scratch.h, u64::from(row) * bytes, &s.text.last, 0, bytes)?;
+        self.has_last = true;
         Ok(())
     }
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
     pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
-        self.model.gpu.upload(&self.buffers.scratch.tokens, 0, bytemuck::bytes_of(&id))?;
+        self.model.gpu.upload(&self.buffers.text.token, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
-        self.last_row = Some(0);
-        Ok(())
+        Ok(self.keep_last(rec, 0)?)
     }
 
     /// Makes the GPU's ring equal to the host's, after steps that only one of them took.
@@ -401,15 +433,14 @@ impl Session {
         Ok(())
     }
 
-    async fn greedy(&mut self, mut rec: Recorder) -> Result<u32, SessionError> {
-        let s = &self.buffers;
+    async fn greedy(&mut self, id: Option<u32>) -> Result<u32, SessionError> {
+        self.buffers.readback.settle().await?;
         let vocab = self.model.config.vocab_size;
-        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
-        argmax::record(&mut rec, &s.scratch.logits, &s.scratch.top, 1, vocab, 0)?;
-        rec.read(&s.scratch.top, 0, s.readback.buffer(), 0, 4)?;
-        s.readback.settle().await?;
-        let submission = self.model.gpu.run(rec.finish())?;
-        let bytes = s.readback.take(&self.model.gpu, 4, submission).await?;
+        let submission = self.submit_next(id, |rec, s| {
+            argmax::record(rec, &s.scratch.logits, &s.scratch.top, 1, vocab, 0)?;
+            rec.read(&s.scratch.top, 0, s.readback.buffer(), 0, 4)
+        })?;
+        let bytes = self.buffers.readback.take(&self.model.gpu, 4, submission).await?;
         let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         if id >= vocab {
             return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
@@ -417,14 +448,12 @@ impl Session {
         Ok(id)
     }
 
-    async fn read_logits(&mut self, mut rec: Recorder) -> Result<Vec<f32>, SessionError> {
-        let s = &self.buffers;
-        llama::logits(&mut rec, &self.model, s, self.last_row.ok_or(SessionError::EmptyPrompt)?, 1)?;
+    async fn read_logits(&mut self, id: Option<u32>) -> Result<Vec<f32>, SessionError> {
+        self.buffers.readback.settle().await?;
         let bytes = u64::from(self.model.config.vocab_size) * 4;
-        rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes)?;
-        s.readback.settle().await?;
-        let submission = self.model.gpu.run(rec.finish())?;
-        let logits = floats(&s.readback.take(&self.model.gpu, bytes, submission).await?);
+        let submission =
+            self.submit_next(id, |rec, s| rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes))?;
+        let logits = floats(&self.buffers.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
         }
