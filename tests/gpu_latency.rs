@@ -51,7 +51,7 @@ fn model(gpu: &Gpu) -> Arc<Model> {
     Arc::new(block_on(Model::load(gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
 }
 
-/// With K = 16 and every read late by four fifths of what a batch takes, less than a fifth of the speed is lost. Other programs disturb a single time,
+/// With K = 16 and every read late by three fifths of what a batch takes, less than a fifth of the speed is lost. Other programs disturb a single time,
 /// so the best of some rounds counts; beside a busy neighbour eight were too few.
 #[test]
 fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
@@ -76,8 +76,9 @@ fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
         begun.elapsed().as_secs_f64()
     };
     seconds(Duration::ZERO);
-    let mut plain = seconds(Duration::ZERO);
-    let delay = Duration::from_secs_f64(0.8 * plain / f64::from(BATCHES));
+    // The best of some: a delay longer than a batch has nothing to hide behind.
+    let mut plain = (0..4).map(|_| seconds(Duration::ZERO)).fold(f64::INFINITY, f64::min);
+    let delay = Duration::from_secs_f64(0.6 * plain / f64::from(BATCHES));
     let mut delayed = f64::MAX;
     // The first read and the last have nothing to hide behind.
     let hidden = |delayed: f64, plain: f64| delayed - 2.0 * delay.as_secs_f64() < 1.2 * plain;
