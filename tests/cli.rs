@@ -240,10 +240,12 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let (state, outbox, logprobs) = (16, 32 * 4, 32 * 42 * 4);
     let decode = state + outbox + logprobs + 2 * buffer(state + outbox + logprobs) + (1024 + 32) * 4;
     let decode = decode + buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4);
+    // What outlives a pass: the token that the next step consumes, and the last hidden state.
+    let text = buffer(4) + buffer(hidden * 4);
     [
         weights,
         (pinned + anchors + live) * kv * 4 * 2 * layers,
-        chunk * words * 4 + tags + logits + ring + readback + decode,
+        chunk * words * 4 + tags + logits + ring + readback + decode + text,
     ]
 }
 
