@@ -12,7 +12,7 @@
 //! submit.rs        from a recording to the device
 //! pipeline.rs      kernels, their variants, and what is compiled of them
 //! params.rs        the parameters of dispatches
-//! readback.rs      results, back to the host
+//! readback.rs      results, back to the host; waiter.rs: the thread that waits for them
 //! ```
 //!
 //! Why it is so: wgpu changes its interface with every major version, panics on errors nobody handles and charges
@@ -28,6 +28,8 @@ mod readback;
 mod recording;
 mod submit;
 mod texels;
+#[cfg(not(target_arch = "wasm32"))]
+mod waiter;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -97,6 +99,9 @@ pub struct Gpu {
 }
 
 struct Shared {
+    /// Goes first, because it holds the device.
+    #[cfg(not(target_arch = "wasm32"))]
+    waiter: waiter::Waiter,
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: AdapterDescription,
@@ -141,10 +146,14 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             let _ = on_lost.lost.set(format!("{reason:?}: {message}"));
         });
+        #[cfg(not(target_arch = "wasm32"))]
+        let waiter = waiter::Waiter::new(&device)?;
         let params = ParamsArena::new(&device);
         let counters = Counters { buffers: 1, buffer_bytes: params::ARENA_BYTES, ..Counters::default() };
         Ok(Self {
             shared: Arc::new(Shared {
+                #[cfg(not(target_arch = "wasm32"))]
+                waiter,
                 device,
                 queue,
                 adapter,
@@ -210,14 +219,9 @@ impl Gpu {
     /// The device is gone or reported an error.
     pub fn wait(&self) -> Result<(), GpuError> {
         self.drop_dead();
-        let all = self.shared.queue.submit([]);
-        self.wait_for(&Submission(all))
-    }
-
-    /// Waits until one submit and all before it have run. In the browser this returns at once.
-    fn wait_for(&self, submission: &Submission) -> Result<(), GpuError> {
         lock(&self.shared.counters).waits += 1;
-        let until = wgpu::PollType::Wait { submission_index: Some(submission.0.clone()), timeout: None };
+        let all = self.shared.queue.submit([]);
+        let until = wgpu::PollType::Wait { submission_index: Some(all), timeout: None };
         let waited = self.shared.device.poll(until);
         self.check()?;
         waited.map(drop).map_err(|error| GpuError::Device { message: error.to_string() })

@@ -1,7 +1,7 @@
 //! Device to host: staging buffers, mapped when the copy into them has run.
 //!
-//! A read is begun right after its submit and taken later, so that other submits can be under way meanwhile. Natively taking it
-//! blocks until that one submit has run; in the browser the event loop wakes the task.
+//! A read is begun right after its submit and taken later, so that other submits can be under way meanwhile. Whoever waits for it is
+//! woken: natively by a thread that waits for the device, in the browser by the event loop.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -93,6 +93,9 @@ impl Readback {
 struct Arrival {
     result: Option<Result<Instant, String>>,
     waker: Option<Waker>,
+    /// Whether the thread that waits for the device knows of it.
+    #[cfg(not(target_arch = "wasm32"))]
+    awaited: bool,
 }
 
 impl Arrival {
@@ -109,7 +112,7 @@ impl Arrival {
     }
 }
 
-/// A submit under way: a future of the moment when the device was done with it. Natively it is waited for by standing still.
+/// A submit under way: a future of the moment when the device was done with it. To poll it takes no time.
 #[derive(Clone)]
 pub struct PendingWork {
     gpu: Gpu,
@@ -133,28 +136,25 @@ impl std::fmt::Debug for PendingWork {
     }
 }
 
-impl PendingWork {
-    fn arrived(&self) -> Option<Instant> {
-        lock(&self.arrival).result.as_ref().and_then(|result| result.as_ref().ok().copied())
-    }
-}
-
 impl Future for PendingWork {
     type Output = Result<Instant, GpuError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if cfg!(not(target_arch = "wasm32")) && self.arrived().is_none() {
-            self.gpu.wait_for(&self.submission)?;
-        }
         self.gpu.check()?;
         let mut arrival = lock(&self.arrival);
-        match arrival.result.clone() {
-            Some(result) => Poll::Ready(result.map_err(|message| GpuError::Device { message })),
-            None => {
-                arrival.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(result) = arrival.result.clone() {
+            return Poll::Ready(result.map_err(|message| GpuError::Device { message }));
         }
+        arrival.waker = Some(cx.waker().clone());
+        #[cfg(not(target_arch = "wasm32"))]
+        if !std::mem::replace(&mut arrival.awaited, true) {
+            let failed = Arrival::signal(&self.arrival);
+            let on_error = move |message: String| failed(Err(message));
+            let shared = &self.gpu.shared;
+            lock(&shared.counters).waits += 1;
+            shared.waiter.wait(self.submission.0.clone(), Box::new(on_error));
+        }
+        Poll::Pending
     }
 }
 
@@ -180,7 +180,15 @@ impl Future for PendingRead {
         #[cfg(not(target_arch = "wasm32"))]
         {
             let delay = *lock(&self.work.gpu.shared.read_delay);
-            std::thread::sleep(delay.saturating_sub(at.elapsed()));
+            let rest = delay.saturating_sub(at.elapsed());
+            if !rest.is_zero() {
+                let waker = cx.waker().clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(rest);
+                    waker.wake();
+                });
+                return Poll::Pending;
+            }
         }
         let staging = self.work.gpu.raw_buffer(&self.staging)?;
         let slice = staging.slice(0..self.bytes);
