@@ -1,9 +1,9 @@
-// scores[i] = logits[i] + bias[i], BANNED where the bias is BANNED
+// scores[r, i] = logits[r, i] + bias[i], BANNED where the bias is BANNED
 //
-// logits, bias, scores (n). The scores are a copy, because log-probabilities are of the model's own logits.
+// logits, scores (rows, vocab), bias (vocab). The scores are a copy, because log-probabilities are of the model's own logits.
 struct AdjustParams {
-    n: u32,
-    pad0: u32,
+    n: u32, // rows * vocab
+    vocab: u32,
     pad1: u32,
     pad2: u32,
 }
@@ -22,5 +22,6 @@ fn adjust(
     if i >= params.n {
         return;
     }
-    scores[i] = select(logits[i] + bias[i], BANNED, bias[i] == BANNED);
+    let b = bias[i % params.vocab];
+    scores[i] = select(logits[i] + b, BANNED, b == BANNED);
 }

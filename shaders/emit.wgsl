@@ -2,9 +2,10 @@
 //
 // A token that would be the last a segment may have (M) and is no anchor is replaced by the inserted anchor, or ends the text, as
 // the policy says. Once the text has ended nothing is handed out any more, however many steps are still under way.
-// drawn (1), stop_bits ((vocabulary + 31) / 32): the ids that end a text as a bit set, anchor_bits (2 * (vocabulary + 31) / 32): the
-// anchor ids in the even words, ring (1), loop_state (1), token (1), outbox (outbox_cap): token number n at n mod outbox_cap, recent (recent_cap): the token at position p at p mod recent_cap.
-// One invocation.
+// Row r is of the text that loop_state[r] names. drawn (rows), stop_bits ((vocabulary + 31) / 32): the ids that end a text as a bit set,
+// anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids in the even words, ring (texts), loop_state (rows), token (rows),
+// outbox (rows, outbox_cap): token number n at n mod outbox_cap, recent (texts, recent_cap): the token at position p at p mod
+// recent_cap. One invocation a row.
 struct EmitParams {
     vocab: u32,
     outbox_cap: u32,
@@ -32,28 +33,30 @@ const STOP_NOT_FINITE: u32 = 4u;
 const STOP_SEGMENT: u32 = 5u;
 
 @compute @workgroup_size(1)
-fn emit() {
-    var state = loop_state[0];
+fn emit(@builtin(workgroup_id) group: vec3<u32>) {
+    let r = group.x;
+    var state = loop_state[r];
     if state.stopped != RUNNING {
         return;
     }
-    var id = drawn[0];
+    var id = drawn[r];
     if id >= params.vocab {
-        loop_state[0].stopped = STOP_NOT_FINITE; // the sampler found no number to compare
+        loop_state[r].stopped = STOP_NOT_FINITE; // the sampler found no number to compare
         return;
     }
-    let pos = ring[0].pos;
+    let text = state.text;
+    let pos = ring[text].pos;
     var ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
     let listed = ((anchor_bits[2u * (id / 32u)] >> (id % 32u)) & 1u) == 1u;
-    let closes = listed && ring[0].barred == 0u;
-    let overflows = !closes && !ends && pos - ring[0].seg_start + 1u == params.max_segment;
+    let closes = listed && ring[text].barred == 0u;
+    let overflows = !closes && !ends && pos - ring[text].seg_start + 1u == params.max_segment;
     if overflows && params.at_max_segment == AT_MAX_INSERT {
         id = params.insert;
         ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
     }
-    token[0] = id;
-    outbox[state.emitted % params.outbox_cap] = id;
-    recent[pos % params.recent_cap] = id;
+    token[r] = id;
+    outbox[r * params.outbox_cap + state.emitted % params.outbox_cap] = id;
+    recent[text * params.recent_cap + pos % params.recent_cap] = id;
     state.emitted += 1u;
     if ends {
         state.stopped = STOP_TOKEN;
@@ -64,5 +67,5 @@ fn emit() {
     } else if overflows && params.at_max_segment == AT_MAX_ERROR {
         state.stopped = STOP_SEGMENT;
     }
-    loop_state[0] = state;
+    loop_state[r] = state;
 }

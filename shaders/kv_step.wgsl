@@ -1,9 +1,9 @@
-// One token enters the ring: is it an anchor, where do its K and V go, what may it read, what is the state after it.
+// One token enters the ring of its text: is it an anchor, where do its K and V go, what may it read, what is the state after it.
 //
-// The twin of `kv::Ring::step`, whose documentation holds this text as well; a test holds their integers equal step by step.
-// token (1), anchor_bits (2 * (vocabulary + 31) / 32): two bit sets word by word in turn, the anchor ids in the even words and
-// the ids that bar the next token from being one in the odd ones, state (1), anchor_pos (anchor_cap):
-// position of unpinned anchor k at k mod anchor_cap, rows (1), loop_state (1). One invocation.
+// The twin of `kv::Ring::step`; a test holds their integers equal step by step. Row r is of the text that loop_state[r] names.
+// token (rows), anchor_bits (2 * (vocabulary + 31) / 32): two bit sets word by word in turn, the anchor ids in the even words and
+// the ids that bar the next token from being one in the odd ones, state (texts), anchor_pos (texts, anchor_cap):
+// position of unpinned anchor k at k mod anchor_cap, rows (rows), loop_state (rows). One invocation a row.
 struct RingParams {
     sinks: u32,
     anchor_cap: u32,
@@ -36,14 +36,20 @@ fn live_first(pos: u32, seg_start: u32) -> u32 {
 }
 
 @compute @workgroup_size(1)
-fn kv_step() {
-    let id = token[0];
-    var s = state[0];
+fn kv_step(@builtin(workgroup_id) group: vec3<u32>) {
+    let r = group.x;
+    let text = loop_state[r].text;
+    let id = token[r];
+    var s = state[text];
     let i = s.pos;
-    // A step after the stop changes nothing that lasts: the ring stays, and the row's K and V go nowhere.
-    if loop_state[0].stopped != RUNNING || i >= params.limit {
-        rows[0].live_slot = NO_SLOT;
-        rows[0].anchor_slot = NO_SLOT;
+    var row: Row;
+    row.base = text * (params.sinks + params.anchor_cap + params.live_cap);
+    row.anchor_slot = NO_SLOT;
+    // A step after the stop changes nothing that lasts: the ring stays, and the row's K and V go nowhere. It reads one key, whichever.
+    if loop_state[r].stopped != RUNNING || i >= params.limit {
+        row.live_slot = NO_SLOT;
+        row.n_keys = 1u;
+        rows[r] = row;
         return;
     }
 
@@ -61,15 +67,14 @@ fn kv_step() {
     let is_anchor = member || bound;
 
     // Slots.
-    var row: Row;
     row.live_slot = i;
     if i >= params.sinks {
         row.live_slot = params.sinks + params.anchor_cap + i % params.live_cap;
     }
-    row.anchor_slot = NO_SLOT;
+    let anchors = text * params.anchor_cap; // where the positions of its anchors begin
     if is_anchor && i >= params.sinks {
         if params.anchor_cap > 0u {
-            anchor_pos[s.n_anchors % params.anchor_cap] = i;
+            anchor_pos[anchors + s.n_anchors % params.anchor_cap] = i;
             row.anchor_slot = params.sinks + s.n_anchors % params.anchor_cap;
         }
         s.n_anchors += 1u;
@@ -91,7 +96,7 @@ fn kv_step() {
     }
     row.live_first = live_first(i, s.seg_start);
     row.n_keys = row.pinned_end + (row.anchor_end - row.anchor_first) + (max(i + 1u, row.live_first) - row.live_first);
-    rows[0] = row;
+    rows[r] = row;
 
     // The state before the next token; both ranges only ever move forward.
     s.pos = i + 1u;
@@ -106,15 +111,15 @@ fn kv_step() {
     let first = live_first(next, s.seg_start);
     if params.anchor_cap > 0u {
         while s.anchor_first < s.n_anchors
-            && next - anchor_pos[s.anchor_first % params.anchor_cap] >= params.max_distance {
+            && next - anchor_pos[anchors + s.anchor_first % params.anchor_cap] >= params.max_distance {
             s.anchor_first += 1u;
         }
         s.anchor_end = max(s.anchor_first, s.anchor_end);
-        while s.anchor_end < s.n_anchors && anchor_pos[s.anchor_end % params.anchor_cap] < first {
+        while s.anchor_end < s.n_anchors && anchor_pos[anchors + s.anchor_end % params.anchor_cap] < first {
             s.anchor_end += 1u;
         }
     }
     s.live = min(s.pos, params.sinks) + (s.anchor_end - s.anchor_first) + (max(s.pos, first) - first);
     s.peak_live = max(s.peak_live, s.live);
-    state[0] = s;
+    state[text] = s;
 }

@@ -27,6 +27,6 @@ fn kv_write(
         return;
     }
     let row = rows[i / params.kv_dim4];
-    copy(i, row.live_slot, i % params.kv_dim4);
-    copy(i, row.anchor_slot, i % params.kv_dim4);
+    copy(i, slot_in_pool(row, row.live_slot), i % params.kv_dim4);
+    copy(i, slot_in_pool(row, row.anchor_slot), i % params.kv_dim4);
 }

@@ -1,9 +1,11 @@
-// scores[id] = scores[id] * (1 / repetition where positive, else repetition) - frequency * count - presence
+// scores[r, id] = scores[r, id] * (1 / repetition where positive, else repetition) - frequency * count - presence
 //
 // for every id among the last_n tokens of the text, where it occurs count times. Anchors and banned tokens are left alone.
-// state (1), recent (capacity): the token at position p at p mod capacity, anchor_bits (2 * (vocabulary + 31) / 32): the anchor
-// ids as a bit set in the even words, scores (vocab). One lane per token of the window; the first that has an id acts for all.
+// Row r is of the text that loop_state[r] names. state (texts), recent (texts, capacity): the token at position p at p mod capacity,
+// anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids as a bit set in the even words, loop_state (rows), scores (rows, vocab).
+// One lane per token of a window; the first that has an id acts for all.
 struct PenalizeParams {
+    rows: u32,
     vocab: u32,
     capacity: u32,
     last_n: u32,
@@ -11,13 +13,17 @@ struct PenalizeParams {
     inverse_repetition: f32, // made by the host, so that it is rounded in one way everywhere
     frequency: f32,
     presence: f32,
+    groups_of_row: u32, // workgroups that share a window
     pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 @group(0) @binding(0) var<uniform> params: PenalizeParams;
 @group(0) @binding(1) var<storage, read> state: array<RingState>;
 @group(0) @binding(2) var<storage, read> recent: array<u32>;
 @group(0) @binding(3) var<storage, read> anchor_bits: array<u32>;
-@group(0) @binding(4) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(4) var<storage, read> loop_state: array<LoopState>;
+@group(0) @binding(5) var<storage, read_write> scores: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn penalize(
@@ -25,28 +31,36 @@ fn penalize(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let end = state[0].pos;
+    let index = group_index(group, groups);
+    let r = index / params.groups_of_row;
+    if r >= params.rows {
+        return;
+    }
+    let text = loop_state[r].text;
+    let end = state[text].pos;
     let first = end - min(end, params.last_n);
-    let mine = first + group_index(group, groups) * WORKGROUP + lane;
+    let mine = first + index % params.groups_of_row * WORKGROUP + lane;
     if mine >= end {
         return;
     }
-    let id = recent[mine % params.capacity];
+    let window = text * params.capacity; // where the tokens of the text begin
+    let id = recent[window + mine % params.capacity];
     let word = 2u * (id / 32u);
     let is_anchor = word < arrayLength(&anchor_bits) && ((anchor_bits[word] >> (id % 32u)) & 1u) == 1u;
-    if id >= params.vocab || is_anchor || scores[id] == BANNED {
+    let at = r * params.vocab + id;
+    if id >= params.vocab || is_anchor || scores[at] == BANNED {
         return;
     }
     var count = 0.0;
     for (var pos = first; pos < end; pos++) {
-        if recent[pos % params.capacity] == id {
+        if recent[window + pos % params.capacity] == id {
             if pos < mine {
                 return; // that one's lane acts
             }
             count += 1.0;
         }
     }
-    let score = scores[id];
+    let score = scores[at];
     let scaled = score * select(params.repetition, params.inverse_repetition, score > 0.0);
-    scores[id] = scaled - (params.frequency * count + params.presence);
+    scores[at] = scaled - (params.frequency * count + params.presence);
 }

@@ -94,8 +94,8 @@ fn rope(
     var home = r;
     var second = NO_SLOT;
     if params.to_cache != 0u {
-        home = row.live_slot;
-        second = row.anchor_slot;
+        home = slot_in_pool(row, row.live_slot);
+        second = slot_in_pool(row, row.anchor_slot);
     }
     if is_key {
         if home != NO_SLOT { put_key(home, kv_head, pair, entry); }

@@ -66,8 +66,8 @@ fn rope_texels(
     var home = r;
     var second = NO_SLOT;
     if params.to_cache != 0u {
-        home = row.live_slot;
-        second = row.anchor_slot;
+        home = slot_in_pool(row, row.live_slot);
+        second = slot_in_pool(row, row.anchor_slot);
     }
     let is_key = head < params.n_heads + params.n_kv_heads;
     if is_key {

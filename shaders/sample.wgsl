@@ -1,7 +1,8 @@
-// out[0] = one id, drawn with probability proportional to exp((scores[id] - largest) / temperature) among the ids kept,
+// out[r] = one id, drawn with probability proportional to exp((scores[r, id] - largest) / temperature) among the ids kept,
 // NOT_FINITE where a score is not finite
 //
-// scores (vocab), state (1): the position of the token to be drawn is its counter, out (1). One workgroup.
+// Row r is of the text that loop_state[r] names. scores (rows, vocab), state (texts): the position of the token to be drawn is its
+// counter, loop_state (rows), out (rows). One workgroup a row.
 //
 // What is kept is everything from some score on, `least`, in the integer order of order.wgsl. It only ever rises:
 //   1. at first, to where a weight is still a number; this leaves banned tokens behind;
@@ -22,7 +23,8 @@ struct SampleParams {
 @group(0) @binding(0) var<uniform> params: SampleParams;
 @group(0) @binding(1) var<storage, read> scores: array<f32>;
 @group(0) @binding(2) var<storage, read> state: array<RingState>;
-@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+@group(0) @binding(3) var<storage, read> loop_state: array<LoopState>;
+@group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
 var<workgroup> lane_weight: array<f32, WORKGROUP>;
 
@@ -30,20 +32,20 @@ fn weight(score: f32, largest: f32) -> f32 {
     return exp((score - largest) * params.inverse_temperature);
 }
 
-// The largest key that `goal` of what is kept reaches, counted in ids or in weight; 0 if not even all of it is enough.
+// The largest key that `goal` of what is kept of the row reaches, counted in ids or in weight; 0 if not even all of it is enough.
 // Two bits at a time: of three candidates for the next larger key, each reached by fewer, as many hold as the digit says.
-fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, lanes: Lanes) -> u32 {
+fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, row: u32, lanes: Lanes) -> u32 {
     var found = 0u;
     for (var digit = 0u; digit < 16u; digit++) {
         let step = 1u << (30u - 2u * digit);
         let candidates = found + step * vec3<u32>(1u, 2u, 3u);
         var mine = vec3<f32>();
         for (var id = lanes.index; id < params.vocab; id += WORKGROUP) {
-            let key = order_key(scores[id]);
+            let key = order_key(scores[row + id]);
             if key >= max(least, candidates.x) {
                 var amount = 1.0;
                 if by_weight {
-                    amount = weight(scores[id], largest);
+                    amount = weight(scores[row + id], largest);
                 }
                 mine += select(vec3<f32>(), vec3<f32>(amount), vec3<u32>(key) >= candidates);
             }
@@ -55,24 +57,26 @@ fn reached_by(goal: f32, by_weight: bool, least: u32, largest: f32, lanes: Lanes
 }
 
 // The weight of the kept ids that this lane owns: lane, lane + WORKGROUP, ... so that lanes side by side read side by side.
-fn weigh(least: u32, largest: f32, lane: u32) -> f32 {
+fn weigh(least: u32, largest: f32, row: u32, lane: u32) -> f32 {
     var sum = 0.0;
     for (var id = lane; id < params.vocab; id += WORKGROUP) {
-        if order_key(scores[id]) >= least {
-            sum += weight(scores[id], largest);
+        if order_key(scores[row + id]) >= least {
+            sum += weight(scores[row + id], largest);
         }
     }
     return sum;
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn sample(lanes: Lanes) {
+fn sample(@builtin(workgroup_id) group: vec3<u32>, lanes: Lanes) {
     let lane = lanes.index;
+    let r = group.x;
+    let row = r * params.vocab; // where its scores begin
 
     // The largest score. One that is not finite would be it.
     var key = 0u;
     for (var id = lane; id < params.vocab; id += WORKGROUP) {
-        key = max(key, order_key(scores[id]));
+        key = max(key, order_key(scores[row + id]));
     }
     let top = best_of_all(vec2<u32>(key, lane), lane).x;
     let largest = number_of(top);
@@ -80,16 +84,16 @@ fn sample(lanes: Lanes) {
     // What is kept.
     var least = order_key(largest - params.reach);
     if params.top_k > 0u {
-        least = max(least, reached_by(f32(params.top_k), false, least, largest, lanes));
+        least = max(least, reached_by(f32(params.top_k), false, least, largest, row, lanes));
     }
     if params.top_p < 1.0 {
-        let total = reduce_add4(vec4<f32>(weigh(least, largest, lane), 0.0, 0.0, 0.0), lanes).x;
-        least = max(least, reached_by(params.top_p * total, true, least, largest, lanes));
+        let total = reduce_add4(vec4<f32>(weigh(least, largest, row, lane), 0.0, 0.0, 0.0), lanes).x;
+        least = max(least, reached_by(params.top_p * total, true, least, largest, row, lanes));
     }
     least = max(least, order_key(largest - params.min_p_reach));
 
     // The draw: the first id, in the order (lane, id), at which the weight walked past exceeds a random share of it.
-    lane_weight[lane] = weigh(least, largest, lane);
+    lane_weight[lane] = weigh(least, largest, row, lane);
     workgroupBarrier();
     if lane > 0u {
         return;
@@ -98,7 +102,7 @@ fn sample(lanes: Lanes) {
     for (var l = 0u; l < WORKGROUP; l++) {
         total += lane_weight[l];
     }
-    let goal = uniform_at(state[0].pos, vec2<u32>(params.seed_low, params.seed_high)) * total;
+    let goal = uniform_at(state[loop_state[r].text].pos, vec2<u32>(params.seed_low, params.seed_high)) * total;
     var passed = 0.0;
     var owner = 0u;
     for (var l = 0u; l < WORKGROUP; l++) {
@@ -112,13 +116,13 @@ fn sample(lanes: Lanes) {
     }
     var drawn = NOT_FINITE;
     for (var id = owner; id < params.vocab; id += WORKGROUP) {
-        if order_key(scores[id]) >= least {
+        if order_key(scores[row + id]) >= least {
             drawn = id; // the owner's last one, should rounding let the sum fall short of the goal
-            passed += weight(scores[id], largest);
+            passed += weight(scores[row + id], largest);
             if passed > goal {
                 break;
             }
         }
     }
-    out[0] = select(drawn, NOT_FINITE, top == NOT_FINITE);
+    out[r] = select(drawn, NOT_FINITE, top == NOT_FINITE);
 }

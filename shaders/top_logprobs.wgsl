@@ -1,9 +1,9 @@
 // entry = (chosen id, its log-probability), then (id, log-probability) of the n likeliest
 //         log-probability = logits[id] - log(sum_c exp(logits[c]))
 //
-// logits (vocab): the model's own, chosen (1), loop_state (1), out (capacity, 2 * (MAX_LOGPROBS + 1)): log-probabilities
-// as the bits of floats; the entry written is `emitted mod capacity`, and of it the first 2 * (n + 1) words.
-// Equally likely ids come in ascending order. One workgroup, which looks for the best n times. Where a logit is not
+// logits (rows, vocab): the model's own, chosen (rows), loop_state (rows), out (rows, capacity, 2 * (MAX_LOGPROBS + 1)):
+// log-probabilities as the bits of floats; the entry written is `emitted mod capacity`, and of it the first 2 * (n + 1) words.
+// Equally likely ids come in ascending order. One workgroup a row, which looks for the best n times. Where a logit is not
 // finite the numbers mean nothing; the chosen id says so.
 struct TopLogprobsParams {
     vocab: u32,
@@ -20,10 +20,10 @@ struct TopLogprobsParams {
 const MAX_LOGPROBS: u32 = 20u;
 
 // The best of all that come after `last`.
-fn best_after(last: vec2<u32>, lane: u32) -> vec2<u32> {
+fn best_after(last: vec2<u32>, row: u32, lane: u32) -> vec2<u32> {
     var best = NOBODY;
     for (var id = lane; id < params.vocab; id += WORKGROUP) {
-        let candidate = vec2<u32>(order_key(logits[id]), id);
+        let candidate = vec2<u32>(order_key(logits[row + id]), id);
         if beats(last, candidate) && beats(candidate, best) {
             best = candidate;
         }
@@ -32,24 +32,26 @@ fn best_after(last: vec2<u32>, lane: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn top_logprobs(lanes: Lanes) {
+fn top_logprobs(@builtin(workgroup_id) group: vec3<u32>, lanes: Lanes) {
     let lane = lanes.index;
-    var best = best_after(vec2<u32>(NOT_FINITE, 0u), lane);
+    let r = group.x;
+    let row = r * params.vocab; // where its logits begin
+    var best = best_after(vec2<u32>(NOT_FINITE, 0u), row, lane);
     let largest = number_of(best.x);
     var sum = 0.0;
     for (var id = lane; id < params.vocab; id += WORKGROUP) {
-        sum += exp(logits[id] - largest);
+        sum += exp(logits[row + id] - largest);
     }
     let log_total = log(reduce_add4(vec4<f32>(sum, 0.0, 0.0, 0.0), lanes).x);
-    let entry = (loop_state[0].emitted % params.capacity) * 2u * (MAX_LOGPROBS + 1u);
+    let entry = (r * params.capacity + loop_state[r].emitted % params.capacity) * 2u * (MAX_LOGPROBS + 1u);
     if lane == 0u {
-        let id = min(chosen[0], params.vocab - 1u);
-        out[entry] = chosen[0];
-        out[entry + 1u] = bitcast<u32>(logits[id] - largest - log_total);
+        let id = min(chosen[r], params.vocab - 1u);
+        out[entry] = chosen[r];
+        out[entry + 1u] = bitcast<u32>(logits[row + id] - largest - log_total);
     }
     for (var rank = 1u; rank <= params.n; rank++) {
         if rank > 1u {
-            best = best_after(best, lane);
+            best = best_after(best, row, lane);
         }
         if lane == 0u {
             out[entry + 2u * rank] = best.y;

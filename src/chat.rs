@@ -1,7 +1,7 @@
 //! A conversation on one live ring: each turn adds what is new, and nothing that is remembered is read again.
 
 use crate::error::Error;
-use crate::generate::{GenerateOptions, TextGeneration};
+use crate::generate::{GenerateOptions, Pieces};
 use crate::gpu::GpuError;
 use crate::kv::{Anchor, Policy, Tagger};
 use crate::session::{Session, SessionError};
@@ -60,7 +60,7 @@ impl Chat {
         user: &str,
         options: GenerateOptions,
         stops: StopStrings,
-    ) -> Result<TextGeneration<'_>, Error> {
+    ) -> Result<Pieces<'_>, Error> {
         self.session.sampler(&options)?;
         // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
         let ended = self.ended_by_itself();

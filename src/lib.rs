@@ -64,13 +64,16 @@ pub mod tokenizer;
 pub use chat::Chat;
 pub use engine::{Engine, LoadOptions, Loaded};
 pub use error::Error;
-pub use generate::{GenerateOptions, Generation, Logprobs, Piece, Steps, StopReason, TextGeneration, Token};
+pub use generate::{
+    Continued, GenerateOptions, Generation, Logprobs, Piece, Pieces, Steps, StopReason, TextGeneration,
+    Token, Tokens, generate_together,
+};
 pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;
 pub use model_file::ModelFile;
 pub use sampling::{Sampler, SamplerOptions};
-pub use session::{KvReport, Session, SessionOptions};
+pub use session::{KvReport, Pool, Session, SessionOptions};
 pub use tokenizer::Tokenizer;
 
 /// Runs a future to its end on this thread. In the browser, await it instead.
@@ -79,7 +82,7 @@ pub use pollster::block_on;
 
 #[cfg(test)]
 mod tests {
-    use super::{Chat, Generation, Loaded, Model, Session, TextGeneration, Tokenizer};
+    use super::{Chat, Generation, Loaded, Model, Pieces, Pool, Session, TextGeneration, Tokenizer, Tokens};
 
     /// A worker, a server's task or an object of another language may hold them.
     #[test]
@@ -89,8 +92,11 @@ mod tests {
         is_send::<Model>();
         is_send::<Tokenizer>();
         is_send::<Session>();
-        is_send::<Generation<'_>>();
-        is_send::<TextGeneration<'_>>();
+        is_send::<Generation>();
+        is_send::<TextGeneration>();
+        is_send::<Tokens<'_>>();
+        is_send::<Pieces<'_>>();
+        is_send::<Pool>();
         is_send::<Chat>();
     }
 }

@@ -151,7 +151,7 @@ pub async fn score(
         Path::Chunk(rows) => rows.clamp(1, n),
     };
     let in_flight = SessionOptions::default().in_flight;
-    let shape = SessionShape { chunk, in_flight, masked: path == Path::Masked };
+    let shape = SessionShape { chunk, in_flight, masked: path == Path::Masked, texts: 1 };
     let mut session = Session::with_shape(model, policy, shape).await?;
     session.check(ids)?;
 
@@ -208,10 +208,10 @@ async fn score_pass(
     pass: impl FnOnce(&mut Session, &mut Recorder) -> Result<(), SessionError>,
     score: &mut Score,
 ) -> Result<(), SessionError> {
-    session.buffers.readback.settle().await?;
+    session.readback.settle().await?;
     let submission = {
-        let scratch = session.buffers.scratch.clone();
-        let _alone = alone(&scratch);
+        let pool = session.pool().clone();
+        let _alone = alone(&pool.scratch);
         let mut rec = Recorder::new(session.model.gpu.capabilities());
         pass(session, &mut rec)?;
         let recording = rec.finish();
@@ -235,11 +235,11 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
     for id in ids {
         session.ring.step(*id)?;
     }
-    let (model, s) = (session.model.clone(), &session.buffers);
-    model.gpu.upload(&s.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
-    model.gpu.upload(&s.scratch.rows, 0, bytemuck::cast_slice(&rows))?;
-    model.gpu.upload(&s.scratch.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
-    Ok(llama::forward(rec, &model, s, ids.len() as u32, Attend::Masked(&policy))?)
+    let (model, memory) = (&session.model, session.memory());
+    model.gpu.upload(&memory.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
+    model.gpu.upload(&memory.scratch.rows, 0, bytemuck::cast_slice(&rows))?;
+    model.gpu.upload(&memory.scratch.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
+    Ok(llama::forward(rec, model, memory, ids.len() as u32, Attend::Masked(&policy))?)
 }
 
 /// Log-likelihoods and likeliest tokens of the pass that was just submitted, a few rows of logits at a time.
@@ -248,31 +248,23 @@ fn submit_scores(
     targets: &[u32],
     score: &mut Score,
 ) -> Result<Option<Submission>, SessionError> {
-    let (model, s) = (&session.model, &session.buffers);
+    let (model, s) = (&session.model, session.memory().scratch);
     let (n, vocab) = (targets.len() as u32, model.config.vocab_size);
-    model.gpu.upload(&s.scratch.targets, 0, bytemuck::cast_slice(targets))?;
+    model.gpu.upload(&s.targets, 0, bytemuck::cast_slice(targets))?;
     let mut last = None;
-    let firsts: Vec<u32> = (0..n).step_by(session.logit_rows as usize).collect();
+    let firsts: Vec<u32> = (0..n).step_by(session.logit_rows() as usize).collect();
     for some in firsts.chunks(BLOCKS_PER_SUBMIT) {
         let mut rec = Recorder::new(model.gpu.capabilities());
         for first in some {
-            let rows = session.logit_rows.min(n - first);
-            llama::logits(&mut rec, model, &s.scratch.h, (*first, rows), &s.scratch.logits)?;
-            nll::record(
-                &mut rec,
-                &s.scratch.logits,
-                &s.scratch.targets,
-                &s.scratch.nll,
-                rows,
-                vocab,
-                *first,
-            )?;
-            argmax::record(&mut rec, &s.scratch.logits, &s.scratch.top, rows, vocab, *first)?;
+            let rows = session.logit_rows().min(n - first);
+            llama::logits(&mut rec, model, &s.h, (*first, rows), &s.logits)?;
+            nll::record(&mut rec, &s.logits, &s.targets, &s.nll, rows, vocab, *first)?;
+            argmax::record(&mut rec, &s.logits, &s.top, rows, vocab, *first)?;
         }
         if some.last() == firsts.last() {
             let bytes = u64::from(n) * 4;
-            rec.read(&s.scratch.nll, 0, s.readback.buffer(), 0, bytes)?;
-            rec.read(&s.scratch.top, 0, s.readback.buffer(), bytes, bytes)?;
+            rec.read(&s.nll, 0, session.readback.buffer(), 0, bytes)?;
+            rec.read(&s.top, 0, session.readback.buffer(), bytes, bytes)?;
         }
         let recording = rec.finish();
         score.kernels.extend(recording.kernel_names());
@@ -288,7 +280,7 @@ async fn read_scores(
     submission: Submission,
     score: &mut Score,
 ) -> Result<(), SessionError> {
-    let bytes = session.buffers.readback.take(&session.model.gpu, u64::from(n) * 8, submission).await?;
+    let bytes = session.readback.take(&session.model.gpu, u64::from(n) * 8, submission).await?;
     let (nll, top) = bytes.split_at(bytes.len() / 2);
     let nll = floats(nll);
     if let Some(row) = nll.iter().position(|nll| !nll.is_finite()) {

@@ -14,6 +14,12 @@ mod support {
     pub mod text;
 }
 
+/// What goes over several texts of a pool.
+mod texts {
+    mod kv_step;
+    mod sampler;
+}
+
 mod kernels {
     mod add_bias;
     mod adjust;

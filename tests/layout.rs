@@ -41,6 +41,7 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
                 is_anchor,
                 forced,
                 seg_start,
+                base,
             }),
             vec![
                 "attention",
@@ -86,7 +87,10 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
             }),
             vec!["kv_step"],
         ),
-        (layout!(LoopState { emitted, budget, stopped, pad0 }), vec!["emit", "kv_step", "top_logprobs"]),
+        (
+            layout!(LoopState { emitted, budget, stopped, text }),
+            vec!["emit", "kv_step", "penalize", "sample", "top_logprobs"],
+        ),
         (layout!(Tag { is_anchor, forced, seg_start, anchors_upto }), vec!["masked_attention"]),
     ]
 }

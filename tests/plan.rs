@@ -24,7 +24,7 @@ fn device(family: Family, limit: u64) -> Capabilities {
 fn plan(spec: &PolicySpec, family: Family, limit: u64) -> Result<MemoryPlan, PlanError> {
     let config = config();
     let policy = spec.resolve(config.context_len).unwrap();
-    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
+    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false, texts: 1 };
     MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device(family, limit))
 }
 
@@ -83,7 +83,7 @@ fn the_largest_chunk_named_is_the_largest_that_fits() {
         // One buffer after the other is the first too large, as the limit grows.
         for limit in (330_000..800_000).step_by(4_000) {
             let with = |chunk: u64| {
-                let shape = SessionShape { chunk: chunk as u32, in_flight: 32, masked: false };
+                let shape = SessionShape { chunk: chunk as u32, in_flight: 32, masked: false, texts: 1 };
                 let policy = policy.as_ref().unwrap();
                 MemoryPlan::new(&config, WeightFormat::F16, policy, shape, &device(family, limit))
             };
@@ -105,7 +105,7 @@ fn the_largest_chunk_named_is_the_largest_that_fits() {
 #[test]
 fn a_model_with_a_window_is_told_of_its_window() {
     let config = Config { sliding_window: Some(90_000), ..config() };
-    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false };
+    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false, texts: 1 };
     let plan = |spec: PolicySpec| {
         MemoryPlan::new(
             &config,

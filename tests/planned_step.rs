@@ -104,7 +104,7 @@ fn q8_0_on_the_device_takes_little_more_than_half_of_f16() {
     let config = Config { hidden_size: 576, ffn_size: 1536, vocab_size: 49_152, ..config("tiny/gqa") };
     let config = Config { n_heads: 9, n_kv_heads: 3, head_dim: 64, rope_dim: 64, ..config };
     let policy = policy(&config);
-    let shape = SessionShape { chunk: 16, in_flight: 8, masked: false };
+    let shape = SessionShape { chunk: 16, in_flight: 8, masked: false, texts: 1 };
     let device = Capabilities::baseline(Family::Gpu);
     let weights = |format| MemoryPlan::new(&config, format, &policy, shape, &device).unwrap().lines[0].bytes;
     let share = weights(WeightFormat::Q8_0) as f64 / weights(WeightFormat::F16) as f64;

@@ -13,5 +13,11 @@ struct Row {
     is_anchor: u32,
     forced: u32,           // an anchor only because the segment reached its bound
     seg_start: u32,        // position of the first token of the segment
+    base: u32,             // the first slot of its text in the pool; all slots count from there
 }
 const NO_SLOT: u32 = 0xffffffffu;
+
+// A slot of the text that `row` belongs to, among all slots of the pool.
+fn slot_in_pool(row: Row, slot: u32) -> u32 {
+    return select(row.base + slot, NO_SLOT, slot == NO_SLOT);
+}

@@ -19,6 +19,12 @@ pub enum GenerateError {
     /// A stop string.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A generation that was polled with another session than its own, or after its session had gone on without it.
+    #[error("the generation is not the last thing that was begun on this session, so it cannot go on")]
+    NotItsTurn,
+    /// Sessions that cannot share a step.
+    #[error("texts that go on together must lie in one pool")]
+    NotTogether,
     /// Decode steps that the device was asked for and did not make, although it reported no error.
     #[error(
         "the device handed out {found} tokens, its decode steps make {expected}; its driver must have given up a submit"

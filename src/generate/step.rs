@@ -1,31 +1,41 @@
-//! One decode step as the device sees it: forward pass, logits, draw, hand-over.
+//! One decode step as the device sees it: forward pass, logits, draw, hand-over; for one text, or for several at once.
 
-use super::{GenerateError, GenerateOptions, Logprobs, Token};
+use super::{GenerateError, GenerateOptions, Logprobs, StopReason, Token};
 use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
+use crate::kernels::sample::{self, Sample};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
-use crate::kernels::{WeightFormat, adjust, sample};
+use crate::kernels::{WeightFormat, adjust};
 use crate::kv::{Policy, Ring};
 use crate::model::llama::{self, Attend};
 use crate::model::{
-    LOGPROB_WORDS, Network, PlanError, SessionBuffers, SessionPlan, outbox_bytes, recent_cap,
+    Control, LOGPROB_WORDS, Memory, Network, PlanError, SessionPlan, outbox_bytes, recent_cap,
 };
 use crate::model_file::Config;
 use crate::sampling::SamplerOptions;
-use crate::session::{Session, SessionError, SessionOptions, alone};
+use crate::session::{Session, SessionError, SessionOptions, alone, words};
 
-/// Uploads what all steps of a generation share.
+/// Uploads what all steps of a generation of one text share.
 pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), GenerateError> {
-    let (gpu, s) = (&session.model.gpu, &session.buffers);
-    let ends = session.ends(options).bitset_words(session.model.config.vocab_size);
-    gpu.upload(&s.control.stop_bits, 0, bytemuck::cast_slice(&ends))?;
+    upload_settings(session, &session.control, options)?;
+    let start = LoopState { budget: options.max_tokens, ..session.idle_loop() };
+    Ok(session.model.gpu.upload(&session.control.loop_state, 0, bytemuck::bytes_of(&start))?)
+}
+
+/// Uploads what ends a text, and what the sampler adds to scores.
+pub(super) fn upload_settings(
+    session: &Session,
+    control: &Control,
+    options: &GenerateOptions,
+) -> Result<(), GenerateError> {
+    let (gpu, vocab) = (&session.model.gpu, session.model.config.vocab_size);
+    let ends = session.ends(options).bitset_words(vocab);
+    gpu.upload(&control.stop_bits, 0, bytemuck::cast_slice(&ends))?;
     if options.sampler.has_bias() || options.sampler.has_penalties() {
-        let bias = options.sampler.bias_vector(session.model.config.vocab_size);
-        gpu.upload(&s.control.bias, 0, bytemuck::cast_slice(&bias))?;
+        let bias = options.sampler.bias_vector(vocab);
+        gpu.upload(&control.bias, 0, bytemuck::cast_slice(&bias))?;
     }
-    let start = LoopState { budget: options.max_tokens, ..LoopState::default() };
-    gpu.upload(&s.control.loop_state, 0, bytemuck::bytes_of(&start))?;
     Ok(())
 }
 
@@ -33,77 +43,79 @@ pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<()
 #[derive(Clone, Copy)]
 pub(super) struct StepOf<'a> {
     pub(super) network: &'a Network,
-    pub(super) buffers: &'a SessionBuffers,
+    pub(super) memory: Memory<'a>,
     pub(super) ring: &'a Ring,
     pub(super) policy: &'a Policy,
+    /// Texts that go on.
+    pub(super) rows: u32,
 }
 
 impl<'a> StepOf<'a> {
     fn new(session: &'a Session) -> Self {
-        let Session { model, buffers, ring, policy, .. } = session;
-        Self { network: model, buffers, ring, policy }
+        let Session { model, ring, policy, .. } = session;
+        Self { network: model, memory: session.memory(), ring, policy, rows: 1 }
     }
 
-    /// A whole step: consumes the token that the step before it drew, and draws the next.
-    fn record(self, device: &Capabilities, sampler: &SamplerOptions) -> Result<Recording, GenerateError> {
+    /// A whole step: consumes the tokens that the step before it drew, and draws the next.
+    pub(super) fn record(
+        self,
+        device: &Capabilities,
+        sampler: &SamplerOptions,
+    ) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
-        llama::forward(&mut rec, self.network, self.buffers, 1, Attend::Step(self.ring))?;
-        self.record_draw(&mut rec, sampler, &self.buffers.scratch.h)?;
+        llama::forward(&mut rec, self.network, self.memory, self.rows, Attend::Step(self.ring))?;
+        self.record_draw(&mut rec, sampler, &self.memory.scratch.h, 0)?;
         Ok(rec.finish())
     }
 
-    /// Logits of the first hidden state of `hidden`, the sampler chain, and the hand-over of the token.
-    fn record_draw(
+    /// Logits of the hidden states from row `first` of `hidden` on, the sampler chain, and the hand-over of the tokens.
+    pub(super) fn record_draw(
         self,
         rec: &mut Recorder,
         sampler: &SamplerOptions,
         hidden: &Buffer,
+        first: u32,
     ) -> Result<(), GenerateError> {
-        let (network, s, ring) = (self.network, self.buffers, self.ring.params());
+        let Memory { scratch, texts, control } = self.memory;
+        let (network, rows, ring) = (self.network, self.rows, self.ring.params());
         let vocab = network.config.vocab_size;
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
+        let (state, loop_state) = (&texts.state, &control.loop_state);
 
-        llama::logits(rec, network, hidden, (0, 1), &s.scratch.logits)?;
-        let mut scores = &s.scratch.logits;
+        llama::logits(rec, network, hidden, (first, rows), &scratch.logits)?;
+        let mut scores = &scratch.logits;
         if sampler.has_bias() || sampler.has_penalties() {
             // A copy: log-probabilities are those of the model itself.
-            adjust::record(rec, &s.scratch.logits, &s.control.bias, &s.scratch.scores, vocab)?;
-            let io = Penalize {
-                state: &s.text.state,
-                recent: &s.text.recent,
-                anchor_bits: &s.control.anchor_bits,
-                scores: &s.scratch.scores,
-            };
-            penalize::record(rec, io, recent_cap, vocab, sampler)?;
-            scores = &s.scratch.scores;
+            adjust::record(rec, &scratch.logits, &control.bias, &scratch.scores, rows, vocab)?;
+            scores = &scratch.scores;
+            let (recent, anchor_bits) = (&texts.recent, &texts.anchor_bits);
+            let io = Penalize { state, recent, anchor_bits, loop_state, scores };
+            penalize::record(rec, io, rows, recent_cap, vocab, sampler)?;
         }
-        sample::record(rec, scores, &s.text.state, &s.scratch.top, vocab, sampler)?;
+        let io = Sample { scores, state, loop_state, out: &scratch.top };
+        sample::record(rec, io, rows, vocab, sampler)?;
         if sampler.logprobs > 0 {
-            let io = TopLogprobs {
-                logits: &s.scratch.logits,
-                chosen: &s.scratch.top,
-                loop_state: &s.control.loop_state,
-                out: &s.control.logprobs,
-            };
-            top_logprobs::record(rec, io, vocab, sampler.logprobs, outbox_cap)?;
+            let (logits, chosen) = (&scratch.logits, &scratch.top);
+            let io = TopLogprobs { logits, chosen, loop_state, out: &control.logprobs };
+            top_logprobs::record(rec, io, rows, vocab, sampler.logprobs, outbox_cap)?;
         }
         let io = Emit {
-            drawn: &s.scratch.top,
-            stop_bits: &s.control.stop_bits,
-            anchor_bits: &s.control.anchor_bits,
-            ring: &s.text.state,
-            loop_state: &s.control.loop_state,
-            token: &s.text.token,
-            outbox: &s.control.outbox,
-            recent: &s.text.recent,
+            drawn: &scratch.top,
+            stop_bits: &control.stop_bits,
+            anchor_bits: &texts.anchor_bits,
+            ring: state,
+            loop_state,
+            token: &control.token,
+            outbox: &control.outbox,
+            recent: &texts.recent,
         };
         let bound = SegmentBound::of(self.policy);
-        emit::record(rec, io, EmitShape { vocab, outbox_cap, recent_cap, limit: ring.limit, bound })?;
-        Ok(())
+        let shape = EmitShape { rows, vocab, outbox_cap, recent_cap, limit: ring.limit, bound };
+        Ok(emit::record(rec, io, shape)?)
     }
 }
 
-/// A whole step, ready to run.
+/// A whole step of one text, ready to run.
 pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), sampler)?)?)
@@ -113,7 +125,8 @@ pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prep
 pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     let mut rec = Recorder::new(gpu.capabilities());
-    StepOf::new(session).record_draw(&mut rec, sampler, &session.buffers.text.last)?;
+    let (last, place) = (&session.memory().texts.last, session.place.index);
+    StepOf::new(session).record_draw(&mut rec, sampler, last, place)?;
     Ok(gpu.prepare(rec.finish())?)
 }
 
@@ -131,12 +144,13 @@ pub fn planned_step(
     let shape = SessionOptions::default().shape();
     let network = Network::planned(config, format, device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
-    let buffers = plan.named()?;
+    let (scratch, texts, control) = plan.named()?;
+    let memory = Memory { scratch: &scratch, texts: &texts, control: &control };
     let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
-    StepOf { network: &network, buffers: &buffers, ring: &ring, policy }.record(device, sampler)
+    StepOf { network: &network, memory, ring: &ring, policy, rows: 1 }.record(device, sampler)
 }
 
-/// Runs a step `times` times, and asks for what it hands out.
+/// Runs a step of one text `times` times, and asks for what it hands out.
 pub(super) fn submit(
     session: &Session,
     step: &Prepared,
@@ -144,71 +158,105 @@ pub(super) fn submit(
     staging: usize,
     logprobs: u32,
 ) -> Result<PendingRead, GenerateError> {
-    let (gpu, s) = (&session.model.gpu, &session.buffers);
-    let Some(readback) = s.submit_reads.get(staging) else { unreachable!("one staging buffer per submit") };
-    let state_bytes = size_of::<LoopState>() as u64;
-    let tokens = outbox_bytes(session.ring.params().in_flight);
-    let mut copies = vec![
-        CopyOut::new(&s.control.loop_state, 0, readback.buffer(), 0, state_bytes)?,
-        CopyOut::new(&s.control.outbox, 0, readback.buffer(), state_bytes, tokens)?,
-    ];
-    let mut bytes = state_bytes + tokens;
-    if logprobs > 0 {
-        copies.push(CopyOut::new(
-            &s.control.logprobs,
-            0,
-            readback.buffer(),
-            bytes,
-            s.control.logprobs.size(),
-        )?);
-        bytes += s.control.logprobs.size();
+    submit_rows(session, &session.control, step, (times, 1), staging, logprobs)
+}
+
+/// Runs a step of `rows` texts `times` times, and asks for what it hands out: the loops' states, the outboxes, and the log-probabilities
+/// where they are made. `session` is one of these.
+pub(super) fn submit_rows(
+    session: &Session,
+    control: &Control,
+    step: &Prepared,
+    (times, rows): (u32, u32),
+    staging: usize,
+    logprobs: u32,
+) -> Result<PendingRead, GenerateError> {
+    let gpu = &session.model.gpu;
+    let Some(readback) = control.reads.get(staging) else { unreachable!("one staging buffer per submit") };
+    let in_flight = session.ring.params().in_flight;
+    let state_bytes = u64::from(rows) * size_of::<LoopState>() as u64;
+    let tokens = u64::from(rows) * outbox_bytes(in_flight);
+    let entries = if logprobs > 0 { tokens * u64::from(LOGPROB_WORDS) } else { 0 };
+    let (mut copies, mut at) = (Vec::new(), 0);
+    let wanted =
+        [(&control.loop_state, state_bytes), (&control.outbox, tokens), (&control.logprobs, entries)];
+    for (source, bytes) in wanted.into_iter().filter(|(_, bytes)| *bytes > 0) {
+        copies.push(CopyOut::new(source, 0, readback.buffer(), at, bytes)?);
+        at += bytes;
     }
-    let _alone = alone(&s.scratch);
+    let _alone = alone(&session.pool().scratch);
     let submission = gpu.submit(step, times, &copies)?;
-    Ok(readback.begin(gpu, bytes, submission)?)
+    Ok(readback.begin(gpu, at, submission)?)
 }
 
 /// One step without a draw, whose logits come back.
 pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, GenerateError> {
-    let (model, s) = (&session.model, &session.buffers);
-    let _alone = alone(&s.scratch);
+    let (model, memory) = (&session.model, session.memory());
+    let _alone = alone(&session.pool().scratch);
     let mut rec = Recorder::new(model.gpu.capabilities());
-    let hidden = match session.pending {
+    let (hidden, row) = match session.pending {
         Some(id) => {
-            model.gpu.upload(&s.text.token, 0, bytemuck::bytes_of(&id))?;
-            llama::forward(&mut rec, model, s, 1, Attend::Step(&session.ring))?;
-            &s.scratch.h
+            model.gpu.upload(&memory.control.token, 0, bytemuck::bytes_of(&id))?;
+            llama::forward(&mut rec, model, memory, 1, Attend::Step(&session.ring))?;
+            (&memory.scratch.h, 0)
         }
-        None if session.has_last => &s.text.last,
+        None if session.has_last => (&memory.texts.last, session.place.index),
         None => return Err(SessionError::EmptyPrompt.into()),
     };
-    llama::logits(&mut rec, model, hidden, (0, 1), &s.scratch.logits)?;
+    llama::logits(&mut rec, model, hidden, (row, 1), &memory.scratch.logits)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
-    rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes)?;
+    rec.read(&memory.scratch.logits, 0, session.readback.buffer(), 0, bytes)?;
     let submission = model.gpu.run(rec.finish())?;
-    Ok(s.readback.begin(&model.gpu, bytes, submission)?)
+    Ok(session.readback.begin(&model.gpu, bytes, submission)?)
 }
 
-/// What a batch of steps has brought.
-pub(super) struct Outbox<'a> {
-    pub(super) state: LoopState,
-    tokens: &'a [[u8; 4]],
-    logprobs: &'a [[u8; 4]],
+/// Why the loop has stopped, `text` tokens long: for a reason that ends the text, or an error.
+pub(super) fn why(session: &Session, stopped: u32, text: u32) -> Result<StopReason, GenerateError> {
+    match stopped {
+        // The token says itself that it ends the text; this is what holds where it does not.
+        LoopState::STOP_TOKEN => Ok(StopReason::Stop),
+        LoopState::STOP_BUDGET => Ok(StopReason::MaxTokens),
+        LoopState::STOP_LIMIT => Ok(session.limit_reason()),
+        LoopState::STOP_SEGMENT => Ok(StopReason::SegmentLimit),
+        LoopState::STOP_NOT_FINITE => {
+            Err(SessionError::NonFiniteLogits { pos: text.saturating_sub(1) }.into())
+        }
+        other => unreachable!("emit has no reason {other}"),
+    }
 }
 
-impl<'a> Outbox<'a> {
-    pub(super) fn new(bytes: &'a [u8], in_flight: u32) -> Self {
-        let (state, rest) = bytes.split_at(size_of::<LoopState>().min(bytes.len()));
-        let (tokens, logprobs) = rest.split_at((in_flight as usize * 4).min(rest.len()));
-        let state = bytemuck::try_pod_read_unaligned(state).unwrap_or_default();
-        Self { state, tokens: tokens.as_chunks().0, logprobs: logprobs.as_chunks().0 }
+/// What a batch of steps over `rows` texts has brought.
+pub(super) struct Outbox {
+    states: Vec<LoopState>,
+    tokens: Vec<u32>,   // (rows, in_flight)
+    logprobs: Vec<u32>, // (rows, in_flight, LOGPROB_WORDS), or none
+    in_flight: usize,
+}
+
+impl Outbox {
+    pub(super) fn new(bytes: &[u8], rows: u32, in_flight: u32) -> Self {
+        let (states, rest) = bytes.split_at(rows as usize * size_of::<LoopState>());
+        let (tokens, logprobs) = rest.split_at((rows * in_flight) as usize * 4);
+        Self {
+            states: bytemuck::pod_collect_to_vec(states),
+            tokens: words(tokens),
+            logprobs: words(logprobs),
+            in_flight: in_flight as usize,
+        }
     }
 
-    /// Tokens handed out since the generation began, when `read` of them were known before these `steps`. Until the loop stops each
-    /// step hands out one. Other numbers are those of an earlier submit: a driver can give one up and call it done.
-    pub(super) fn emitted(&self, read: u32, steps: u32) -> Result<u32, GenerateError> {
-        let (found, expected) = (self.state.emitted, read.saturating_add(steps));
-        let least = if self.state.stopped == 0 { expected } else { read };
+    /// Where the loop of a row stands.
+    #[expect(clippy::indexing_slicing, reason = "a row that was not asked for is a fault in here")]
+    pub(super) fn state(&self, row: usize) -> LoopState {
+        self.states[row]
+    }
+
+    /// Tokens that a row has handed out since the generation began, when `read` of them were known before these `steps`. Until the loop
+    /// stops each step hands out one. Other numbers are those of an earlier submit: a driver can give one up and call it done.
+    pub(super) fn emitted(&self, row: usize, read: u32, steps: u32) -> Result<u32, GenerateError> {
+        let state = self.state(row);
+        let (found, expected) = (state.emitted, read.saturating_add(steps));
+        let least = if state.stopped == 0 { expected } else { read };
         if (least..=expected).contains(&found) {
             Ok(found)
         } else {
@@ -216,19 +264,20 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// Token `number` of the generation with its `top` likeliest; the outbox holds the newest.
-    pub(super) fn token(&self, number: u32, top: u32) -> Token {
-        let word = |words: &[[u8; 4]], at: usize| words.get(at).map_or(0, |word| u32::from_le_bytes(*word));
-        let place = number as usize % self.tokens.len().max(1);
-        let entry = place * LOGPROB_WORDS as usize;
-        let pair = |i: usize| {
-            let at = entry + 2 * i;
-            (word(self.logprobs, at), f32::from_bits(word(self.logprobs, at + 1)))
-        };
-        let id = word(self.tokens, place);
+    /// Token `number` of a row with its `top` likeliest; the outbox holds the newest.
+    #[expect(clippy::indexing_slicing, reason = "places lie in what was read, or it is a fault in here")]
+    pub(super) fn token(&self, row: usize, number: u32, top: u32) -> Token {
+        let place = row * self.in_flight + number as usize % self.in_flight;
+        let id = self.tokens[place];
+        if top == 0 {
+            return Token { id, logprobs: None };
+        }
+        let entry = &self.logprobs[place * LOGPROB_WORDS as usize..];
+        let pair = |i: usize| (entry[2 * i], f32::from_bits(entry[2 * i + 1]));
+        let (drawn, chosen) = pair(0);
         // The draw was noted before `emit` could put an anchor in its place.
-        let logprobs = (top > 0 && pair(0).0 == id)
-            .then(|| Logprobs { chosen: pair(0).1, top: (1..=top as usize).map(pair).collect() });
+        let logprobs =
+            (drawn == id).then(|| Logprobs { chosen, top: (1..=top as usize).map(pair).collect() });
         Token { id, logprobs }
     }
 }
@@ -238,7 +287,7 @@ mod tests {
     use super::*;
 
     fn emitted(state: LoopState, read: u32, steps: u32) -> Result<u32, GenerateError> {
-        Outbox::new(bytemuck::bytes_of(&state), 0).emitted(read, steps)
+        Outbox::new(bytemuck::bytes_of(&state), 1, 0).emitted(0, read, steps)
     }
 
     #[test]
@@ -254,12 +303,12 @@ mod tests {
             assert!(error.is_device());
         }
         // What a staging buffer holds that nothing was ever copied to.
-        assert!(Outbox::new(&[], 0).emitted(0, 1).is_err());
+        assert!(emitted(LoopState::default(), 0, 1).is_err());
     }
 
     #[test]
     fn a_stopped_loop_hands_out_as_many_or_fewer_and_takes_none_back() {
-        let stopped = |emitted| LoopState { emitted, budget: 100, stopped: LoopState::STOP_TOKEN, pad0: 0 };
+        let stopped = |emitted| LoopState { emitted, budget: 100, stopped: LoopState::STOP_TOKEN, text: 0 };
         for handed_out in [4, 7, 12] {
             assert_eq!(emitted(stopped(handed_out), 4, 8).unwrap(), handed_out);
         }

@@ -14,13 +14,20 @@ pub struct Piece {
     pub text: String,
 }
 
-/// A text being generated, piece by piece.
+/// A text being generated, piece by piece; polled with its session, as [`Generation`] is.
 #[derive(Debug)]
-pub struct TextGeneration<'s> {
-    generation: Generation<'s>,
+pub struct TextGeneration {
+    generation: Generation,
     decoder: DecodeStream,
     stops: StopStrings,
     ended: bool,
+}
+
+/// A [`TextGeneration`], and the session that it goes on with.
+#[derive(Debug)]
+pub struct Pieces<'s> {
+    session: &'s mut Session,
+    generation: TextGeneration,
 }
 
 impl Session {
@@ -31,32 +38,46 @@ impl Session {
     /// tokens, but not shown.
     ///
     /// # Errors
-    /// As [`Session::generate`].
+    /// As [`Session::start`].
+    pub fn start_text(
+        &mut self,
+        tokenizer: &Tokenizer,
+        options: GenerateOptions,
+        stops: StopStrings,
+    ) -> Result<TextGeneration, GenerateError> {
+        let inserted = self.policy().insert.map(|insert| insert.id);
+        // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
+        let ends = &self.model().config().eos_tokens;
+        let decoder = tokenizer.decode_stream().hide(inserted.as_slice()).hide(ends);
+        let generation = self.start(options)?;
+        Ok(TextGeneration { generation, decoder, stops, ended: false })
+    }
+
+    /// [`Session::start_text`], and holds the session: the pieces are an iterator.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
     pub fn generate_text(
         &mut self,
         tokenizer: &Tokenizer,
         options: GenerateOptions,
         stops: StopStrings,
-    ) -> Result<TextGeneration<'_>, GenerateError> {
-        let inserted = self.policy().insert.map(|insert| insert.id);
-        // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
-        let ends = &self.model().config().eos_tokens;
-        let decoder = tokenizer.decode_stream().hide(inserted.as_slice()).hide(ends);
-        let generation = self.generate(options)?;
-        Ok(TextGeneration { generation, decoder, stops, ended: false })
+    ) -> Result<Pieces<'_>, GenerateError> {
+        let generation = self.start_text(tokenizer, options, stops)?;
+        Ok(Pieces { session: self, generation })
     }
 }
 
-impl TextGeneration<'_> {
+impl TextGeneration {
     /// The next piece; `None` when the text has ended.
     ///
     /// # Errors
     /// As [`Generation::next_token`].
-    pub async fn next_piece(&mut self) -> Result<Option<Piece>, GenerateError> {
+    pub async fn next_piece(&mut self, session: &mut Session) -> Result<Option<Piece>, GenerateError> {
         if self.ended {
             return Ok(None);
         }
-        let Some(token) = self.generation.next_token().await? else {
+        let Some(token) = self.generation.next_token(session).await? else {
             self.ended = true;
             let (mut text, found) = self.stops.push(&self.decoder.finish());
             if found.is_none() {
@@ -81,16 +102,36 @@ impl TextGeneration<'_> {
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.generation.stop_reason()
     }
+}
+
+impl Pieces<'_> {
+    /// [`TextGeneration::next_piece`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, GenerateError> {
+        self.generation.next_piece(self.session).await
+    }
+
+    /// [`TextGeneration::cancel`].
+    pub fn cancel(&mut self) {
+        self.generation.cancel();
+    }
+
+    /// [`TextGeneration::stop_reason`].
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.generation.stop_reason()
+    }
 
     /// The session, for its statistics.
     pub fn session(&self) -> &Session {
-        self.generation.session()
+        self.session
     }
 }
 
-/// Blocks on each piece. In the browser, await [`TextGeneration::next_piece`] instead.
+/// Blocks on each piece. In the browser, await [`Pieces::next_piece`] instead.
 #[cfg(not(target_arch = "wasm32"))]
-impl Iterator for TextGeneration<'_> {
+impl Iterator for Pieces<'_> {
     type Item = Result<Piece, GenerateError>;
 
     fn next(&mut self) -> Option<Self::Item> {

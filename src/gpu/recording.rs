@@ -58,8 +58,8 @@ pub struct CopyOut {
 }
 
 impl CopyOut {
-    /// Copies `bytes` of `source` from `source_offset` on to `target` at `target_offset`. Between two textures these are whole texels at
-    /// the same place; from a texture into a buffer it is the whole texture.
+    /// Copies `bytes` of `source` from `source_offset` on to `target` at `target_offset`. Between two textures these are whole texels;
+    /// from a texture into a buffer it is the whole texture.
     ///
     /// # Errors
     /// [`GpuError::OutOfRange`] when either range does not lie in its buffer, or is none that can be copied.
@@ -74,8 +74,8 @@ impl CopyOut {
         source.check_range(source_offset, bytes, unit)?;
         target.check_range(target_offset, bytes, unit)?;
         let possible = match (source.is_texels(), target.is_texels()) {
-            (false, false) => true,
-            (true, true) => source_offset == target_offset && source.size() == target.size(),
+            (false, false) => source.id() != target.id(),
+            (true, true) => source.id() != target.id(),
             (true, false) => source_offset == 0 && bytes == source.size(),
             (false, true) => false,
         };

@@ -199,11 +199,11 @@ impl Gpu {
                 copy.bytes,
             ),
             (Raw::Texture(source, _), Raw::Texture(target, _)) => {
-                let first = copy.source_offset / TEXEL_BYTES;
-                let texels = first..first + copy.bytes / TEXEL_BYTES;
-                for piece in texels::rectangles(source.width(), texels) {
+                let from = (source.width(), copy.source_offset / TEXEL_BYTES);
+                let to = (target.width(), copy.target_offset / TEXEL_BYTES);
+                for (piece, home) in texels::pieces(from, to, copy.bytes / TEXEL_BYTES) {
                     let (from, size) = place(&source, &piece);
-                    encoder.copy_texture_to_texture(from, place(&target, &piece).0, size);
+                    encoder.copy_texture_to_texture(from, place(&target, &home).0, size);
                 }
             }
             (Raw::Texture(source, _), Raw::Buffer(target)) => {

@@ -52,9 +52,41 @@ pub(super) fn rectangles(width: u32, range: Range<u64>) -> impl Iterator<Item = 
     })
 }
 
+/// A linear range of `texels` texels of one texture, and where it goes in another, as pairs of rectangles of one size. Each texture is
+/// told by its width and by where the range begins in it.
+pub(super) fn pieces(
+    (width, first): (u32, u64),
+    (to_width, to_first): (u32, u64),
+    texels: u64,
+) -> Vec<(Rectangle, Rectangle)> {
+    let range = first..first + texels;
+    if width == to_width && first % u64::from(width) == to_first % u64::from(width) {
+        // Rows of one are rows of the other.
+        return rectangles(width, range).zip(rectangles(width, to_first..to_first + texels)).collect();
+    }
+    let mut pieces = Vec::new();
+    for piece in rectangles(width, range) {
+        for row in 0..piece.height {
+            let before = piece.before + u64::from(row) * u64::from(piece.width);
+            let homes = to_first + before..to_first + before + u64::from(piece.width);
+            for part in rectangles(to_width, homes) {
+                // A part may be several whole rows of a narrower texture.
+                for line in 0..part.height {
+                    let done = part.before + u64::from(line) * u64::from(part.width);
+                    let (y, before) = (piece.y + row, before + done);
+                    let from =
+                        Rectangle { x: piece.x + done as u32, y, width: part.width, height: 1, before };
+                    pieces.push((from, Rectangle { y: part.y + line, height: 1, before, ..part }));
+                }
+            }
+        }
+    }
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{MOST_TEXTURE_BYTES, TEXEL_BYTES, rectangles, sides};
+    use super::{MOST_TEXTURE_BYTES, TEXEL_BYTES, pieces, rectangles, sides};
 
     #[test]
     fn a_texture_is_high_before_it_is_wide() {
@@ -88,6 +120,29 @@ mod tests {
                     }
                     assert_eq!(texels, (start..start + len).collect::<Vec<_>>());
                     assert!(pieces <= 3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_goes_to_the_same_order_of_texels_wherever_it_lies() {
+        let linear = |width: u32, piece: &super::Rectangle| -> Vec<u64> {
+            let rows = piece.y..piece.y + piece.height;
+            rows.flat_map(|y| (piece.x..piece.x + piece.width).map(move |x| u64::from(y * width + x)))
+                .collect()
+        };
+        for (width, to_width) in [(8, 8), (8, 16), (16, 8), (4, 32)] {
+            for (first, to_first) in [(0, 0), (3, 3), (3, 11), (5, 2), (0, 7), (17, 1)] {
+                for texels in [0, 1, 7, 8, 50] {
+                    let (mut from, mut to) = (Vec::new(), Vec::new());
+                    for (piece, home) in pieces((width, first), (to_width, to_first), texels) {
+                        assert_eq!((piece.width, piece.height), (home.width, home.height));
+                        from.extend(linear(width, &piece));
+                        to.extend(linear(to_width, &home));
+                    }
+                    assert_eq!(from, (first..first + texels).collect::<Vec<_>>());
+                    assert_eq!(to, (to_first..to_first + texels).collect::<Vec<_>>());
                 }
             }
         }

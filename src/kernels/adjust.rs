@@ -4,9 +4,9 @@ use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
-params! { AdjustParams { n: u32, pad0: u32, pad1: u32, pad2: u32 } }
+params! { AdjustParams { n: u32, vocab: u32, pad1: u32, pad2: u32 } }
 
-/// `scores[i] = logits[i] + bias[i]`, [`BANNED`](crate::sampling::BANNED) where the bias is.
+/// `scores[r, i] = logits[r, i] + bias[i]`, [`BANNED`](crate::sampling::BANNED) where the bias is.
 pub const KERNEL: Kernel = Kernel {
     op: "adjust",
     name: "adjust",
@@ -23,7 +23,7 @@ pub const KERNEL: Kernel = Kernel {
     uses_subgroups: false,
 };
 
-/// Scores of `n` logits.
+/// Scores (rows, vocab) of the logits (rows, vocab); all rows have the same bias (vocab).
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
@@ -32,13 +32,16 @@ pub fn record(
     logits: &Buffer,
     bias: &Buffer,
     scores: &Buffer,
-    n: u32,
+    rows: u32,
+    vocab: u32,
 ) -> Result<(), GpuError> {
-    for (what, buffer) in [("bytes of logits", logits), ("bytes of bias", bias), ("bytes of scores", scores)]
-    {
-        need(KERNEL.name, what, buffer.all(), u64::from(n) * 4)?;
-    }
-    let params = AdjustParams { n, pad0: 0, pad1: 0, pad2: 0 };
+    let bytes = u64::from(rows) * u64::from(vocab) * 4;
+    need(KERNEL.name, "bytes of logits", logits.all(), bytes)?;
+    need(KERNEL.name, "bytes of bias", bias.all(), u64::from(vocab) * 4)?;
+    need(KERNEL.name, "bytes of scores", scores.all(), bytes)?;
+    // Both are in memory, so there are fewer than 2^32 of them.
+    let n = (bytes / 4) as u32;
+    let params = AdjustParams { n, vocab, pad1: 0, pad2: 0 };
     let groups = spread(KERNEL.name, n.div_ceil(MAP_WORKGROUP).into())?;
     rec.dispatch(
         &KERNEL,

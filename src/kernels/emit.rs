@@ -1,6 +1,6 @@
 //! The end of a decode step: the token goes out, the stops are tested, the next step gets its input.
 
-use super::{need, params};
+use super::{need, params, per_row};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kv::{AtMaxSegment, Policy, RingState};
@@ -10,7 +10,7 @@ params! { EmitParams {
     at_max_segment: u32, max_segment: u32, insert: u32, pad0: u32,
 } }
 
-/// Where the decode loop stands; the same struct on the GPU.
+/// Where the decode loop stands with one text; the same struct on the GPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct LoopState {
@@ -20,8 +20,8 @@ pub struct LoopState {
     pub budget: u32,
     /// One of the `STOP_` constants, 0 while it runs.
     pub stopped: u32,
-    /// Padding to 16 bytes; 0.
-    pub pad0: u32,
+    /// The text that the row belongs to, by its place in the pool.
+    pub text: u32,
 }
 
 impl LoopState {
@@ -37,7 +37,7 @@ impl LoopState {
     pub const STOP_SEGMENT: u32 = 5;
 }
 
-/// Hands out one token, unless the loop has stopped.
+/// Hands out one token of each row, unless its loop has stopped.
 pub const KERNEL: Kernel = Kernel {
     op: "emit",
     name: "emit",
@@ -66,21 +66,21 @@ pub const KERNEL: Kernel = Kernel {
 /// Buffers of one [`record`] call.
 #[derive(Clone, Copy, Debug)]
 pub struct Emit<'a> {
-    /// The token drawn (1); an id outside the vocabulary says that there was nothing to draw from.
+    /// The tokens drawn (rows); an id outside the vocabulary says that there was nothing to draw from.
     pub drawn: &'a Buffer,
     /// The ids that end a text, as a bit set over the vocabulary.
     pub stop_bits: &'a Buffer,
     /// [`Policy::anchor_bits`].
     pub anchor_bits: &'a Buffer,
-    /// [`RingState`] (1), after the step.
+    /// [`RingState`] (texts), after the step.
     pub ring: &'a Buffer,
-    /// [`LoopState`] (1).
+    /// [`LoopState`] (rows), which names the text of each row.
     pub loop_state: &'a Buffer,
-    /// Input of the next step (1).
+    /// Inputs of the next step (rows).
     pub token: &'a Buffer,
-    /// Tokens handed out (outbox_cap), number n at n mod outbox_cap.
+    /// Tokens handed out (rows, outbox_cap), number n at n mod outbox_cap.
     pub outbox: &'a Buffer,
-    /// The newest tokens of the text (recent_cap), that of position p at p mod recent_cap.
+    /// The newest tokens of the texts (texts, recent_cap), that of position p at p mod recent_cap.
     pub recent: &'a Buffer,
 }
 
@@ -107,11 +107,13 @@ impl SegmentBound {
 /// How many of each there are.
 #[derive(Clone, Copy, Debug)]
 pub struct EmitShape {
+    /// Rows of the step.
+    pub rows: u32,
     /// Tokens of the vocabulary.
     pub vocab: u32,
-    /// Places in the outbox.
+    /// Places in the outbox of a row.
     pub outbox_cap: u32,
-    /// Places for recent tokens.
+    /// Places for the recent tokens of a text.
     pub recent_cap: u32,
     /// Positions the ring can hold.
     pub limit: u32,
@@ -119,19 +121,21 @@ pub struct EmitShape {
     pub bound: SegmentBound,
 }
 
-/// Hands out the token in `io.drawn`.
+/// Hands out the tokens in `io.drawn`.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
 pub fn record(rec: &mut Recorder, io: Emit<'_>, shape: EmitShape) -> Result<(), GpuError> {
-    let EmitShape { vocab, outbox_cap, recent_cap, limit, bound } = shape;
+    let EmitShape { rows, vocab, outbox_cap, recent_cap, limit, bound } = shape;
     let bit_words = u64::from(vocab.div_ceil(32));
-    need(KERNEL.name, "bytes of drawn", io.drawn.all(), 4)?;
+    let n = u64::from(rows);
+    need(KERNEL.name, "bytes of drawn", io.drawn.all(), n * 4)?;
     need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), bit_words * 4)?;
     need(KERNEL.name, "bytes of anchor_bits", io.anchor_bits.all(), 2 * bit_words * 4)?;
     need(KERNEL.name, "bytes of ring", io.ring.all(), size_of::<RingState>() as u64)?;
-    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), size_of::<LoopState>() as u64)?;
-    need(KERNEL.name, "bytes of outbox", io.outbox.all(), u64::from(outbox_cap.max(1)) * 4)?;
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;
+    need(KERNEL.name, "bytes of token", io.token.all(), n * 4)?;
+    need(KERNEL.name, "bytes of outbox", io.outbox.all(), n * u64::from(outbox_cap.max(1)) * 4)?;
     need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(recent_cap.max(1)) * 4)?;
     let params = EmitParams {
         vocab,
@@ -153,5 +157,5 @@ pub fn record(rec: &mut Recorder, io: Emit<'_>, shape: EmitShape) -> Result<(), 
         io.outbox.all(),
         io.recent.all(),
     ];
-    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, &params, [1, 1, 1])
+    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, &params, per_row(KERNEL.name, rows)?)
 }

@@ -3,12 +3,12 @@
 use core::mem::offset_of;
 
 use super::emit::LoopState;
-use super::need;
+use super::{need, per_row};
 use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kv::{RingParams, RingState, Row};
 
-/// Consumes one token: advances the state and writes the token's [`Row`].
+/// Consumes one token of each text: advances its state and writes the token's [`Row`].
 pub const KERNEL: Kernel = Kernel {
     op: "kv_step",
     name: "kv_step",
@@ -53,30 +53,31 @@ pub const KERNEL: Kernel = Kernel {
 /// Buffers of one [`record`] call.
 #[derive(Clone, Copy, Debug)]
 pub struct KvStep<'a> {
-    /// The token consumed (1).
+    /// The tokens consumed (rows).
     pub token: &'a Buffer,
     /// [`Policy::anchor_bits`](crate::kv::Policy::anchor_bits).
     pub anchor_bits: &'a Buffer,
-    /// [`RingState`] (1).
+    /// [`RingState`] (texts).
     pub state: &'a Buffer,
-    /// Positions of the anchors kept (anchor_cap).
+    /// Positions of the anchors kept (texts, anchor_cap).
     pub anchor_pos: &'a Buffer,
-    /// [`Row`] written (1).
+    /// [`Row`]s written (rows).
     pub rows: &'a Buffer,
-    /// [`LoopState`] (1): once it has stopped, a step changes nothing.
+    /// [`LoopState`] (rows), which names the text of each row: once it has stopped, a step changes nothing.
     pub loop_state: &'a Buffer,
 }
 
-/// Consumes one token.
+/// Consumes `rows` tokens, each of another text of the pool.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder, io: KvStep<'_>, params: &RingParams) -> Result<(), GpuError> {
-    need(KERNEL.name, "bytes of token", io.token.all(), 4)?;
+pub fn record(rec: &mut Recorder, io: KvStep<'_>, rows: u32, params: &RingParams) -> Result<(), GpuError> {
+    let n = u64::from(rows);
+    need(KERNEL.name, "bytes of token", io.token.all(), n * 4)?;
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of anchor_pos", io.anchor_pos.all(), u64::from(params.anchor_cap) * 4)?;
-    need(KERNEL.name, "bytes of rows", io.rows.all(), size_of::<Row>() as u64)?;
-    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), size_of::<LoopState>() as u64)?;
+    need(KERNEL.name, "bytes of rows", io.rows.all(), n * size_of::<Row>() as u64)?;
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;
     let bindings = [
         io.token.all(),
         io.anchor_bits.all(),
@@ -85,5 +86,5 @@ pub fn record(rec: &mut Recorder, io: KvStep<'_>, params: &RingParams) -> Result
         io.rows.all(),
         io.loop_state.all(),
     ];
-    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, params, [1, 1, 1])
+    rec.dispatch(&KERNEL, Variant::plain(1), &bindings, params, per_row(KERNEL.name, rows)?)
 }

@@ -54,6 +54,14 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// One workgroup for each row of a step, of which there are few.
+fn per_row(kernel: &'static str, rows: u32) -> Result<[u32; 3], GpuError> {
+    match spread(kernel, rows.into())? {
+        [x, 0 | 1, z] => Ok([x, 1, z]),
+        _ => Err(GpuError::Shape { kernel, what: "rows", got: rows.into(), need: 65_535 }),
+    }
+}
+
 /// `n` workgroups over two dimensions, because one alone allows 65,535. The kernel drops the surplus.
 fn spread(kernel: &'static str, n: u64) -> Result<[u32; 3], GpuError> {
     const MOST: u64 = 65_535;

@@ -1,5 +1,6 @@
 //! Repetition, frequency and presence penalties over the last tokens of the text.
 
+use super::emit::LoopState;
 use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
@@ -7,8 +8,9 @@ use crate::kv::RingState;
 use crate::sampling::SamplerOptions;
 
 params! { PenalizeParams {
-    vocab: u32, capacity: u32, last_n: u32, repetition: f32,
-    inverse_repetition: f32, frequency: f32, presence: f32, pad0: u32,
+    rows: u32, vocab: u32, capacity: u32, last_n: u32,
+    repetition: f32, inverse_repetition: f32, frequency: f32, presence: f32,
+    groups_of_row: u32, pad0: u32, pad1: u32, pad2: u32,
 } }
 
 /// Penalizes in place; anchors and banned tokens are left alone.
@@ -19,10 +21,11 @@ pub const KERNEL: Kernel = Kernel {
         include_str!("../../shaders/penalize.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/banned.wgsl"),
-        include_str!("../../shaders/shared/ring_state.wgsl")
+        include_str!("../../shaders/shared/ring_state.wgsl"),
+        include_str!("../../shaders/shared/loop_state.wgsl")
     ),
     params: PenalizeParams::LAYOUT,
-    bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+    bindings: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
     shares_x: false,
@@ -32,23 +35,26 @@ pub const KERNEL: Kernel = Kernel {
 /// Buffers of one [`record`] call.
 #[derive(Clone, Copy, Debug)]
 pub struct Penalize<'a> {
-    /// [`RingState`] (1); the window ends before its position.
+    /// [`RingState`] (texts); the window ends before its position.
     pub state: &'a Buffer,
-    /// The token at position p at `p % capacity` (capacity).
+    /// The token at position p at `p % capacity` (texts, capacity).
     pub recent: &'a Buffer,
     /// [`Policy::anchor_bits`](crate::kv::Policy::anchor_bits).
     pub anchor_bits: &'a Buffer,
-    /// Changed in place (vocab).
+    /// [`LoopState`] (rows), which names the text of each row.
+    pub loop_state: &'a Buffer,
+    /// Changed in place (rows, vocab).
     pub scores: &'a Buffer,
 }
 
-/// Penalizes the last tokens of a text; nothing is recorded where the options have no penalty.
+/// Penalizes in `rows` rows the last tokens of their texts; nothing is recorded where the options have no penalty.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `capacity` is smaller than the window, or a buffer is too small.
 pub fn record(
     rec: &mut Recorder,
     io: Penalize<'_>,
+    rows: u32,
     capacity: u32,
     vocab: u32,
     options: &SamplerOptions,
@@ -63,8 +69,12 @@ pub fn record(
     }
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(capacity) * 4)?;
-    need(KERNEL.name, "bytes of scores", io.scores.all(), u64::from(vocab) * 4)?;
+    let n = u64::from(rows);
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;
+    need(KERNEL.name, "bytes of scores", io.scores.all(), n * u64::from(vocab) * 4)?;
+    let groups_of_row = last_n.div_ceil(MAP_WORKGROUP).max(1);
     let params = PenalizeParams {
+        rows,
         vocab,
         capacity,
         last_n,
@@ -72,9 +82,13 @@ pub fn record(
         inverse_repetition: 1.0 / options.repetition_penalty,
         frequency: options.frequency_penalty,
         presence: options.presence_penalty,
+        groups_of_row,
         pad0: 0,
+        pad1: 0,
+        pad2: 0,
     };
-    let bindings = [io.state.all(), io.recent.all(), io.anchor_bits.all(), io.scores.all()];
-    let groups = spread(KERNEL.name, last_n.div_ceil(MAP_WORKGROUP).into())?;
+    let bindings =
+        [io.state.all(), io.recent.all(), io.anchor_bits.all(), io.loop_state.all(), io.scores.all()];
+    let groups = spread(KERNEL.name, n * u64::from(groups_of_row))?;
     rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
 }

@@ -1,13 +1,13 @@
 //! Log-probabilities of the chosen and of the likeliest tokens, so that logits need not leave the device.
 
-use super::{need, params};
+use super::{need, params, per_row};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::sampling::MAX_LOGPROBS;
 
 params! { TopLogprobsParams { vocab: u32, n: u32, capacity: u32, pad0: u32 } }
 
-/// One entry of `out`: the chosen id, the bits of its log-probability, then as many pairs of the likeliest.
+/// One entry of `out` for each row: the chosen id, the bits of its log-probability, then as many pairs of the likeliest.
 pub const KERNEL: Kernel = Kernel {
     op: "top_logprobs",
     name: "top_logprobs",
@@ -34,23 +34,24 @@ pub(super) const WORKGROUP: u32 = 256;
 /// Buffers of one [`record`] call.
 #[derive(Clone, Copy, Debug)]
 pub struct TopLogprobs<'a> {
-    /// The model's own logits, without bias and penalties (vocab).
+    /// The model's own logits, without bias and penalties (rows, vocab).
     pub logits: &'a Buffer,
-    /// The id chosen (1).
+    /// The ids chosen (rows).
     pub chosen: &'a Buffer,
-    /// `LoopState` (1), 16 bytes: the entry written is its first word, modulo the capacity.
+    /// `LoopState` (rows), 16 bytes each: the entry written is its first word, modulo the capacity.
     pub loop_state: &'a Buffer,
-    /// Entries of [`ENTRY_WORDS`] words (capacity).
+    /// Entries of [`ENTRY_WORDS`] words (rows, capacity).
     pub out: &'a Buffer,
 }
 
-/// Writes the entry of one token: the chosen id and the `n` likeliest, each with its log-probability in nats.
+/// Writes the entry of one token of each of `rows` rows: the chosen id and the `n` likeliest, each with its log-probability in nats.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when there is no entry, `n` is more than [`MAX_LOGPROBS`] or the vocabulary, or a buffer is too small.
 pub fn record(
     rec: &mut Recorder,
     io: TopLogprobs<'_>,
+    rows: u32,
     vocab: u32,
     n: u32,
     capacity: u32,
@@ -64,11 +65,13 @@ pub fn record(
             return Err(GpuError::Shape { kernel: KERNEL.name, what, got: got.into(), need: need.into() });
         }
     }
-    need(KERNEL.name, "bytes of logits", io.logits.all(), u64::from(vocab) * 4)?;
-    need(KERNEL.name, "bytes of chosen", io.chosen.all(), 4)?;
-    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), 16)?;
-    need(KERNEL.name, "bytes of out", io.out.all(), u64::from(capacity) * u64::from(ENTRY_WORDS) * 4)?;
+    let rows64 = u64::from(rows);
+    need(KERNEL.name, "bytes of logits", io.logits.all(), rows64 * u64::from(vocab) * 4)?;
+    need(KERNEL.name, "bytes of chosen", io.chosen.all(), rows64 * 4)?;
+    need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), rows64 * 16)?;
+    let entries = rows64 * u64::from(capacity);
+    need(KERNEL.name, "bytes of out", io.out.all(), entries * u64::from(ENTRY_WORDS) * 4)?;
     let params = TopLogprobsParams { vocab, n, capacity, pad0: 0 };
     let bindings = [io.logits.all(), io.chosen.all(), io.loop_state.all(), io.out.all()];
-    rec.dispatch(&KERNEL, Variant::plain(WORKGROUP), &bindings, &params, [1, 1, 1])
+    rec.dispatch(&KERNEL, Variant::plain(WORKGROUP), &bindings, &params, per_row(KERNEL.name, rows)?)
 }

@@ -216,6 +216,8 @@ pub struct Row {
     pub forced: u32,
     /// Position of the first token of its segment.
     pub seg_start: u32,
+    /// The first slot of its text in the pool; the row's slots count from there. 0 for a text alone, and as a ring hands it out.
+    pub base: u32,
 }
 
 /// What the rows of one prompt chunk have in common: where the cache ends and the chunk begins.

@@ -109,62 +109,8 @@ impl Ring {
     /// Consumes one token. Its K and V go to [`Row::live_slot`] and [`Row::anchor_slot`] first, then the row
     /// is attended.
     ///
-    /// `kv_step.wgsl` computes the same, with `p` the [`RingParams`], `s` the [`RingState`], `r` the [`Row`]:
-    ///
-    /// ```text
-    /// fn live_first(pos, seg_start):                 // of the query at pos
-    ///     first = pos + 1 - min(pos + 1, p.window)   // its window
-    ///     if p.seg_rule == 1 { first = min(first, seg_start) }
-    ///     return max(first, p.sinks)
-    ///
-    /// // 1. tags, before anything is written
-    /// i      = s.pos
-    /// listed = (anchor_bits[2 * (id / 32)] >> (id % 32)) & 1      // the even words; the odd ones hold not_after
-    /// member = listed == 1 && s.barred == 0
-    /// bound  = p.seg_rule == 1 && i - s.seg_start + 1 == p.max_segment
-    /// forced = bound && (!member || p.at_max_segment == INSERT)
-    /// anchor = member || bound
-    ///
-    /// // 2. slots
-    /// r.live_slot = select(p.sinks + p.anchor_cap + i % p.live_cap, i, i < p.sinks)
-    /// r.anchor_slot = NONE
-    /// if anchor && i >= p.sinks {
-    ///     if p.anchor_cap > 0 {                      // the buffer may not exist otherwise
-    ///         anchor_pos[s.n_anchors % p.anchor_cap] = i
-    ///         r.anchor_slot = p.sinks + s.n_anchors % p.anchor_cap
-    ///     }
-    ///     s.n_anchors += 1
-    /// }
-    ///
-    /// // 3. extents of this query; an anchor counts itself among the newest A
-    /// s.anchor_first = max(s.anchor_first, s.n_anchors - min(s.n_anchors, p.max_anchors))
-    /// s.anchor_end   = max(s.anchor_first, s.anchor_end)
-    /// r.pos = i;  r.is_anchor = anchor;  r.forced = forced;  r.seg_start = s.seg_start
-    /// r.pinned_end       = min(i + 1, p.sinks)
-    /// r.pinned_query_pos = min(i, p.max_distance - 1)
-    /// r.anchor_first     = s.anchor_first
-    /// r.anchor_end       = select(s.anchor_end, s.anchor_first, anchor && p.isolated == 1)
-    /// r.live_first       = live_first(i, s.seg_start)
-    /// r.n_keys = r.pinned_end + (r.anchor_end - r.anchor_first) + (max(i + 1, r.live_first) - r.live_first)
-    ///
-    /// // 4. the state before the next token; both loops only ever move forward
-    /// s.pos = i + 1
-    /// s.barred = (anchor_bits[2 * (id / 32) + 1] >> (id % 32)) & 1
-    /// if anchor {
-    ///     s.seg_start = s.pos;  s.total_anchors += 1;  s.forced_anchors += forced;  s.segments += p.seg_rule
-    /// }
-    /// q  = min(s.pos, p.limit - 1)               // the next query, or at the limit the last one
-    /// lo = live_first(q, s.seg_start)
-    /// while s.anchor_first < s.n_anchors
-    ///     && q - anchor_pos[s.anchor_first % p.anchor_cap] >= p.max_distance { s.anchor_first += 1 }
-    /// s.anchor_end = max(s.anchor_first, s.anchor_end)
-    /// while s.anchor_end < s.n_anchors && anchor_pos[s.anchor_end % p.anchor_cap] < lo { s.anchor_end += 1 }
-    /// s.live = min(s.pos, p.sinks) + (s.anchor_end - s.anchor_first) + (max(s.pos, lo) - lo)
-    /// s.peak_live = max(s.peak_live, s.live)
-    /// ```
-    ///
-    /// Neither loop runs without an anchor ring: then there are no anchors, or A = 0 and `anchor_first ==
-    /// n_anchors`.
+    /// `kv_step.wgsl` computes the same, in the same four parts: tags before anything is written; slots; what the query reads; the
+    /// state before the next token, whose ranges only ever move forward.
     ///
     /// # Errors
     /// [`KvError::PositionLimit`] at the end of `full`, and at [`MAX_POSITIONS`], [`KvError::SegmentTooLong`] where the policy
@@ -282,8 +228,10 @@ impl Ring {
         let mut s = self.state;
         let i = s.pos;
 
+        // Tags, before anything is written.
         let (is_anchor, forced) = self.policy.anchor_test(id, i - s.seg_start + 1, s.barred == 1);
 
+        // Slots.
         let mut anchor_slot = NONE;
         if is_anchor && i >= p.sinks {
             anchor_slot = self.layout.anchor_slot(s.n_anchors);
@@ -291,6 +239,7 @@ impl Ring {
             s.n_anchors += 1;
         }
 
+        // Extents of this query; an anchor counts itself among the newest A.
         s.anchor_first = s.anchor_first.max(s.n_anchors.saturating_sub(p.max_anchors));
         s.anchor_end = s.anchor_end.max(s.anchor_first);
         let pinned_end = p.sinks.min(i + 1);
@@ -309,8 +258,10 @@ impl Ring {
             is_anchor: is_anchor.into(),
             forced: forced.into(),
             seg_start: s.seg_start,
+            base: 0,
         };
 
+        // The state before the next token.
         s.pos = i + 1;
         s.barred = self.policy.not_after.contains(id).into();
         if is_anchor {
@@ -325,8 +276,8 @@ impl Ring {
         row
     }
 
-    /// Part 4 of [`Self::step`]: moves the anchor range of `s` forward to its next query and counts what that
-    /// can read.
+    /// Moves the anchor range of `s` forward to its next query and counts what that can read. Without an anchor ring neither loop runs:
+    /// then there are no anchors, or A = 0 and `anchor_first == n_anchors`.
     fn bound_anchors(&self, s: &mut RingState) {
         let query = s.pos.min(self.params.limit - 1);
         let first = live_first(&self.params, query, s.seg_start);

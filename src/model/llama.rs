@@ -5,9 +5,9 @@
 //! there if the weights or the config have it. One function serves a decoded token, a prompt chunk and the brute-force pass;
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
-use super::session_buffers::Scratch;
+use super::Network;
+use super::session_buffers::{Memory, Scratch};
 use super::weights::Linear;
-use super::{Network, SessionBuffers};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::kv_step::{self, KvStep};
@@ -20,40 +20,39 @@ use crate::kv::{Chunk, Policy, Ring};
 /// How the rows of a pass find their keys.
 #[derive(Clone, Copy)]
 pub(crate) enum Attend<'a> {
-    /// One token; the GPU's ring step decides, and everything is in the cache.
+    /// One token of each text; the GPU's ring step decides, and everything is in the cache.
     Step(&'a Ring),
-    /// A prompt chunk; the host's ring has uploaded its rows.
+    /// A prompt chunk of one text; the host's ring has uploaded its rows.
     Chunk(&'a Ring, &'a Chunk),
     /// A whole text, each query testing the rule on every token.
     Masked(&'a Policy),
 }
 
-/// Records one pass over `n` tokens whose ids lie in the scratch, or of a step over the token of the text. Their final hidden states are
-/// left in `h` (n, hidden).
+/// Records one pass over `n` rows, each the token of a text: those whose ids lie in the scratch, or of a step those that the loop is to
+/// consume. Their final hidden states are left in `h` (n, hidden).
 pub(crate) fn forward(
     rec: &mut Recorder,
     model: &Network,
-    buffers: &SessionBuffers,
+    Memory { scratch: s, texts, control }: Memory<'_>,
     n: u32,
     attend: Attend<'_>,
 ) -> Result<(), GpuError> {
-    let SessionBuffers { scratch: s, text, control, .. } = buffers;
     let (config, weights, heads) = (&model.config, &model.weights, model.config.heads());
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
 
     if let Attend::Step(ring) = attend {
         let io = KvStep {
-            token: &text.token,
-            anchor_bits: &control.anchor_bits,
-            state: &text.state,
-            anchor_pos: &text.anchor_pos,
+            token: &control.token,
+            anchor_bits: &texts.anchor_bits,
+            state: &texts.state,
+            anchor_pos: &texts.anchor_pos,
             rows: &s.rows,
             loop_state: &control.loop_state,
         };
-        kv_step::record(rec, io, ring.params())?;
+        kv_step::record(rec, io, n, ring.params())?;
     }
 
-    let tokens = if matches!(attend, Attend::Step(_)) { &text.token } else { &s.tokens };
+    let tokens = if matches!(attend, Attend::Step(_)) { &control.token } else { &s.tokens };
     embed::record(rec, &weights.embedding, tokens, &s.x, n)?; // x (n, hidden)
 
     for (layer, w) in (0..).zip(&weights.layers) {
@@ -64,7 +63,7 @@ pub(crate) fn forward(
             qk_norm::record(rec, gains, &s.qkv, n, heads, eps)?;
         }
         let chunk_kv = (&s.k_chunk, &s.v_chunk);
-        let cache = text.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
+        let cache = texts.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
         let ((k, v), target) = match attend {
             Attend::Step(_) => (cache, Target::Cache),
             Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),

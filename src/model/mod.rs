@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan.rs          every buffer of the weights, with its size, before any of them is made; what all takes together
-//! session_plan.rs  the same for one text
+//! session_plan.rs  the same for texts
 //! session_buffers.rs its buffers, by lifetime
 //! named.rs         how a plan and its buffers are one list
 //! weights.rs       from a model file to the device, in pieces of bounded size
@@ -26,7 +26,7 @@ use crate::model_file::{Config, ModelFile};
 pub(crate) use named::handed_out;
 pub use plan::{MemoryPlan, PlanError, PlanLine};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
-pub(crate) use session_buffers::{ScratchShape, SessionBuffers, SharedScratch};
+pub(crate) use session_buffers::{Control, Memory, Scratch, ScratchShape, SharedScratch, Texts};
 pub use session_plan::SessionShape;
 pub(crate) use session_plan::{LOGPROB_WORDS, RECENT, SUBMITS, SessionPlan, outbox_bytes, recent_cap};
 pub use weights::LoadError;

@@ -245,7 +245,10 @@ impl MemoryPlan {
         let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();
-        let session_bytes = sum(&session.requests).saturating_add(sum(&session.scratch_requests));
+        let session_bytes = [&session.scratch_requests, &session.pool_requests, &session.requests]
+            .map(|some| sum(some))
+            .iter()
+            .sum::<u64>();
         Ok(Self {
             lines: vec![
                 PlanLine { what: "weights", bytes: weights_bytes },

@@ -1,7 +1,7 @@
-//! The device memory of a session, by name and by lifetime. Shapes stand beside the names.
+//! The device memory of texts, by name and by lifetime. Shapes stand beside the names.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use crate::gpu::{Buffer, BufferRequest, Readback};
 
@@ -25,7 +25,7 @@ pub(crate) struct Scratch {
     pub(crate) nll: Buffer,           // (chunk)
     pub(crate) top: Buffer,           // (chunk)
     pub(crate) logits: Buffer,        // (logit_rows, vocab)
-    pub(crate) scores: Buffer,        // (vocab): logits after bias and penalties
+    pub(crate) scores: Buffer,        // (texts, vocab): logits after bias and penalties
 }
 
 /// What decides the size of the scratch of a model.
@@ -33,6 +33,8 @@ pub(crate) struct Scratch {
 pub(crate) struct ScratchShape {
     /// Most rows of a pass.
     pub(crate) chunk: u32,
+    /// Texts of a decode step.
+    pub(crate) texts: u32,
     /// Whether a pass is masked.
     pub(crate) masked: bool,
 }
@@ -62,34 +64,33 @@ impl Deref for SharedScratch {
     }
 }
 
-/// What one text is.
+/// What texts are, each at its place of the pool, and the policy that they share.
 #[derive(Debug)]
-pub(crate) struct Text {
-    pub(crate) token: Buffer,            // (1): what the next step consumes
-    pub(crate) last: Buffer,             // (hidden): the last hidden state of what was appended
-    pub(crate) state: Buffer,            // (1) RingState
-    pub(crate) anchor_pos: Buffer,       // (anchor_cap)
-    pub(crate) recent: Buffer,           // (RECENT + in_flight)
-    pub(crate) caches: Vec<[Buffer; 2]>, // per layer k and v (slots, kv_dim)
+pub(crate) struct Texts {
+    pub(crate) last: Buffer,  // (texts, hidden): the last hidden state of what was appended
+    pub(crate) state: Buffer, // (texts) RingState
+    pub(crate) anchor_pos: Buffer, // (texts, anchor_cap)
+    pub(crate) recent: Buffer, // (texts, RECENT + in_flight)
+    pub(crate) anchor_bits: Buffer, // (2 * vocab / 32)
+    pub(crate) caches: Vec<[Buffer; 2]>, // per layer k and v (texts, slots, kv_dim)
 }
 
-/// What the decode loop is told, and what it hands out.
+/// What a decode loop is told, and what it hands out. A row is one text that it goes on with.
 #[derive(Debug)]
 pub(crate) struct Control {
-    pub(crate) anchor_bits: Buffer, // (2 * vocab / 32)
-    pub(crate) stop_bits: Buffer,   // (vocab / 32)
-    pub(crate) bias: Buffer,        // (vocab)
-    pub(crate) loop_state: Buffer,  // (1) LoopState
-    pub(crate) outbox: Buffer,      // (in_flight)
-    pub(crate) logprobs: Buffer,    // (in_flight, top_logprobs::ENTRY_WORDS)
+    pub(crate) token: Buffer,        // (rows): what the next step consumes
+    pub(crate) stop_bits: Buffer,    // (vocab / 32)
+    pub(crate) bias: Buffer,         // (vocab)
+    pub(crate) loop_state: Buffer,   // (rows) LoopState
+    pub(crate) outbox: Buffer,       // (rows, in_flight)
+    pub(crate) logprobs: Buffer,     // (rows, in_flight, top_logprobs::ENTRY_WORDS)
+    pub(crate) reads: Vec<Readback>, // SUBMITS of LoopState, outbox, log-probabilities
 }
 
-/// All of it.
-#[derive(Debug)]
-pub(crate) struct SessionBuffers {
-    pub(crate) scratch: Arc<SharedScratch>,
-    pub(crate) text: Text,
-    pub(crate) control: Control,
-    pub(crate) readback: Readback,          // (max(vocab, 2 chunk)) words
-    pub(crate) submit_reads: Vec<Readback>, // SUBMITS of LoopState, outbox, log-probabilities
+/// What a pass is recorded over.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) scratch: &'a Scratch,
+    pub(crate) texts: &'a Texts,
+    pub(crate) control: &'a Control,
 }

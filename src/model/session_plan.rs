@@ -1,10 +1,8 @@
-//! The plan of a session: every device buffer of one text, with its size, before any of them exists.
-
-use std::sync::Arc;
+//! The plan of a session: every device buffer of its texts, with its size, before any of them exists.
 
 use super::named::{Make, requests_of};
 use super::plan::PlanError;
-use super::session_buffers::{Control, Scratch, ScratchShape, SessionBuffers, SharedScratch, Text};
+use super::session_buffers::{Control, Scratch, ScratchShape, SharedScratch, Texts};
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
@@ -20,6 +18,8 @@ pub struct SessionShape {
     pub in_flight: u32,
     /// No cache; all tokens in one chunk under the brute-force kernel.
     pub masked: bool,
+    /// Texts that share the memory of one pool, and may share a decode step.
+    pub texts: u32,
 }
 
 /// Submits of the decode loop under way at a time.
@@ -82,7 +82,7 @@ enum RowUse {
     Entries,
 }
 
-/// The memory of one session, before any of it exists.
+/// The memory of a pool of texts and of a session in it, before any of it exists.
 pub(crate) struct SessionPlan<'a> {
     config: &'a Config,
     device: &'a Capabilities,
@@ -92,9 +92,12 @@ pub(crate) struct SessionPlan<'a> {
     place: CacheLayout,
     /// Of what sessions of the same shape share.
     pub(crate) scratch_requests: Vec<BufferRequest>,
-    /// Of what each has of its own.
+    /// Of the texts of a pool.
+    pub(crate) pool_requests: Vec<BufferRequest>,
+    /// Of what each session has of its own.
     pub(crate) requests: Vec<BufferRequest>,
     pub(crate) logit_rows: u32,
+    /// Bytes of keys and values, of all texts.
     pub(crate) kv_bytes: u64,
 }
 
@@ -108,6 +111,7 @@ impl<'a> SessionPlan<'a> {
         let limit = device.max_binding_bytes;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let kv_dim = config.heads().kv_dim();
+        let texts = u64::from(shape.texts.max(1));
         let vocab_bytes = floats(config.vocab_size);
         let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(shape.chunk.max(1).into());
         if logit_rows == 0 {
@@ -123,6 +127,7 @@ impl<'a> SessionPlan<'a> {
             layout,
             place,
             scratch_requests: Vec::new(),
+            pool_requests: Vec::new(),
             requests: Vec::new(),
             logit_rows: logit_rows as u32,
             kv_bytes: 0,
@@ -130,28 +135,37 @@ impl<'a> SessionPlan<'a> {
         let cache_bytes = plan.cache("").bytes;
         plan.kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
         let most_slots = place.most_rows(kv_dim, limit);
-        if plan.slots() > most_slots {
+        if plan.slots() * texts > most_slots {
             let what = "the cache of one layer".to_owned();
-            let (setting, most) = largest_setting(policy, plan.slots(), most_slots);
+            let (setting, most) = match most_slots / plan.slots() {
+                0 => largest_setting(policy, plan.slots(), most_slots),
+                most => ("number of texts in a pool", most),
+            };
             let limit = place.most_bytes(limit);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
         }
-        if logprobs_bytes(shape.in_flight) > limit {
-            let (what, bytes) = ("log-probabilities".to_owned(), logprobs_bytes(shape.in_flight));
-            let (setting, most) = ("number of steps in flight", limit / logprobs_bytes(1));
+        if texts > logit_rows {
+            let (what, bytes) = ("the logits of a decode step".to_owned(), texts * vocab_bytes);
+            let setting = "number of texts in a pool";
+            return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most: logit_rows });
+        }
+        let logprobs = texts * logprobs_bytes(shape.in_flight);
+        if logprobs > limit {
+            let (what, bytes) = ("log-probabilities".to_owned(), logprobs);
+            let (setting, most) = ("number of steps in flight", limit / (texts * logprobs_bytes(1)));
             return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most });
         }
-        let mut scratch = None;
-        plan.scratch_requests = requests_of(|make| scratch = Some(plan.scratch(make)));
-        let scratch = scratch.transpose()?.map(|scratch| plan.shared(scratch));
-        plan.requests = scratch
-            .map(Arc::new)
-            .map_or_else(Vec::new, |scratch| requests_of(|make| _ = plan.buffers(scratch, make)));
+        let mut fits = Ok(());
+        plan.scratch_requests = requests_of(|make| fits = plan.scratch(make).map(drop));
+        fits?;
+        plan.pool_requests = requests_of(|make| _ = plan.pool(make));
+        plan.requests = requests_of(|make| _ = plan.own(make));
         Ok(plan)
     }
 
     pub(crate) fn scratch_shape(&self) -> ScratchShape {
-        ScratchShape { chunk: self.shape.chunk, masked: self.shape.masked }
+        let SessionShape { chunk, masked, .. } = self.shape;
+        ScratchShape { chunk, texts: self.texts(), masked }
     }
 
     /// A scratch made for this plan, to be shared.
@@ -160,20 +174,24 @@ impl<'a> SessionPlan<'a> {
     }
 
     /// The plan's names without memory, for recordings that are looked at and not run.
-    pub(crate) fn named(&self) -> Result<SessionBuffers, PlanError> {
+    pub(crate) fn named(&self) -> Result<(Scratch, Texts, Control), PlanError> {
         let mut name = |request: BufferRequest| Buffer::planned(&request);
-        let scratch = self.shared(self.scratch(&mut name)?);
-        Ok(self.buffers(Arc::new(scratch), &mut name))
+        Ok((self.scratch(&mut name)?, self.pool(&mut name).0, self.control(&mut name, self.texts())))
     }
 
-    /// Slots of the cache of a layer.
+    fn texts(&self) -> u32 {
+        self.shape.texts.max(1)
+    }
+
+    /// Slots of the cache of a layer, for one text.
     fn slots(&self) -> u64 {
         if self.shape.masked { 0 } else { self.layout.slots().into() }
     }
 
-    /// Keys or values of a layer.
+    /// Keys or values of a layer, of all texts.
     fn cache(&self, label: impl Into<String>) -> BufferRequest {
-        self.place.request(label, self.slots(), self.config.heads().kv_dim())
+        let slots = u64::from(self.texts()) * self.slots();
+        self.place.request(label, slots, self.config.heads().kv_dim())
     }
 
     /// Rows of a chunk.
@@ -235,43 +253,61 @@ impl<'a> SessionPlan<'a> {
             nll: rows("nll", 4, Plain)?,
             top: rows("top", 4, Plain)?,
             logits: make(BufferRequest::storage("logits", u64::from(self.logit_rows) * vocab_bytes)),
-            scores: make(BufferRequest::storage("scores", vocab_bytes)),
+            scores: make(BufferRequest::storage("scores", u64::from(self.texts()) * vocab_bytes)),
         })
     }
 
-    /// The one list of what a session has of its own.
-    pub(crate) fn buffers(&self, scratch: Arc<SharedScratch>, make: Make<'_>) -> SessionBuffers {
+    /// The one list of what the texts of a pool are. Where they are several, also what a loop over all of them is told and hands out.
+    pub(crate) fn pool(&self, make: Make<'_>) -> (Texts, Option<Control>) {
         let Self { config, shape, layout, .. } = self;
-        let vocab_bytes = floats(config.vocab_size);
-        let vocab_bits = u64::from(config.vocab_size.div_ceil(32)) * 4;
+        let texts = u64::from(self.texts());
         let recent_bytes = u64::from(recent_cap(shape.in_flight)) * 4;
+        let anchors_bytes = u64::from(layout.anchor_cap) * 4;
         let mut cache = |layer, what| make(self.cache(format!("layer {layer} {what} cache")));
         let caches = (0..config.n_layers).map(|layer| [cache(layer, "k"), cache(layer, "v")]).collect();
-        let text = Text {
+        let of_all = Texts {
             caches,
-            token: make(BufferRequest::storage("token", 4)),
-            last: make(BufferRequest::inputs("last hidden state", floats(config.hidden_size))),
-            state: make(BufferRequest::storage("ring state", size_of::<RingState>() as u64)),
-            anchor_pos: make(BufferRequest::storage("anchor positions", u64::from(layout.anchor_cap) * 4)),
-            recent: make(BufferRequest::storage("recent tokens", recent_bytes)),
+            last: make(BufferRequest::inputs("last hidden state", texts * floats(config.hidden_size))),
+            state: make(BufferRequest::storage("ring state", texts * size_of::<RingState>() as u64)),
+            anchor_pos: make(BufferRequest::storage("anchor positions", texts * anchors_bytes)),
+            recent: make(BufferRequest::storage("recent tokens", texts * recent_bytes)),
+            anchor_bits: make(BufferRequest::storage("anchor bits", 2 * self.vocab_bits())),
         };
-        let control = Control {
-            anchor_bits: make(BufferRequest::storage("anchor bits", 2 * vocab_bits)),
-            stop_bits: make(BufferRequest::storage("stop bits", vocab_bits)),
-            bias: make(BufferRequest::storage("logit bias", vocab_bytes)),
-            loop_state: make(BufferRequest::storage("loop state", size_of::<LoopState>() as u64)),
-            outbox: make(BufferRequest::storage("outbox", outbox_bytes(shape.in_flight))),
-            logprobs: make(BufferRequest::storage("log-probabilities", logprobs_bytes(shape.in_flight))),
-        };
-        let read_bytes = vocab_bytes.max(u64::from(shape.chunk.max(1)) * 8);
-        let of_submit =
-            size_of::<LoopState>() as u64 + outbox_bytes(shape.in_flight) + logprobs_bytes(shape.in_flight);
-        let readback = Readback::new(make(BufferRequest::readback("readback", read_bytes)));
-        let submit_reads = (0..SUBMITS)
-            .map(|read| make(BufferRequest::readback(format!("readback of submit {read}"), of_submit)))
-            .map(Readback::new)
-            .collect();
-        SessionBuffers { scratch, text, control, readback, submit_reads }
+        let control = (texts > 1).then(|| self.control(make, self.texts()));
+        (of_all, control)
+    }
+
+    /// The one list of what a session has of its own: its decode loop, and where its results are read.
+    pub(crate) fn own(&self, make: Make<'_>) -> (Control, Readback) {
+        let read_bytes = floats(self.config.vocab_size).max(u64::from(self.shape.chunk.max(1)) * 8);
+        let control = self.control(make, 1);
+        (control, Readback::new(make(BufferRequest::readback("readback", read_bytes))))
+    }
+
+    /// The one list of a decode loop over `rows` texts.
+    fn control(&self, make: Make<'_>, rows: u32) -> Control {
+        let (rows, in_flight) = (u64::from(rows), self.shape.in_flight);
+        let state_bytes = rows * size_of::<LoopState>() as u64;
+        let (outbox_bytes, logprobs_bytes) =
+            (rows * outbox_bytes(in_flight), rows * logprobs_bytes(in_flight));
+        let of_submit = state_bytes + outbox_bytes + logprobs_bytes;
+        Control {
+            token: make(BufferRequest::storage("token", rows * 4)),
+            stop_bits: make(BufferRequest::storage("stop bits", self.vocab_bits())),
+            bias: make(BufferRequest::storage("logit bias", floats(self.config.vocab_size))),
+            loop_state: make(BufferRequest::storage("loop state", state_bytes)),
+            outbox: make(BufferRequest::storage("outbox", outbox_bytes)),
+            logprobs: make(BufferRequest::storage("log-probabilities", logprobs_bytes)),
+            reads: (0..SUBMITS)
+                .map(|read| make(BufferRequest::readback(format!("readback of submit {read}"), of_submit)))
+                .map(Readback::new)
+                .collect(),
+        }
+    }
+
+    /// Bytes of a bit for each token of the vocabulary.
+    fn vocab_bits(&self) -> u64 {
+        u64::from(self.config.vocab_size.div_ceil(32)) * 4
     }
 }
 

@@ -6,9 +6,9 @@ use crate::model_file::Heads;
 /// Where keys and values lie.
 #[derive(Clone, Copy, Debug)]
 pub struct Cache<'a> {
-    /// Keys of the cache. // (slots, n_kv_heads, head_dim)
+    /// Keys of the cache. // (slots of the pool, n_kv_heads, head_dim)
     pub k: &'a [f32],
-    /// Values of the cache. // (slots, n_kv_heads, head_dim)
+    /// Values of the cache. // (slots of the pool, n_kv_heads, head_dim)
     pub v: &'a [f32],
     /// Keys of the chunk. // (rows, n_kv_heads, head_dim)
     pub k_chunk: &'a [f32],
@@ -39,7 +39,7 @@ pub fn attention(
                 let pinned = usize::from(region == Region::Pinned);
                 let query = &q[((r * 2 + pinned) * n_heads + head) * dim..][..dim];
                 let (k, v, place) = match key {
-                    Key::Slot(slot) => (cache.k, cache.v, slot),
+                    Key::Slot(slot) => (cache.k, cache.v, rows[r].base + slot),
                     Key::ChunkRow(row) => (cache.k_chunk, cache.v_chunk, row),
                 };
                 seen.push((score(query, entry(k, place, head, heads)), entry(v, place, head, heads)));

@@ -12,7 +12,7 @@ pub fn kv_write(rows: &[Row], chunk: &[f32], kv_dim: usize, cache: &mut [f32]) {
         for slot in [rows[r].live_slot, rows[r].anchor_slot] {
             if slot != NONE {
                 let entry = &chunk[r * kv_dim..][..kv_dim];
-                cache[slot as usize * kv_dim..][..kv_dim].copy_from_slice(entry);
+                cache[(rows[r].base + slot) as usize * kv_dim..][..kv_dim].copy_from_slice(entry);
             }
         }
     }

@@ -40,8 +40,9 @@ pub fn rope(rows: &[Row], qkv: &[f32], rotation: &Rotation, heads: Heads, target
             }
             let is_key = head < n_heads + n_kv_heads;
             let kv_head = if is_key { head - n_heads } else { head - n_heads - n_kv_heads };
+            let base = if matches!(target, Target::Cache) { row.base } else { 0 };
             for slot in slots.into_iter().filter(|slot| *slot != NONE) {
-                let at = (slot as usize * n_kv_heads + kv_head) * dim;
+                let at = ((base + slot) as usize * n_kv_heads + kv_head) * dim;
                 if is_key {
                     rotate(x, row.pos, rotation, &mut out.k[at..][..dim]);
                 } else {

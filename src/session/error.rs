@@ -34,6 +34,12 @@ pub enum SessionError {
         /// Position of the token whose successor was asked for.
         pos: u32,
     },
+    /// A text more than the pool has places for.
+    #[error("the pool is full: it has places for {texts} texts, and as many sessions hold one")]
+    PoolFull {
+        /// Its places.
+        texts: u32,
+    },
     /// A fork onto a session that is made otherwise.
     #[error("a session can only take over the text of one with the same model, policy and options")]
     ForkMismatch,

@@ -2,21 +2,26 @@
 //!
 //! What a session remembers is small, so a fork copies the entries that are live and shares nothing.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::SessionError;
-use super::{Session, SessionOptions};
+use super::{Session, alone};
 use crate::gpu::{Buffer, CopyOut, GpuError, Recorder};
+use crate::model::SessionShape;
 
 impl Session {
-    /// A new session with its own buffers that remembers the same text.
+    /// A new session that remembers the same text: at a place of the same pool, if one is free there, else in a pool of its own.
     ///
     /// # Errors
     /// The device has no room for it.
     pub async fn fork(&self) -> Result<Self, SessionError> {
-        let options = SessionOptions { chunk: self.chunk, in_flight: self.ring.params().in_flight };
-        let mut fork = Self::new(&self.model, &self.policy, options).await?;
+        let mut fork = match self.pool().place() {
+            Some(place) => Self::at(place).await?,
+            None => {
+                let shape = SessionShape { texts: 1, ..self.pool().shape };
+                Self::with_shape(&self.model, &self.policy, shape).await?
+            }
+        };
         fork.copy_from(self)?;
         Ok(fork)
     }
@@ -32,12 +37,14 @@ impl Session {
         if !same {
             return Err(SessionError::ForkMismatch);
         }
-        let gpu = self.model.gpu.clone();
-        let mut rec = Recorder::new(gpu.capabilities());
-        for copy in self.copies_from(other)? {
-            rec.copy(copy);
+        self.next_turn();
+        let (gpu, pool) = (self.model.gpu.clone(), self.pool().clone());
+        {
+            let _alone = alone(&pool.scratch);
+            let mut rec = Recorder::new(gpu.capabilities());
+            self.copies_from(other, &mut |copy| rec.copy(copy))?;
+            gpu.run(rec.finish())?;
         }
-        gpu.run(rec.finish())?;
         self.ring = other.ring.clone();
         self.pending = other.pending;
         self.text.clone_from(&other.text);
@@ -46,32 +53,49 @@ impl Session {
     }
 
     /// The live entries of every layer, and the last hidden state if it is needed.
-    fn copies_from(&self, other: &Self) -> Result<Vec<CopyOut>, GpuError> {
-        let config = &self.model.config;
-        let slot_bytes = u64::from(config.n_kv_heads) * u64::from(config.head_dim) * 4;
+    fn copies_from(&self, other: &Self, copy: &mut dyn FnMut(CopyOut)) -> Result<(), GpuError> {
+        let (to, from) = (self.memory(), other.memory());
+        let slot_bytes = u64::from(self.model.config.heads().kv_dim()) * 4;
+        let of_text = u64::from(self.ring.layout().slots()) * slot_bytes;
+        let first_byte = |session: &Self| u64::from(session.place.index) * of_text;
         let slots = other.ring.live_slots();
-        let mut copies = Vec::new();
-        let caches =
-            self.buffers.text.caches.iter().flatten().zip(other.buffers.text.caches.iter().flatten());
+        let caches = to.texts.caches.iter().flatten().zip(from.texts.caches.iter().flatten());
         for (target, source) in caches {
             for range in &slots {
-                copies.push(same_place(source, target, range, slot_bytes)?);
+                let (at, bytes) =
+                    (u64::from(range.start) * slot_bytes, u64::from(range.end - range.start) * slot_bytes);
+                let (source, target) = ((source, first_byte(other) + at), (target, first_byte(self) + at));
+                copy_by_way_of(&to.scratch.k_chunk, source, target, bytes, copy)?;
             }
         }
         if other.has_last {
-            let bytes = u64::from(config.hidden_size) * 4;
-            copies.push(CopyOut::new(&other.buffers.text.last, 0, &self.buffers.text.last, 0, bytes)?);
+            let bytes = self.model.config.hidden_size as usize * 4;
+            let (source, target) =
+                ((&from.texts.last, other.place.at(bytes)), (&to.texts.last, self.place.at(bytes)));
+            copy_by_way_of(&to.scratch.h, source, target, bytes as u64, copy)?;
         }
-        Ok(copies)
+        Ok(())
     }
 }
 
-fn same_place(
-    source: &Buffer,
-    target: &Buffer,
-    slots: &Range<u32>,
-    slot_bytes: u64,
-) -> Result<CopyOut, GpuError> {
-    let at = u64::from(slots.start) * slot_bytes;
-    CopyOut::new(source, at, target, at, u64::from(slots.end - slots.start) * slot_bytes)
+/// Copies `bytes` bytes. Within one buffer WebGPU has no copy, so that two texts of a pool need `bounce` between them.
+fn copy_by_way_of(
+    bounce: &Buffer,
+    (source, from): (&Buffer, u64),
+    (target, to): (&Buffer, u64),
+    bytes: u64,
+    copy: &mut dyn FnMut(CopyOut),
+) -> Result<(), GpuError> {
+    if source != target {
+        copy(CopyOut::new(source, from, target, to, bytes)?);
+        return Ok(());
+    }
+    let mut done = 0;
+    while done < bytes {
+        let some = bounce.size().min(bytes - done);
+        copy(CopyOut::new(source, from + done, bounce, 0, some)?);
+        copy(CopyOut::new(bounce, 0, target, to + done, some)?);
+        done += some;
+    }
+    Ok(())
 }

@@ -1,7 +1,9 @@
-//! A session: one text, one ring, one set of device buffers made before the first token.
+//! A session: one text, one ring, one place in the device memory that is made before the first token.
 //!
 //! ```text
-//! mod.rs     prompt chunks and single steps
+//! mod.rs     the text, and prompt chunks
+//! steps.rs   single steps
+//! pool.rs    memory for several texts
 //! fork.rs    a second text that begins like the first
 //! pace.rs    how much work goes into one submit
 //! scratch.rs what sessions of a model share
@@ -15,24 +17,28 @@
 mod error;
 mod fork;
 mod pace;
+mod pool;
 mod report;
 mod scratch;
+mod steps;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use web_time::Instant;
 
-use crate::gpu::{GpuError, PendingWork, Recorder, Submission};
-use crate::kernels::argmax;
+use crate::gpu::{GpuError, PendingWork, Readback, Recorder};
 use crate::kernels::emit::LoopState;
-use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, Row, Tagger};
+use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, RingState, Row, Tagger};
 use crate::model::llama::{self, Attend};
 use crate::model::{
-    Model, PlanError, RECENT, SessionBuffers, SessionPlan, SessionShape, entry_bytes, handed_out, recent_cap,
+    Control, Memory, Model, PlanError, RECENT, SessionPlan, SessionShape, entry_bytes, handed_out, recent_cap,
 };
 pub use error::SessionError;
 pub(crate) use pace::Pace;
+use pool::Place;
+pub use pool::Pool;
 pub use report::KvReport;
 pub(crate) use scratch::alone;
 
@@ -57,7 +63,7 @@ impl Default for SessionOptions {
 impl SessionOptions {
     /// The shape these options give a session.
     pub fn shape(&self) -> SessionShape {
-        SessionShape { chunk: self.chunk.max(1), in_flight: self.in_flight, masked: false }
+        SessionShape { chunk: self.chunk.max(1), in_flight: self.in_flight, masked: false, texts: 1 }
     }
 }
 
@@ -67,13 +73,16 @@ pub struct Session {
     pub(crate) model: Arc<Model>,
     pub(crate) policy: Policy,
     pub(crate) ring: Ring,
-    pub(crate) buffers: SessionBuffers,
-    pub(crate) logit_rows: u32,
+    pub(crate) place: Place,
+    /// What its own decode loop is told, and hands out.
+    pub(crate) control: Arc<Control>,
+    pub(crate) readback: Readback, // (max(vocab, 2 chunk)) words
     pub(crate) chunk: u32,
-    kv_bytes: u64,
     allocated_bytes: u64,
-    /// Whether `buffers.text.last` holds the hidden state of the last token: not before the first one, and not while one is pending.
+    /// Whether `Texts::last` holds the hidden state of the last token: not before the first one, and not while one is pending.
     pub(crate) has_last: bool,
+    /// Changes whenever something begins that changes the text, and is never that of another session.
+    turn: u64,
     /// The last token of the text, if it was handed out by the decode loop and is not consumed yet.
     pub(crate) pending: Option<u32>,
     /// The newest tokens of the text, the pending one included: as many as penalties look back on, and those that remembered
@@ -104,39 +113,70 @@ impl Session {
         policy: &Policy,
         shape: SessionShape,
     ) -> Result<Self, SessionError> {
-        let (config, gpu) = (&model.config, &model.gpu);
-        policy.check_vocab(config.vocab_size)?;
-        let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
-        let plan = SessionPlan::new(config, policy, shape, gpu.capabilities())?;
-        let scratch = scratch::shared(model, &plan).await?;
-        let made = gpu.allocate(&plan.requests).await?;
-        let allocated_bytes = made.iter().map(crate::gpu::Buffer::size).sum();
-        let buffers = plan.buffers(scratch, &mut handed_out(made));
-        let anchor_bits = policy.anchor_bits(config.vocab_size);
-        gpu.upload(&buffers.control.anchor_bits, 0, bytemuck::cast_slice(&anchor_bits))?;
+        Pool::with_shape(model, policy, shape).await?.session().await
+    }
+
+    /// A new text at a place of a pool.
+    async fn at(place: Place) -> Result<Self, SessionError> {
+        let Pool { model, policy, shape, .. } = &*place.pool;
+        let (model, policy, shape) = (model.clone(), policy.clone(), *shape);
+        let ring = Ring::new(&policy, shape.in_flight).map_err(PlanError::from)?;
+        let plan = SessionPlan::new(&model.config, &policy, shape, model.gpu.capabilities())?;
+        let made = model.gpu.allocate(&plan.requests).await?;
+        let own_bytes = made.iter().map(crate::gpu::Buffer::size).sum::<u64>();
+        let (control, readback) = plan.own(&mut handed_out(made));
+        let [_, pool_bytes] = place.pool.bytes_of_text();
         let session = Self {
-            model: model.clone(),
-            policy: policy.clone(),
-            ring,
-            buffers,
-            logit_rows: plan.logit_rows,
-            chunk: shape.chunk,
-            kv_bytes: plan.kv_bytes,
-            allocated_bytes,
-            has_last: false,
-            pending: None,
-            text: VecDeque::with_capacity(RECENT as usize),
+            allocated_bytes: own_bytes + pool_bytes,
             // A software device has no display to keep alive, and large chunks suit it best.
-            prefill: if gpu.is_software() {
+            prefill: if model.gpu.is_software() {
                 Pace::fixed(shape.chunk)
             } else {
                 Pace::adaptive(32, shape.chunk)
             },
+            model,
+            policy,
+            ring,
+            place,
+            control: Arc::new(control),
+            readback,
+            chunk: shape.chunk,
+            has_last: false,
+            turn: new_turn(),
+            pending: None,
+            text: VecDeque::with_capacity(RECENT as usize),
             rows: vec![Row::default(); shape.chunk as usize],
             chunk_anchors: vec![0; shape.chunk as usize],
         };
         session.upload_ring()?;
         Ok(session)
+    }
+
+    /// The pool that it has its memory in.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.place.pool
+    }
+
+    /// Whose turn it is to change the text.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Something begins to change the text: what began before it cannot go on.
+    pub(crate) fn next_turn(&mut self) -> u64 {
+        self.turn = new_turn();
+        self.turn
+    }
+
+    /// What its passes are recorded over.
+    pub(crate) fn memory(&self) -> Memory<'_> {
+        let Pool { scratch, texts, .. } = &*self.place.pool;
+        Memory { scratch, texts, control: &self.control }
+    }
+
+    /// Most rows whose logits are computed at a time.
+    pub(crate) fn logit_rows(&self) -> u32 {
+        self.place.pool.logit_rows
     }
 
     /// The policy this session remembers by.
@@ -163,6 +203,7 @@ impl Session {
     /// Takes the pending token out of the text. Its hidden state went with it, so something has to be appended before the text can
     /// go on.
     pub fn drop_pending(&mut self) -> Option<u32> {
+        self.next_turn();
         self.pending.inspect(|_| {
             self.text.pop_back();
         });
@@ -191,15 +232,16 @@ impl Session {
 
     /// What the cache holds now; a pending token is not counted.
     pub fn kv(&self) -> KvReport {
-        KvReport::new(&self.ring, entry_bytes(&self.model.config), self.kv_bytes)
+        let [kv_bytes, _] = self.place.pool.bytes_of_text();
+        KvReport::new(&self.ring, entry_bytes(&self.model.config), kv_bytes)
     }
 
     /// Bytes of device memory that it shares with the sessions of its model that have the same [`SessionOptions::chunk`].
     pub fn shared_bytes(&self) -> u64 {
-        self.buffers.scratch.bytes
+        self.place.pool.scratch.bytes
     }
 
-    /// Bytes of device memory of this session alone: its model counts the weights and what sessions share.
+    /// Bytes of device memory of this session alone, its part of the pool counted: its model counts the weights and what sessions share.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated_bytes
     }
@@ -209,6 +251,7 @@ impl Session {
     /// # Errors
     /// The device is gone.
     pub fn reset(&mut self) -> Result<(), SessionError> {
+        self.next_turn();
         self.ring.reset();
         self.has_last = false;
         self.pending = None;
@@ -233,8 +276,8 @@ impl Session {
             let (piece, following) = rest.split_at(rest.len().min(self.prefill.size()));
             rest = following;
             let (chunk, submission) = {
-                let scratch = self.buffers.scratch.clone();
-                let _alone = alone(&scratch);
+                let pool = self.pool().clone();
+                let _alone = alone(&pool.scratch);
                 let chunk = self.begin_chunk(piece)?;
                 // The pending token is part of the text already.
                 let known = usize::from(self.pending.take().is_some());
@@ -253,71 +296,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Consumes one token by the single-step path and returns the likeliest next one, ties to the lowest id.
-    ///
-    /// # Errors
-    /// As [`Session::append`]; also logits that are not finite.
-    pub async fn step_greedy(&mut self, id: u32) -> Result<u32, SessionError> {
-        self.greedy(Some(id)).await
-    }
-
-    /// Consumes one token by the single-step path and returns the logits (vocabulary) of the next.
-    ///
-    /// # Errors
-    /// As [`Session::append`]; also logits that are not finite.
-    pub async fn step_logits(&mut self, id: u32) -> Result<Vec<f32>, SessionError> {
-        self.read_logits(Some(id)).await
-    }
-
-    /// The likeliest token after the text so far.
-    ///
-    /// # Errors
-    /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_greedy`].
-    pub async fn next_greedy(&mut self) -> Result<u32, SessionError> {
-        self.greedy(None).await
-    }
-
-    /// The logits (vocabulary) after the text so far.
-    ///
-    /// # Errors
-    /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
-    pub async fn next_logits(&mut self) -> Result<Vec<f32>, SessionError> {
-        self.read_logits(None).await
-    }
-
-    /// Submits the steps of the pending token, if there is one, and of `id`, then the logits after the text and what `read` records.
-    fn submit_next(
-        &mut self,
-        id: Option<u32>,
-        read: impl FnOnce(&mut Recorder, &SessionBuffers) -> Result<(), GpuError>,
-    ) -> Result<Submission, SessionError> {
-        let text: Vec<u32> = self.pending.into_iter().chain(id).collect();
-        self.check(&text)?;
-        self.upload_ring()?;
-        let (gpu, scratch) = (self.model.gpu.clone(), self.buffers.scratch.clone());
-        let _alone = alone(&scratch);
-        let mut rec = Recorder::new(gpu.capabilities());
-        for (i, id) in text.iter().enumerate() {
-            if i > 0 {
-                // Each step has its token uploaded, so each is a submit of its own.
-                gpu.run(std::mem::replace(&mut rec, Recorder::new(gpu.capabilities())).finish())?;
-            }
-            self.record_step(&mut rec, *id)?;
-            if self.pending.take().is_none() {
-                self.remember(&[*id]);
-            }
-        }
-        if !self.has_last {
-            return Err(SessionError::EmptyPrompt);
-        }
-        let s = &self.buffers;
-        // What a step leaves is copied to the text after the recording.
-        let hidden = if text.is_empty() { &s.text.last } else { &scratch.h };
-        llama::logits(&mut rec, &self.model, hidden, (0, 1), &scratch.logits)?;
-        read(&mut rec, s)?;
-        Ok(gpu.run(rec.finish())?)
     }
 
     /// The decode loop has handed out `id`, and the device has consumed the token before it.
@@ -370,10 +348,11 @@ impl Session {
                 *place = id;
             }
         }
-        let (gpu, s) = (&self.model.gpu, &self.buffers);
-        gpu.upload(&s.text.recent, 0, bytemuck::cast_slice(&places))?;
+        let Memory { texts, control, .. } = self.memory();
+        let gpu = &self.model.gpu;
+        gpu.upload(&texts.recent, self.place.at(places.len() * 4), bytemuck::cast_slice(&places))?;
         if let Some(id) = self.pending {
-            gpu.upload(&s.text.token, 0, bytemuck::bytes_of(&id))?;
+            gpu.upload(&control.token, 0, bytemuck::bytes_of(&id))?;
         }
         Ok(())
     }
@@ -387,21 +366,24 @@ impl Session {
 
     /// Lets the ring place the tokens of one chunk and uploads what the kernels need of it.
     pub(crate) fn begin_chunk(&mut self, ids: &[u32]) -> Result<Chunk, SessionError> {
+        self.next_turn();
         let chunk = self.ring.chunk(ids, &mut self.rows, &mut self.chunk_anchors)?;
-        let gpu = &self.model.gpu;
-        gpu.upload(&self.buffers.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
-        gpu.upload(
-            &self.buffers.scratch.rows,
-            0,
-            bytemuck::cast_slice(self.rows.get(..ids.len()).unwrap_or_default()),
-        )?;
-        let anchors = self.chunk_anchors.get(..chunk.anchors as usize).unwrap_or_default();
-        gpu.upload(&self.buffers.scratch.chunk_anchors, 0, bytemuck::cast_slice(anchors))?;
+        let (Some(rows), Some(anchors)) =
+            (self.rows.get_mut(..ids.len()), self.chunk_anchors.get(..chunk.anchors as usize))
+        else {
+            unreachable!("the ring has filled a row for each token, and an entry for each anchor");
+        };
+        let base = self.place.index * self.ring.layout().slots();
+        rows.iter_mut().for_each(|row| row.base = base);
+        let (gpu, scratch) = (&self.model.gpu, &self.place.pool.scratch);
+        gpu.upload(&scratch.tokens, 0, bytemuck::cast_slice(ids))?;
+        gpu.upload(&scratch.rows, 0, bytemuck::cast_slice(rows))?;
+        gpu.upload(&scratch.chunk_anchors, 0, bytemuck::cast_slice(anchors))?;
         Ok(chunk)
     }
 
     pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), SessionError> {
-        llama::forward(rec, &self.model, &self.buffers, chunk.rows, Attend::Chunk(&self.ring, chunk))?;
+        llama::forward(rec, &self.model, self.memory(), chunk.rows, Attend::Chunk(&self.ring, chunk))?;
         if let Some(row) = chunk.rows.checked_sub(1) {
             self.keep_last(rec, row)?;
         }
@@ -410,55 +392,42 @@ impl Session {
 
     /// Row `row` of the hidden states is the last of the text.
     fn keep_last(&mut self, rec: &mut Recorder, row: u32) -> Result<(), GpuError> {
-        let (bytes, s) = (u64::from(self.model.config.hidden_size) * 4, &self.buffers);
-        rec.read(&s.scratch.h, u64::from(row) * bytes, &s.text.last, 0, bytes)?;
+        let bytes = self.model.config.hidden_size as usize * 4;
+        let Memory { scratch, texts, .. } = self.memory();
+        rec.read(&scratch.h, u64::from(row) * bytes as u64, &texts.last, self.place.at(bytes), bytes as u64)?;
         self.has_last = true;
         Ok(())
     }
 
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
     pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
-        self.model.gpu.upload(&self.buffers.text.token, 0, bytemuck::bytes_of(&id))?;
-        llama::forward(rec, &self.model, &self.buffers, 1, Attend::Step(&self.ring))?;
+        self.model.gpu.upload(&self.control.token, 0, bytemuck::bytes_of(&id))?;
+        llama::forward(rec, &self.model, self.memory(), 1, Attend::Step(&self.ring))?;
         self.ring.step(id)?;
         Ok(self.keep_last(rec, 0)?)
     }
 
+    /// The loop over this text alone, with nothing to go on for.
+    pub(crate) fn idle_loop(&self) -> LoopState {
+        LoopState { text: self.place.index, ..LoopState::default() }
+    }
+
     /// Makes the GPU's ring equal to the host's, after steps that only one of them took.
     pub(crate) fn upload_ring(&self) -> Result<(), SessionError> {
-        let gpu = &self.model.gpu;
-        gpu.upload(&self.buffers.text.state, 0, bytemuck::bytes_of(&self.ring.state()))?;
-        gpu.upload(&self.buffers.text.anchor_pos, 0, bytemuck::cast_slice(self.ring.anchor_positions()))?;
-        gpu.upload(&self.buffers.control.loop_state, 0, bytemuck::bytes_of(&LoopState::default()))?;
+        let (gpu, place) = (&self.model.gpu, &self.place);
+        let Memory { texts, control, .. } = self.memory();
+        let anchors = self.ring.anchor_positions();
+        gpu.upload(&texts.state, place.at(size_of::<RingState>()), bytemuck::bytes_of(&self.ring.state()))?;
+        gpu.upload(&texts.anchor_pos, place.at(size_of_val(anchors)), bytemuck::cast_slice(anchors))?;
+        gpu.upload(&control.loop_state, 0, bytemuck::bytes_of(&self.idle_loop()))?;
         Ok(())
     }
+}
 
-    async fn greedy(&mut self, id: Option<u32>) -> Result<u32, SessionError> {
-        self.buffers.readback.settle().await?;
-        let vocab = self.model.config.vocab_size;
-        let submission = self.submit_next(id, |rec, s| {
-            argmax::record(rec, &s.scratch.logits, &s.scratch.top, 1, vocab, 0)?;
-            rec.read(&s.scratch.top, 0, s.readback.buffer(), 0, 4)
-        })?;
-        let bytes = self.buffers.readback.take(&self.model.gpu, 4, submission).await?;
-        let id = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
-        if id >= vocab {
-            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
-        }
-        Ok(id)
-    }
-
-    async fn read_logits(&mut self, id: Option<u32>) -> Result<Vec<f32>, SessionError> {
-        self.buffers.readback.settle().await?;
-        let bytes = u64::from(self.model.config.vocab_size) * 4;
-        let submission =
-            self.submit_next(id, |rec, s| rec.read(&s.scratch.logits, 0, s.readback.buffer(), 0, bytes))?;
-        let logits = floats(&self.buffers.readback.take(&self.model.gpu, bytes, submission).await?);
-        if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
-        }
-        Ok(logits)
-    }
+/// A number that no session has had.
+fn new_turn() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Refuses a token outside the vocabulary, and more tokens from position `pos` on than `limit` leaves room for.

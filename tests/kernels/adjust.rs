@@ -11,7 +11,7 @@ use crate::support::numerics::{compare_bits, passes, rejects};
 fn produce(logits: &[f32], bias: &[f32], n: usize) -> Produced {
     let (logits, bias, scores) =
         (buffer("logits", logits), buffer("bias", bias), output("scores", bias.len()));
-    run(&scores, |rec| adjust::record(rec, &logits, &bias, &scores, n as u32))
+    run(&scores, |rec| adjust::record(rec, &logits, &bias, &scores, 1, n as u32))
 }
 
 /// A bias on every third id, and the first, the last and some others banned.

@@ -97,7 +97,9 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
     let mut ring = Ring::new(&text.policy, IN_FLIGHT).unwrap();
     let layout = *ring.layout();
     // What was never written is a NaN that no result may show.
-    let mut k_cache = vec![f32::from_bits(POISON); layout.slots() as usize * kv_dim];
+    // The text is the second of its pool.
+    let base = layout.slots();
+    let mut k_cache = vec![f32::from_bits(POISON); 2 * base as usize * kv_dim];
     let mut v_cache = k_cache.clone();
     let mut first = 0;
     while first < text.ids.len() {
@@ -116,6 +118,7 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
             anchors.truncate(made.anchors as usize);
             chunk = Some((made, anchors));
         }
+        rows.iter_mut().for_each(|row| row.base = base);
         // A chunk is attended before its rows reach the cache, single steps after.
         let write = |k_cache: &mut [f32], v_cache: &mut [f32]| {
             reference::kv_write(&rows, &text.k[first * kv_dim..][..n * kv_dim], kv_dim, k_cache);
@@ -266,6 +269,7 @@ fn the_check_rejects_faults_of_single_steps() {
             fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
             fault("one row without its last key", &|rows| rows.rows[5].n_keys -= 1);
             fault("off-by-one row", &|rows| rows.rows.rotate_left(1));
+            fault("a row of another text", &|rows| rows.rows[3].base -= 1);
             fault("a window one wider", &|rows| {
                 rows.rows
                     .iter_mut()
@@ -281,13 +285,13 @@ fn the_check_rejects_faults_of_single_steps() {
             fault("anchor ring of another capacity", &|rows| rows.layout.anchor_cap -= 1);
             fault("a stale key", &|rows| {
                 let kv_dim = rows.text.heads.kv_dim() as usize;
-                let slot = rows.rows[6].live_slot as usize;
+                let slot = (rows.rows[6].base + rows.rows[6].live_slot) as usize;
                 let stale = rows.text.k[..kv_dim].to_vec();
                 rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
             });
             fault("a stale anchor value", &|rows| {
                 let kv_dim = rows.text.heads.kv_dim() as usize;
-                let slot = rows.layout.anchor_slot(rows.rows[7].anchor_first) as usize;
+                let slot = (rows.rows[7].base + rows.layout.anchor_slot(rows.rows[7].anchor_first)) as usize;
                 let stale = rows.text.v[..kv_dim].to_vec();
                 rows.v_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
             });
@@ -342,7 +346,7 @@ fn the_check_rejects_faults_of_chunks() {
             fault("last key dropped", &|rows| rows.rows.iter_mut().for_each(|row| row.n_keys -= 1));
             fault("a stale anchor key", &|rows| {
                 let kv_dim = rows.text.heads.kv_dim() as usize;
-                let slot = rows.layout.anchor_slot(rows.rows[0].anchor_first) as usize;
+                let slot = (rows.rows[0].base + rows.layout.anchor_slot(rows.rows[0].anchor_first)) as usize;
                 let stale = rows.text.k[..kv_dim].to_vec();
                 rows.k_cache[slot * kv_dim..][..kv_dim].copy_from_slice(&stale);
             });

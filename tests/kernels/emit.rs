@@ -9,6 +9,7 @@ use crate::support::numerics::{compare_words, passes, rejects};
 
 const VOCAB: u32 = 70;
 const SHAPE: EmitShape = EmitShape {
+    rows: 1,
     vocab: VOCAB,
     outbox_cap: 5,
     recent_cap: 7,
@@ -63,7 +64,7 @@ const CASES: [Case; 16] = [
 ];
 
 const fn running(emitted: u32, budget: u32) -> LoopState {
-    LoopState { emitted, budget, stopped: 0, pad0: 0 }
+    LoopState { emitted, budget, stopped: 0, text: 0 }
 }
 
 impl Case {
@@ -164,6 +165,70 @@ fn a_text_ends_for_the_first_reason_and_stays_ended() {
     assert!(second.eq([64, 33, 64, 31, 6, 33, 33, 69]));
     // After the end nothing is handed out: three of the five drawn tokens.
     assert_eq!(join(want(&CASES[2]).each_ref().map(Vec::as_slice))[0], 1 + 3);
+}
+
+/// Every case once more, as rows of one step over texts of one pool. Row r is of the text at place n - 1 - r.
+fn produce_together(cases: &[&Case]) -> Vec<Produced> {
+    let n = cases.len() as u32;
+    let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
+    ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
+    let stop_bits = buffer("stop bits", &bits);
+    let anchors: AnchorSet = ANCHORS.into_iter().collect();
+    let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
+    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
+    let states: Vec<_> =
+        (0..n).zip(cases).map(|(r, case)| LoopState { text: n - 1 - r, ..case.state }).collect();
+    let drawn: Vec<u32> = cases.iter().map(|case| case.drawn[0]).collect();
+    let rings: Vec<_> = cases.iter().rev().map(|case| case.ring(case.pos)).collect();
+    let (drawn, ring) = (buffer("drawn", &drawn), buffer("ring", &rings));
+    let loop_state = buffer("loop state", &states);
+    let n = cases.len();
+    let (token, outbox, recent) = (output("token", n), output("outbox", 5 * n), output("recent", 7 * n));
+    let io = Emit {
+        drawn: &drawn,
+        stop_bits: &stop_bits,
+        anchor_bits: &anchor_bits,
+        ring: &ring,
+        loop_state: &loop_state,
+        token: &token,
+        outbox: &outbox,
+        recent: &recent,
+    };
+    let shape = EmitShape { rows: n as u32, ..cases[0].shape() };
+    try_run(&[&loop_state, &token, &outbox, &recent], |rec| emit::record(rec, io, shape)).unwrap()
+}
+
+/// The parts of each case alone, put where its row and its text belong.
+fn want_together(cases: &[&Case]) -> [Vec<u32>; 4] {
+    let n = cases.len() as u32;
+    let alone = |(r, case): (u32, &&Case)| {
+        let state = LoopState { text: n - 1 - r, ..case.state };
+        want(&Case { state, drawn: &case.drawn[..1], ..**case })
+    };
+    let alone: Vec<_> = (0..n).zip(cases).map(alone).collect();
+    let rows = |part: usize| alone.iter().flat_map(move |parts| parts[part].clone()).collect();
+    [rows(0), rows(1), rows(2), alone.iter().rev().flat_map(|parts| parts[3].clone()).collect()]
+}
+
+#[test]
+fn rows_of_several_texts_are_handed_out_as_if_each_were_alone() {
+    // The shape holds for all rows, so those that differ in it are other steps.
+    let ended = Case { state: LoopState { stopped: LoopState::STOP_TOKEN, ..running(2, 9) }, ..CASES[0] };
+    let plain: Vec<&Case> = CASES[..8].iter().chain([&ended]).collect();
+    let (inserting, failing) = (CASES[8..12].iter().collect(), CASES[12..15].iter().collect());
+    for cases in [plain, inserting, failing] {
+        for (got, want) in produce_together(&cases).iter().zip(want_together(&cases)) {
+            let case = format!("{} rows, {} first", cases.len(), cases[0].name);
+            passes("emit", &case, got, compare_words("emit", got, &want));
+        }
+    }
+    let cases: Vec<&Case> = CASES[..8].iter().collect();
+    let got = produce_together(&cases);
+    let mut swapped = cases.clone();
+    swapped.swap(1, 5);
+    for (got, want) in got.iter().zip(want_together(&swapped)) {
+        rejects("emit", "rows of two texts swapped", got, compare_words("emit", got, &want));
+    }
 }
 
 #[test]

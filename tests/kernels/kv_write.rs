@@ -83,8 +83,10 @@ fn chunks_of_random_policies_match_the_reference() {
                 let ids = random_ids(&mut random, n);
                 let (mut rows, mut anchors) = (vec![Row::default(); n], vec![0; n]);
                 ring.chunk(&ids, &mut rows, &mut anchors).unwrap();
-                let slots = ring.layout().slots() as usize;
-                Case::new(rows, slots, [4, 48, 192, 260][round % 4]).check("chunk");
+                // The text is the second of its pool.
+                let slots = ring.layout().slots();
+                rows.iter_mut().for_each(|row| row.base = slots);
+                Case::new(rows, 2 * slots as usize, [4, 48, 192, 260][round % 4]).check("chunk");
             }
         }
     });
@@ -123,6 +125,7 @@ fn the_check_rejects_faults() {
             rows.iter_mut().for_each(|row| row.anchor_slot = NONE);
         });
         fault("one row not written", &|rows| rows[69].live_slot = NONE);
+        fault("a row of another text", &|rows| rows[0].base = 1);
         fault("position taken for a slot", &|rows| {
             rows.iter_mut().zip(0..).for_each(|(row, pos)| row.live_slot = pos);
         });

@@ -1,6 +1,7 @@
 //! `penalize`: windows of every length over a ring of tokens that has wrapped, anchors, and ids beyond the vocabulary.
 
 use killick::gpu::Recorder;
+use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
 use killick::kv::{AnchorSet, RingState};
 use killick::reference;
@@ -59,8 +60,15 @@ impl Case {
         let (state, recent) = (buffer("state", &[state]), buffer("recent", &recent));
         let anchor_bits = buffer("anchor bits", &self.anchor_bits(vocab));
         let scores = buffer("scores", &self.scores);
-        let io = Penalize { state: &state, recent: &recent, anchor_bits: &anchor_bits, scores: &scores };
-        run(&scores, |rec| penalize::record(rec, io, CAPACITY as u32, vocab, &self.options))
+        let loop_state = buffer("loop state", &[LoopState::default()]);
+        let io = Penalize {
+            state: &state,
+            recent: &recent,
+            anchor_bits: &anchor_bits,
+            loop_state: &loop_state,
+            scores: &scores,
+        };
+        run(&scores, |rec| penalize::record(rec, io, 1, CAPACITY as u32, vocab, &self.options))
     }
 
     fn window(&self) -> &[u32] {
@@ -117,9 +125,10 @@ fn banned_tokens_stay_banned() {
 fn a_window_longer_than_the_ring_is_refused() {
     let case = Case::new(321, 10, 1024);
     let words = buffer("any", &[0_u32; 2048]);
-    let io = Penalize { state: &words, recent: &words, anchor_bits: &words, scores: &words };
+    let io =
+        Penalize { state: &words, recent: &words, anchor_bits: &words, loop_state: &words, scores: &words };
     let mut rec = Recorder::new(gpu().capabilities());
-    let error = penalize::record(&mut rec, io, 1023, 321, &case.options).unwrap_err().to_string();
+    let error = penalize::record(&mut rec, io, 1, 1023, 321, &case.options).unwrap_err().to_string();
     assert!(error.contains("capacity of recent"), "{error}");
 }
 

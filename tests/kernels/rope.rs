@@ -13,6 +13,7 @@ use crate::support::text::HEADS;
 
 const POSITIONS: [u32; 10] =
     [0, 1, 7, 1023, 1024, 1025, 65_535, 1_000_000, MAX_POSITIONS - 1024, MAX_POSITIONS - 1];
+/// Slots of each of two texts.
 const SLOTS: u32 = 23;
 
 #[derive(Clone)]
@@ -30,13 +31,14 @@ fn rotation(columns: u32, theta: f64) -> Rotation {
     Rotation { frequencies: (0..columns / 2).map(frequency).collect(), magnitude: 1.0 }
 }
 
-/// One row per position; every third has two homes, every fifth none.
+/// One row per position, of two texts in turn; every third has two homes, every fifth none.
 fn rows(max_distance: u32) -> Vec<Row> {
     let row = |(r, pos): (u32, u32)| Row {
         pos,
         pinned_query_pos: pos.min(max_distance - 1),
         live_slot: if r % 5 == 4 { NONE } else { 2 * r },
         anchor_slot: if r % 3 == 0 { 2 * r + 1 } else { NONE },
+        base: r % 2 * SLOTS,
         ..Row::default()
     };
     (0..).zip(POSITIONS).map(row).collect()
@@ -52,7 +54,7 @@ impl Case {
     fn sizes(&self) -> [usize; 3] {
         let entries = match self.target {
             Target::Chunk => self.rows.len() as u32,
-            Target::Cache => SLOTS,
+            Target::Cache => 2 * SLOTS,
         };
         let kv = (entries * self.heads.kv_dim()) as usize;
         [self.rows.len() * 2 * self.heads.q_dim() as usize, kv, kv]
@@ -191,6 +193,7 @@ fn the_check_rejects_faults() {
         });
         fault("another theta", &[0, 1], &|case| case.rotation = rotation(64, 10_001.0));
         fault("one pair of columns too few", &[0, 1], &|case| case.rotation = rotation(62, 10_000.0));
+        fault("rows of another text", &[1, 2], &|case| case.rows.iter_mut().for_each(|row| row.base = 0));
         fault("chunk for cache", &[1, 2], &|case| {
             // Row r to slot r, as if the slots had not been looked at.
             case.rows.iter_mut().zip(0..).for_each(|(row, r)| (row.live_slot, row.anchor_slot) = (r, NONE));

@@ -2,8 +2,10 @@
 //! of settings.
 
 use killick::gpu::{Buffer, Recorder};
+use killick::kernels::adjust;
+use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
-use killick::kernels::{adjust, sample};
+use killick::kernels::sample::{self, Sample};
 use killick::kv::{AnchorSet, RingState};
 use killick::reference;
 use killick::sampling::{BANNED, NO_TOKEN, Sampler, SamplerOptions};
@@ -20,6 +22,7 @@ const ROOM: usize = 1200;
 /// Buffers for many draws from the same scores.
 struct Bench {
     scores: Buffer,
+    loop_state: Buffer,
     states: Vec<Buffer>,
     outs: Vec<Buffer>,
 }
@@ -29,6 +32,7 @@ impl Bench {
         let state = |pos| buffer("state", &[RingState { pos, ..RingState::default() }]);
         Self {
             scores: output("scores", room),
+            loop_state: buffer("loop state", &[LoopState::default()]),
             states: (0..draws).map(state).collect(),
             outs: (0..draws).map(|_| output("out", 1)).collect(),
         }
@@ -43,7 +47,10 @@ impl Bench {
         let vocab = scores.len() as u32;
         let mut drawn = try_run(&outs, |rec| {
             let mut pairs = self.states.iter().zip(&self.outs);
-            pairs.try_for_each(|(state, out)| sample::record(rec, &self.scores, state, out, vocab, options))
+            pairs.try_for_each(|(state, out)| {
+                let io = Sample { scores: &self.scores, state, loop_state: &self.loop_state, out };
+                sample::record(rec, io, 1, vocab, options)
+            })
         })
         .unwrap();
         for one in &drawn {
@@ -173,12 +180,13 @@ fn the_chain_of_kernels_chooses_what_the_sampler_chooses() {
         let recent = buffer("recent", &text);
         let outs: Vec<&Buffer> = bench.outs.iter().collect();
         let drawn = try_run(&outs, |rec| {
-            let scores = &bench.scores;
+            let (scores, loop_state) = (&bench.scores, &bench.loop_state);
             bench.states.iter().zip(&bench.outs).try_for_each(|(state, out)| {
-                adjust::record(rec, &logits, &bias, scores, vocab)?;
-                let io = Penalize { state, recent: &recent, anchor_bits: &anchor_bits, scores };
-                penalize::record(rec, io, capacity, vocab, &options)?;
-                sample::record(rec, scores, state, out, vocab, &options)
+                adjust::record(rec, &logits, &bias, scores, 1, vocab)?;
+                let (recent, anchor_bits) = (&recent, &anchor_bits);
+                let io = Penalize { state, recent, anchor_bits, loop_state, scores };
+                penalize::record(rec, io, 1, capacity, vocab, &options)?;
+                sample::record(rec, Sample { scores, state, loop_state, out }, 1, vocab, &options)
             })
         });
         for (pos, got) in drawn.unwrap().iter().enumerate() {
@@ -232,8 +240,8 @@ fn shapes_that_make_no_sense_are_refused() {
     let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
     for (vocab, what) in [(0, "vocab"), ((1 << 24) + 1, "vocab"), (1000, "bytes of scores")] {
         let mut rec = Recorder::new(gpu().capabilities());
-        let error =
-            sample::record(&mut rec, &words, &words, &words, vocab, &options).unwrap_err().to_string();
+        let io = Sample { scores: &words, state: &words, loop_state: &words, out: &words };
+        let error = sample::record(&mut rec, io, 1, vocab, &options).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
     }
 }

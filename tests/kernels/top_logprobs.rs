@@ -20,7 +20,7 @@ fn produce(logits: &[f32], chosen: u32, n: u32) -> Produced {
     let loop_state = buffer("loop state", &[EMITTED, 100, 0, 0]);
     let out = output("out", CAPACITY * ENTRY_WORDS as usize);
     let io = TopLogprobs { logits: &logits, chosen: &chosen, loop_state: &loop_state, out: &out };
-    run(&out, |rec| top_logprobs::record(rec, io, vocab, n, CAPACITY as u32))
+    run(&out, |rec| top_logprobs::record(rec, io, 1, vocab, n, CAPACITY as u32))
 }
 
 /// Ids word by word, log-probabilities by the tolerance; everything else must be untouched.
@@ -84,7 +84,7 @@ fn shapes_that_make_no_sense_are_refused() {
         (100, 5, 90, "bytes of out"),
     ] {
         let mut rec = Recorder::new(gpu().capabilities());
-        let error = top_logprobs::record(&mut rec, io, vocab, n, capacity).unwrap_err().to_string();
+        let error = top_logprobs::record(&mut rec, io, 1, vocab, n, capacity).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
     }
 }
