@@ -23,7 +23,7 @@ mod tokens;
 
 use serde::Serialize;
 
-use crate::kv::AnchorSet;
+use crate::kv::TokenSet;
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::{Session, SessionError};
 pub use error::GenerateError;
@@ -140,7 +140,7 @@ impl Session {
     }
 
     /// Ids after which a text ends.
-    pub(crate) fn ends(&self, options: &GenerateOptions) -> AnchorSet {
+    pub(crate) fn ends(&self, options: &GenerateOptions) -> TokenSet {
         let eos = if options.ignore_eos { &[][..] } else { &self.model().config().eos_tokens };
         eos.iter().chain(&options.stop_tokens).copied().collect()
     }

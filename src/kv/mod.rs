@@ -23,7 +23,7 @@ mod ring;
 mod tags;
 
 pub use layout::{Anchor, Chunk, Key, KvCounts, Region, RingLayout, RingParams, RingState, Row};
-pub use policy::{AnchorSet, AtMaxSegment, Insert, Place, Policy, PolicySpec, Preset, Trained};
+pub use policy::{AtMaxSegment, Insert, Place, Policy, PolicySpec, Preset, TokenSet, Trained};
 pub use ring::Ring;
 pub use tags::{Tag, Tagger, Tags};
 

@@ -89,13 +89,13 @@ impl FromStr for Preset {
     }
 }
 
-/// The token ids that close a segment, sorted and without repetition.
+/// A set of token ids: the anchors, those right after which none is an anchor, those that end a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct AnchorSet(Vec<u32>);
+pub struct TokenSet(Vec<u32>); // ascending, each once
 
-impl AnchorSet {
-    /// Whether `id` is an anchor.
+impl TokenSet {
+    /// Whether `id` is one of them.
     pub fn contains(&self, id: u32) -> bool {
         self.0.binary_search(&id).is_ok()
     }
@@ -105,7 +105,7 @@ impl AnchorSet {
         &self.0
     }
 
-    /// Whether no token is an anchor by its id.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -121,7 +121,7 @@ impl AnchorSet {
     }
 }
 
-impl FromIterator<u32> for AnchorSet {
+impl FromIterator<u32> for TokenSet {
     fn from_iter<I: IntoIterator<Item = u32>>(ids: I) -> Self {
         let mut ids: Vec<u32> = ids.into_iter().collect();
         ids.sort_unstable();
@@ -345,10 +345,10 @@ pub struct Policy {
     /// S: pinned tokens at the start of the text.
     pub sinks: u32,
     /// Ids of the tokens that close a segment.
-    pub anchors: AnchorSet,
+    pub anchors: TokenSet,
     /// Ids right after which none of [`Self::anchors`] is an anchor.
-    #[serde(skip_serializing_if = "AnchorSet::is_empty")]
-    pub not_after: AnchorSet,
+    #[serde(skip_serializing_if = "TokenSet::is_empty")]
+    pub not_after: TokenSet,
     /// Whether an anchor sees no earlier anchor.
     pub isolated: bool,
     /// A: newest anchors that stay readable.

@@ -1,7 +1,7 @@
 //! Twin of `emit`: one token out of the loop.
 
 use crate::kernels::emit::{EmitShape, LoopState};
-use crate::kv::{AnchorSet, AtMaxSegment, RingState};
+use crate::kv::{AtMaxSegment, RingState, TokenSet};
 
 /// What the step writes beside the loop's state.
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub struct Emitted<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Lists<'a> {
     /// Those that a text ends with.
-    pub ends: &'a AnchorSet,
+    pub ends: &'a TokenSet,
     /// The anchors.
-    pub anchors: &'a AnchorSet,
+    pub anchors: &'a TokenSet,
 }
 
 /// Hands out `drawn`, the token after those that `ring` has consumed.

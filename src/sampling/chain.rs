@@ -5,7 +5,7 @@
 
 use super::options::{BANNED, SamplerOptions};
 use super::philox;
-use crate::kv::AnchorSet;
+use crate::kv::TokenSet;
 
 /// In an id's place: there is none, because a logit is not finite.
 pub const NO_TOKEN: u32 = u32::MAX;
@@ -30,7 +30,7 @@ pub fn adjust(logits: &[f32], bias: &[f32]) -> Vec<f32> {
 }
 
 /// Penalizes the tokens of `window`, in 32 bits as the kernel does. Exempt and banned tokens are left alone.
-pub fn penalize(scores: &mut [f32], window: &[u32], exempt: &AnchorSet, options: &SamplerOptions) {
+pub fn penalize(scores: &mut [f32], window: &[u32], exempt: &TokenSet, options: &SamplerOptions) {
     for (i, &id) in window.iter().enumerate() {
         let seen = window[..i].contains(&id);
         let Some(score) = scores.get_mut(id as usize) else { continue };

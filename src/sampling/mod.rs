@@ -36,7 +36,7 @@ pub use error::SamplingError;
 pub use logprobs::top_logprobs;
 pub use options::{BANNED, MAX_LOGPROBS, MAX_PENALTY_LAST_N, SamplerOptions};
 
-use crate::kv::AnchorSet;
+use crate::kv::TokenSet;
 
 /// The chain on the CPU.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub struct Sampler {
     options: SamplerOptions,
     /// [`SamplerOptions::bias_vector`], empty without a bias. // (vocabulary)
     bias: Vec<f32>,
-    exempt: AnchorSet,
+    exempt: TokenSet,
 }
 
 impl Sampler {
@@ -52,7 +52,7 @@ impl Sampler {
     ///
     /// # Errors
     /// Those of [`SamplerOptions::validate`].
-    pub fn new(options: SamplerOptions, vocab_size: u32, exempt: &AnchorSet) -> Result<Self, SamplingError> {
+    pub fn new(options: SamplerOptions, vocab_size: u32, exempt: &TokenSet) -> Result<Self, SamplingError> {
         options.validate(vocab_size)?;
         let bias = if options.has_bias() { options.bias_vector(vocab_size) } else { Vec::new() };
         Ok(Self { options, bias, exempt: exempt.clone() })

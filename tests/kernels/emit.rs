@@ -1,7 +1,7 @@
 //! `emit`: every way a text ends, rings that wrap, and steps after the end.
 
 use killick::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
-use killick::kv::{AnchorSet, AtMaxSegment, RingState};
+use killick::kv::{AtMaxSegment, RingState, TokenSet};
 use killick::reference::{self, Emitted, Lists};
 
 use crate::support::gpu::{POISON, Produced, buffer, output, try_run};
@@ -90,7 +90,7 @@ fn produce(case: &Case) -> Vec<Produced> {
     let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
     ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
     let stop_bits = buffer("stop bits", &bits);
-    let anchors: AnchorSet = ANCHORS.into_iter().collect();
+    let anchors: TokenSet = ANCHORS.into_iter().collect();
     let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
     let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
     let loop_state = buffer("loop state", &[case.state]);
@@ -173,7 +173,7 @@ fn produce_together(cases: &[&Case]) -> Vec<Produced> {
     let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
     ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
     let stop_bits = buffer("stop bits", &bits);
-    let anchors: AnchorSet = ANCHORS.into_iter().collect();
+    let anchors: TokenSet = ANCHORS.into_iter().collect();
     let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
     let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
     let states: Vec<_> =

@@ -3,7 +3,7 @@
 use killick::gpu::Recorder;
 use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
-use killick::kv::{AnchorSet, RingState};
+use killick::kv::{RingState, TokenSet};
 use killick::reference;
 use killick::sampling::{BANNED, SamplerOptions};
 
@@ -18,7 +18,7 @@ const CAPACITY: usize = 1024;
 struct Case {
     scores: Vec<f32>,
     text: Vec<u32>,
-    anchors: AnchorSet,
+    anchors: TokenSet,
     options: SamplerOptions,
 }
 
@@ -75,7 +75,7 @@ impl Case {
         &self.text[self.text.len().saturating_sub(self.options.penalty_last_n as usize)..]
     }
 
-    fn want(&self, window: &[u32], anchors: &AnchorSet, options: &SamplerOptions) -> Vec<f64> {
+    fn want(&self, window: &[u32], anchors: &TokenSet, options: &SamplerOptions) -> Vec<f64> {
         let mut scores = self.scores.clone();
         reference::penalize(&mut scores, window, anchors, options);
         scores.into_iter().map(f64::from).collect()
@@ -137,7 +137,7 @@ fn the_check_rejects_faults() {
     let case = Case::new(321, 1500, 64);
     let got = case.produce();
     let (text, window, options) = (&case.text, case.window(), &case.options);
-    let none = AnchorSet::default();
+    let none = TokenSet::default();
     let with = |change: fn(&mut SamplerOptions)| {
         let mut options = options.clone();
         change(&mut options);

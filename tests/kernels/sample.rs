@@ -6,7 +6,7 @@ use killick::kernels::adjust;
 use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
 use killick::kernels::sample::{self, Sample};
-use killick::kv::{AnchorSet, RingState};
+use killick::kv::{TokenSet, RingState};
 use killick::reference;
 use killick::sampling::{BANNED, NO_TOKEN, Sampler, SamplerOptions};
 
@@ -156,7 +156,7 @@ fn draws_what_the_cpu_draws_from_real_vocabularies() {
 #[test]
 fn the_chain_of_kernels_chooses_what_the_sampler_chooses() {
     let (vocab, capacity) = (321, 64);
-    let anchors: AnchorSet = [3, 40].into_iter().collect();
+    let anchors: TokenSet = [3, 40].into_iter().collect();
     // The anchors are the even words.
     let words = anchors.bitset_words(vocab).into_iter().flat_map(|word| [word, 0]);
     let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());

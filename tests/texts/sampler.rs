@@ -6,7 +6,7 @@ use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
 use killick::kernels::sample::{self, Sample};
 use killick::kernels::top_logprobs::{self, ENTRY_WORDS, TopLogprobs};
-use killick::kv::{AnchorSet, RingState};
+use killick::kv::{TokenSet, RingState};
 use killick::reference;
 use killick::sampling::{Sampler, SamplerOptions};
 
@@ -40,7 +40,7 @@ fn text(place: u32) -> Vec<u32> {
 }
 
 /// Ids drawn and log-probabilities of each row, and the scores after penalties.
-fn produce(rows: &[u32], logits: &[f32], options: &SamplerOptions, anchors: &AnchorSet) -> Vec<Produced> {
+fn produce(rows: &[u32], logits: &[f32], options: &SamplerOptions, anchors: &TokenSet) -> Vec<Produced> {
     let n = rows.len() as u32;
     let states: Vec<_> = (0..PLACES)
         .map(|place| RingState { pos: text(place).len() as u32, ..RingState::default() })
@@ -76,7 +76,7 @@ fn produce(rows: &[u32], logits: &[f32], options: &SamplerOptions, anchors: &Anc
 }
 
 /// Of one row: the id that its text draws, the scores it is drawn by, and the log-probabilities.
-fn want(place: u32, logits: &[f32], sampler: &Sampler, options: &SamplerOptions, anchors: &AnchorSet) -> Row {
+fn want(place: u32, logits: &[f32], sampler: &Sampler, options: &SamplerOptions, anchors: &TokenSet) -> Row {
     let text = text(place);
     let drawn = sampler.sample(logits, &text, text.len() as u32);
     let mut scores = reference::adjust(logits, &options.bias_vector(VOCAB));
@@ -92,7 +92,7 @@ struct Row {
 
 #[test]
 fn each_row_is_drawn_by_its_own_text() {
-    let anchors: AnchorSet = [3, 40].into_iter().collect();
+    let anchors: TokenSet = [3, 40].into_iter().collect();
     for temperature in [0.0, 0.7] {
         let options = options(temperature);
         let sampler = Sampler::new(options.clone(), VOCAB, &anchors).unwrap();
