@@ -156,27 +156,30 @@ pub(crate) async fn load(
 
     let made = gpu.allocate(&plan.shared_requests()).await?;
     let mut weights = Weights::shared(plan, &mut handed_out(made));
-    loader.vector(&weights.output_norm, &[WeightName::OutputNorm]).await?;
-    loader.matrix(&weights.embedding, &[WeightName::TokenEmbedding]).await?;
-    if let Some(output) = &weights.output {
+    // All fields are named here and below, so that a new one cannot be left without its content.
+    let Weights { embedding, output, output_norm, layers } = &mut weights;
+    loader.vector(output_norm, &[WeightName::OutputNorm]).await?;
+    loader.matrix(embedding, &[WeightName::TokenEmbedding]).await?;
+    if let Some(output) = output {
         loader.matrix(output, &[WeightName::Output]).await?;
     }
 
     for layer in 0..file.config.n_layers {
         let made = gpu.allocate(&plan.layer_requests(layer)).await?;
         let w = LayerWeights::of(plan, layer, &mut handed_out(made));
+        let LayerWeights { attn_norm, qkv, qk_norm, o, ffn_norm, gate, up, down } = &w;
         let of_layer = |weight| WeightName::Layer(layer, weight);
-        loader.vector(&w.attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
-        loader.vector(&w.ffn_norm, &[of_layer(LayerWeight::FfnNorm)]).await?;
-        if let Some(gains) = &w.qk_norm {
+        loader.vector(attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
+        loader.vector(ffn_norm, &[of_layer(LayerWeight::FfnNorm)]).await?;
+        if let Some(gains) = qk_norm {
             loader.vector(gains, &[LayerWeight::QNorm, LayerWeight::KNorm].map(of_layer)).await?;
         }
-        loader.linear(&w.qkv, layer, &[LayerWeight::Q, LayerWeight::K, LayerWeight::V]).await?;
-        loader.linear(&w.o, layer, &[LayerWeight::O]).await?;
-        loader.linear(&w.gate, layer, &[LayerWeight::Gate]).await?;
-        loader.linear(&w.up, layer, &[LayerWeight::Up]).await?;
-        loader.linear(&w.down, layer, &[LayerWeight::Down]).await?;
-        weights.layers.push(w);
+        loader.linear(qkv, layer, &[LayerWeight::Q, LayerWeight::K, LayerWeight::V]).await?;
+        loader.linear(o, layer, &[LayerWeight::O]).await?;
+        loader.linear(gate, layer, &[LayerWeight::Gate]).await?;
+        loader.linear(up, layer, &[LayerWeight::Up]).await?;
+        loader.linear(down, layer, &[LayerWeight::Down]).await?;
+        layers.push(w);
     }
     gpu.wait()?;
     Ok(weights)

@@ -80,15 +80,30 @@ impl LayerWeight {
         }
     }
 
-    /// The weights that a file with stacked ones has in one tensor, this one among them, from the first row on.
-    fn stack(self) -> &'static [Self] {
+    /// The stack that it is a part of, in a file that has such.
+    fn stack(self) -> Option<&'static Stack> {
         match self {
-            Self::Q | Self::K | Self::V => &[Self::Q, Self::K, Self::V],
-            Self::Gate | Self::Up => &[Self::Gate, Self::Up],
-            _ => &[],
+            Self::Q | Self::K | Self::V => Some(&QKV),
+            Self::Gate | Self::Up => Some(&GATE_UP),
+            Self::AttnNorm | Self::QNorm | Self::KNorm | Self::O | Self::FfnNorm | Self::Down => None,
         }
     }
 }
+
+/// Weights that some files have in one tensor, one below the other.
+struct Stack {
+    weights: &'static [LayerWeight],
+    huggingface: &'static str,
+    gguf: &'static str,
+}
+
+const QKV: Stack = Stack {
+    weights: &[LayerWeight::Q, LayerWeight::K, LayerWeight::V],
+    huggingface: "self_attn.qkv_proj",
+    gguf: "attn_qkv",
+};
+const GATE_UP: Stack =
+    Stack { weights: &[LayerWeight::Gate, LayerWeight::Up], huggingface: "mlp.gate_up_proj", gguf: "ffn_up" };
 
 /// Where a weight lies.
 pub(super) struct Place {
@@ -145,10 +160,11 @@ impl WeightName {
 
     /// Whether it is a vector, stored with one dimension.
     pub(super) fn is_vector(self) -> bool {
-        use LayerWeight::{AttnNorm, FfnNorm, KNorm, QNorm};
+        use LayerWeight::{AttnNorm, Down, FfnNorm, Gate, K, KNorm, O, Q, QNorm, Up, V};
         match self {
             Self::OutputNorm | Self::RopeDivisors | Self::Bias(..) => true,
-            Self::Layer(_, weight) => matches!(weight, AttnNorm | FfnNorm | QNorm | KNorm),
+            Self::Layer(_, AttnNorm | FfnNorm | QNorm | KNorm) => true,
+            Self::Layer(_, Q | K | V | O | Gate | Up | Down) => false,
             Self::TokenEmbedding | Self::Output => false,
         }
     }
@@ -158,22 +174,17 @@ impl WeightName {
         let rows_of = |name: Self| name.shape(config).0;
         if let Self::Layer(layer, weight) = self
             && config.architecture.conventions().stacked
-            && let Some(first) = weight.stack().first()
+            && let Some(stack) = weight.stack()
         {
-            let name = match (first, gguf) {
-                (LayerWeight::Q, false) => "self_attn.qkv_proj",
-                (LayerWeight::Q, true) => "attn_qkv",
-                (_, false) => "mlp.gate_up_proj",
-                (_, true) => "ffn_up",
-            };
-            let layers = if gguf { GGUF_LAYERS } else { HUGGINGFACE_LAYERS };
+            let (layers, name) =
+                if gguf { (GGUF_LAYERS, stack.gguf) } else { (HUGGINGFACE_LAYERS, stack.huggingface) };
             let stacked = |weights: &mut dyn Iterator<Item = &LayerWeight>| {
                 weights.fold(0_u32, |sum, one| sum.saturating_add(rows_of(Self::Layer(layer, *one))))
             };
             return Place {
                 tensor: format!("{layers}{layer}.{name}.weight"),
-                first_row: stacked(&mut weight.stack().iter().take_while(|one| **one != weight)),
-                rows: stacked(&mut weight.stack().iter()),
+                first_row: stacked(&mut stack.weights.iter().take_while(|one| **one != weight)),
+                rows: stacked(&mut stack.weights.iter()),
             };
         }
         let tensor = if gguf { self.gguf() } else { self.huggingface() };
