@@ -37,6 +37,7 @@ pub use recall::{RecallOptions, RecallReport, Trial, recall, trials};
 pub use text::{HeldOut, Reading, Window};
 
 use crate::kv::{KvError, Policy, Preset};
+use crate::model_file::{QUOTED_CHARS, cut};
 use crate::sampling::philox;
 use crate::session::SessionError;
 use crate::tokenizer::TokenizerError;
@@ -169,14 +170,11 @@ impl Dice {
     }
 }
 
-/// The first 64 characters of a value, control characters spelled out.
+/// A value cut at [`QUOTED_CHARS`], control characters spelled out.
 fn shortened(value: &impl std::fmt::Display) -> String {
     let text = value.to_string();
-    let mut short: String = text.chars().take(64).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short.escape_debug().to_string()
+    let (head, rest) = cut(&text, QUOTED_CHARS);
+    format!("{}{rest}", head.escape_debug())
 }
 
 #[cfg(test)]

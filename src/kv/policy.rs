@@ -23,7 +23,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{KvError, MAX_POSITIONS};
-use crate::model_file::Config;
+use crate::model_file::{Config, QUOTED_CHARS, cut};
 
 /// Window of `sepllm`, the query itself counted (SepLLM's `n` of `llama3_sepllm_a3_n256`).
 const SEPLLM_WINDOW: u32 = 256;
@@ -85,7 +85,7 @@ impl FromStr for Preset {
 
     fn from_str(name: &str) -> Result<Self, KvError> {
         let found = Self::ALL.into_iter().find(|preset| preset.name() == name);
-        found.ok_or_else(|| KvError::UnknownPreset { name: name.chars().take(64).collect() })
+        found.ok_or_else(|| KvError::UnknownPreset { name: cut(name, QUOTED_CHARS).0.to_owned() })
     }
 }
 

@@ -8,8 +8,8 @@ use std::io;
 
 use super::dtype::Dtype;
 
-/// The most characters of a file's own text that a message repeats.
-const MAX_QUOTED_CHARS: usize = 64;
+/// The most characters of a text of unknown origin that a message repeats.
+pub(crate) const QUOTED_CHARS: usize = 64;
 
 /// A model file that cannot be used, and why.
 ///
@@ -155,11 +155,17 @@ pub enum ModelFileError {
     },
 }
 
-/// `text` in quotes, escaped, and cut at 64 characters.
-pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
-        None => format!("{text:?}"),
+/// `text` in quotes, escaped, and cut at [`QUOTED_CHARS`].
+pub(crate) fn quoted(text: &str) -> String {
+    let (head, rest) = cut(text, QUOTED_CHARS);
+    format!("{head:?}{rest}")
+}
+
+/// The first `most` characters, and the dots that stand for what is left out, if anything is.
+pub(crate) fn cut(text: &str, most: usize) -> (&str, &'static str) {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => (text.get(..end).unwrap_or_default(), "..."),
+        None => (text, ""),
     }
 }
 
@@ -170,12 +176,20 @@ fn listed(supported: Option<&str>) -> String {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
-    use super::quoted;
+    use super::{cut, quoted};
 
     #[test]
-    fn quotes_escapes_and_cuts_foreign_text() {
+    fn a_text_is_cut_after_whole_characters() {
+        let text = "\u{e9}".repeat(65);
+        assert_eq!(cut(&text, 65), (&*text, ""));
+        assert_eq!(cut(&text, 64), (&*"\u{e9}".repeat(64), "..."));
+        assert_eq!((cut("", 0), cut("a", 0)), (("", ""), ("", "...")));
+    }
+
+    #[test]
+    fn quotes_escape_and_cut_foreign_text() {
         assert_eq!(quoted("a\u{1b}[2J\""), r#""a\u{1b}[2J\"""#);
         let long = quoted(&"\u{e9}".repeat(1 << 20));
-        assert_eq!(long.chars().count(), 64 + 2 + 3, "quotes and dots around 64 characters");
+        assert_eq!(long, format!("\"{}\"...", "\u{e9}".repeat(64)));
     }
 }

@@ -45,6 +45,7 @@ pub(crate) use config::{llama3_divisors, original_llama3};
 pub use dtype::{Dtype, Encoding};
 pub use embedded::EMBEDDED;
 pub use error::ModelFileError;
+pub(crate) use error::{QUOTED_CHARS, cut, quoted};
 pub use names::{LayerWeight, WeightName};
 #[cfg(feature = "convert")]
 pub(crate) use reader::MAX_TOKENIZER_BYTES;

@@ -11,7 +11,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 use serde::Serialize;
 
-use super::error::{TokenizerError, quote, reason};
+use super::error::{TokenizerError, reason};
+use crate::model_file::quoted;
 
 /// Most bytes of a template's source.
 pub const MAX_TEMPLATE_BYTES: usize = 256 << 10;
@@ -122,7 +123,7 @@ fn syntax_error(error: &Error) -> TokenizerError {
 /// The error of a failed rendering. Only its kind is kept, because the rest may repeat what the user wrote.
 fn run_error(error: &Error) -> TokenizerError {
     match error.detail().and_then(|detail| detail.strip_prefix(REFUSED)) {
-        Some(message) => TokenizerError::TemplateRefused { message: quote(message) },
+        Some(message) => TokenizerError::TemplateRefused { message: quoted(message) },
         None => {
             TokenizerError::TemplateRun { line: error.line().unwrap_or(0), reason: error.kind().to_string() }
         }

@@ -17,10 +17,11 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
-use super::error::{TokenizerError, quote};
+use super::error::TokenizerError;
 use super::pieces::Spelling;
 use super::spec::{MAX_AFFIX, at_most, build_error, invalid, unsupported};
 use super::splits;
+use crate::model_file::quoted;
 
 /// Most components in one list, lists in lists counted through.
 const MAX_PARTS: usize = 16;
@@ -251,7 +252,7 @@ pub(super) fn normalizer(
                 // A list of growing replacements would multiply a text without bound.
                 if content.chars().count() > pattern.chars().count() {
                     let expected = "a replacement with no more characters than the pattern";
-                    return Err(invalid(file, "normalizer.content", &quote(&content), expected));
+                    return Err(invalid(file, "normalizer.content", &quoted(&content), expected));
                 }
                 NormalizerWrapper::Replace(
                     Replace::new(pattern, content).map_err(|error| build_error(file, &error))?,
@@ -302,7 +303,7 @@ pub(super) fn pre_tokenizer(
                     }
                     Pattern::Regex(regex) => {
                         let known = "the patterns of GPT-2, Llama 3, Qwen 2 and DeepSeek";
-                        return Err(unsupported(file, "pre_tokenizer.pattern.Regex", &quote(&regex), known));
+                        return Err(unsupported(file, "pre_tokenizer.pattern.Regex", &quoted(&regex), known));
                     }
                     Pattern::String(_) => {
                         SplitPattern::String(plain(pattern, file, "pre_tokenizer.pattern.String")?)
@@ -314,7 +315,7 @@ pub(super) fn pre_tokenizer(
             }
             PreTokenizer::Metaspace { replacement, add_prefix_space, prepend_scheme, split } => {
                 if replacement != '\u{2581}' {
-                    let value = quote(&replacement.to_string());
+                    let value = quoted(&replacement.to_string());
                     return Err(unsupported(file, "pre_tokenizer.replacement", &value, "U+2581"));
                 }
                 if add_prefix_space == Some(false) && prepend_scheme != PrependScheme::Never {
@@ -377,7 +378,7 @@ fn template(
             }
             Piece::SpecialToken { id, .. } => {
                 let Some(token) = tokens.get(&id) else {
-                    return Err(invalid(file, field, &quote(&id), "a name listed in special_tokens"));
+                    return Err(invalid(file, field, &quoted(&id), "a name listed in special_tokens"));
                 };
                 at_most(file, "post_processor.special_tokens", token.ids.len(), MAX_AFFIX)?;
                 if texts == 0 { &mut before } else { &mut after }.extend(&token.ids);
@@ -432,7 +433,7 @@ pub(super) fn spelling(
 /// A text to look for; regular expressions are refused.
 fn plain(pattern: Pattern, file: &str, field: &str) -> Result<String, TokenizerError> {
     match pattern {
-        Pattern::Regex(regex) => Err(unsupported(file, field, &quote(&regex), "a plain string")),
+        Pattern::Regex(regex) => Err(unsupported(file, field, &quoted(&regex), "a plain string")),
         Pattern::String(text) if text.is_empty() => {
             Err(invalid(file, field, "\"\"", "a text that is not empty"))
         }

@@ -3,6 +3,8 @@
 //! Every message names the file, the field and the value. Strings from a file are escaped and cut before they are
 //! stored, so that an error can be printed to a terminal as it is.
 
+use crate::model_file::cut;
+
 /// Why a tokenizer or a chat template was refused, or could not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -141,16 +143,8 @@ pub enum TokenizerError {
     },
 }
 
-/// Characters of a string from a file that an error repeats.
-const QUOTED_CHARS: usize = 64;
 /// Characters of another library's message that an error repeats.
 const REASON_CHARS: usize = 200;
-
-/// A string from a file in quotes, escaped and cut.
-pub(super) fn quote(text: &str) -> String {
-    let (head, rest) = cut(text, QUOTED_CHARS);
-    format!("{head:?}{}", if rest { "..." } else { "" })
-}
 
 /// Another library's message, escaped (it may repeat parts of a file) and cut.
 pub(super) fn reason(error: &dyn std::fmt::Display) -> String {
@@ -161,25 +155,12 @@ pub(super) fn reason(error: &dyn std::fmt::Display) -> String {
         .chars()
         .flat_map(|c| if c.is_control() { c.escape_debug().collect::<Vec<_>>() } else { vec![c] })
         .collect();
-    format!("{clean}{}", if rest { "..." } else { "" })
-}
-
-/// The first `chars` characters and whether there are more.
-fn cut(text: &str, chars: usize) -> (&str, bool) {
-    let head = text.char_indices().nth(chars).and_then(|(at, _)| text.get(..at));
-    (head.unwrap_or(text), head.is_some())
+    format!("{clean}{rest}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_escape_and_cut() {
-        assert_eq!(quote("a\"\u{1b}"), r#""a\"\u{1b}""#);
-        assert_eq!(quote(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
-        assert_eq!(quote(&"é".repeat(65)), format!("\"{}\"...", "é".repeat(64)));
-    }
 
     #[test]
     fn reasons_escape_control_characters_and_are_cut() {

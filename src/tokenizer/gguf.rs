@@ -5,13 +5,13 @@
 
 use tokenizers::AddedToken;
 
-use super::error::{TokenizerError, quote};
+use super::error::TokenizerError;
 use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
 use super::pieces::Spelling;
 use super::sentencepiece::{Algorithm, Kind, PieceSpec, Spaces};
 use super::spec::{Built, Fields, MAX_VOCAB, Spec, at_most, invalid, unsupported};
 use super::splits;
-use crate::model_file::GgufTokenizer;
+use crate::model_file::{GgufTokenizer, quoted};
 
 /// A name of `tokenizer.ggml.pre` for each split that is known, the most common first.
 #[cfg(feature = "convert")]
@@ -65,7 +65,7 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
         "t5" => pieces(source, Algorithm::Likeliest { single: true }, file)?,
         other => {
             let known = "\"gpt2\", \"llama\", \"t5\"";
-            return Err(unsupported(file, "tokenizer.ggml.model", &quote(other), known));
+            return Err(unsupported(file, "tokenizer.ggml.model", &quoted(other), known));
         }
     };
     Spec {
@@ -136,7 +136,7 @@ fn pieces(
 fn merges(lines: &[String], file: &str) -> Result<Vec<(String, String)>, TokenizerError> {
     let split = |(i, line): (usize, &String)| match line.split_once(' ') {
         Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
-        _ => Err(invalid(file, &format!("{}[{i}]", FIELDS.merges), &quote(line), "two parts and one space")),
+        _ => Err(invalid(file, &format!("{}[{i}]", FIELDS.merges), &quoted(line), "two parts and one space")),
     };
     lines.iter().enumerate().map(split).collect()
 }

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use tokenizers::Token;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 
-use super::error::{TokenizerError, quote};
+use super::error::TokenizerError;
 use super::sentencepiece::{PieceSpec, Pieces};
 use super::spec::{Fields, at_most, build_error, invalid};
+use crate::model_file::quoted;
 
 /// Most merges; the largest published tokenizers have 512 Ki.
 pub(crate) const MAX_MERGES: usize = 1 << 20;
@@ -83,7 +84,7 @@ impl MergeSpec {
                 !left.is_empty() && !right.is_empty() && known.contains(&**left) && known.contains(&**right);
             if !parts_known || !known.contains(&*joined) {
                 let field = format!("{}[{i}]", fields.merges);
-                let value = format!("{} + {}", quote(left), quote(right));
+                let value = format!("{} + {}", quoted(left), quoted(right));
                 return Err(invalid(
                     file,
                     &field,
@@ -94,7 +95,7 @@ impl MergeSpec {
         }
         match &self.unk {
             Some(unk) if !known.contains(&**unk) => {
-                Err(invalid(file, fields.unk, &quote(unk), "a token of the vocabulary"))
+                Err(invalid(file, fields.unk, &quoted(unk), "a token of the vocabulary"))
             }
             _ => Ok(()),
         }

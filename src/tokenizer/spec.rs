@@ -12,9 +12,10 @@ use tokenizers::{
     TokenizerBuilder, TokenizerImpl,
 };
 
-use super::error::{TokenizerError, quote, reason};
+use super::error::{TokenizerError, reason};
 use super::model::{Model, ModelSpec};
 use super::pieces::Spelling;
+use crate::model_file::quoted;
 
 /// Most entries of a vocabulary; the largest published ones have 256 Ki.
 pub(super) const MAX_VOCAB: usize = 1 << 20;
@@ -124,7 +125,7 @@ impl Spec {
         for (token, id) in &self.vocab {
             at_most(file, self.fields.token, token.len(), MAX_TOKEN_BYTES)?;
             if !spellings.insert(token.as_str()) {
-                return Err(invalid(file, field, &quote(token), "every token once"));
+                return Err(invalid(file, field, &quoted(token), "every token once"));
             }
             let place = usize::try_from(*id).ok().and_then(|id| table.get_mut(id));
             match place {
@@ -133,7 +134,7 @@ impl Spec {
                     return Err(invalid(
                         file,
                         field,
-                        &format!("id {id} of {}", quote(token)),
+                        &format!("id {id} of {}", quoted(token)),
                         "every id once",
                     ));
                 }
@@ -154,7 +155,7 @@ impl Spec {
             bytes = bytes.saturating_add(token.content.len());
             at_most(file, self.fields.added, bytes, MAX_ADDED_BYTES)?;
             if token.content.is_empty() || !contents.insert(token.content.as_str()) || !ids.insert(*id) {
-                let value = format!("{} with id {id}", quote(&token.content));
+                let value = format!("{} with id {id}", quoted(&token.content));
                 return Err(invalid(
                     file,
                     &field,
@@ -167,7 +168,7 @@ impl Spec {
                 return Err(invalid(
                     file,
                     &field,
-                    &quote(&token.content),
+                    &quoted(&token.content),
                     "no leading white space beside a token with rstrip",
                 ));
             }
@@ -215,7 +216,7 @@ fn encoder(
     for (i, (id, token)) in added.iter().enumerate() {
         let given = encoder.token_to_id(&token.content);
         if given != Some(*id) {
-            let value = format!("{} with id {id}", quote(&token.content));
+            let value = format!("{} with id {id}", quoted(&token.content));
             let field = format!("{}[{i}]", fields.added);
             return Err(invalid(file, &field, &value, "the id of the vocabulary, or the next one after it"));
         }

@@ -10,8 +10,9 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 
-use super::error::{TokenizerError, quote};
+use super::error::TokenizerError;
 use super::spec::{build_error, unsupported};
+use crate::model_file::quoted;
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Also cl100k.
@@ -111,7 +112,7 @@ pub(super) fn named(name: Option<&str>, file: &str) -> Result<Named, TokenizerEr
         Some("falcon") => &[FALCON_SIGNS, GPT2, THREE_DIGITS],
         Some("default") => &[DEFAULT_SIGNS, GPT2, DIGITS, THREE_DIGITS],
         other => {
-            let value = other.map_or_else(|| "no value".to_owned(), quote);
+            let value = other.map_or_else(|| "no value".to_owned(), quoted);
             return Err(unsupported(file, "tokenizer.ggml.pre", &value, NAMES));
         }
     };

@@ -14,10 +14,11 @@ use serde_json::value::RawValue;
 use tokenizers::AddedToken;
 
 use super::components::{self, Decoder, Normalizer, PostProcessor, PreTokenizer};
-use super::error::{TokenizerError, quote, reason};
+use super::error::{TokenizerError, reason};
 use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
 use super::sentencepiece::{self, Algorithm, PieceSpec};
 use super::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
+use crate::model_file::quoted;
 
 /// Most bytes of either file; the largest published tokenizer.json has 33 MB.
 pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
@@ -49,12 +50,12 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
         None => Names::default(),
     };
     if let Some(version) = parts.version.as_deref().filter(|version| *version != "1.0") {
-        return Err(unsupported(&file, "version", &quote(version), "\"1.0\""));
+        return Err(unsupported(&file, "version", &quoted(version), "\"1.0\""));
     }
     // Both change the ids of a long text behind the caller's back; padding needs a second text to make sense.
     for (field, part) in [("truncation", parts.truncation), ("padding", parts.padding)] {
         if let Some(part) = part.filter(|part| part.get() != "null") {
-            return Err(unsupported(&file, field, &quote(part.get()), "null"));
+            return Err(unsupported(&file, field, &quoted(part.get()), "null"));
         }
     }
     let (vocab, model) = model(parts.model, &file)?;
@@ -71,7 +72,7 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
             let listed = added.iter().map(|(id, token)| (&token.content, id));
             let found =
                 listed.chain(vocab.iter().map(|(token, id)| (token, id))).find(|(token, _)| **token == name);
-            let missing = || invalid(&config_file, field, &quote(&name), "a token of tokenizer.json");
+            let missing = || invalid(&config_file, field, &quoted(&name), "a token of tokenizer.json");
             found.map(|(_, id)| Some(*id)).ok_or_else(missing)
         }
     };
@@ -198,7 +199,7 @@ fn model(raw: &RawValue, file: &str) -> Result<Model, TokenizerError> {
     match kind.as_deref() {
         None | Some("BPE") => bpe(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
         Some("Unigram") => unigram(parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "model")?, file),
-        Some(other) => Err(unsupported(file, "model.type", &quote(other), "\"BPE\", \"Unigram\"")),
+        Some(other) => Err(unsupported(file, "model.type", &quoted(other), "\"BPE\", \"Unigram\"")),
     }
 }
 
@@ -217,7 +218,7 @@ fn bpe(model: Bpe, file: &str) -> Result<Model, TokenizerError> {
     ];
     for (field, affix) in affixes {
         if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {
-            return Err(unsupported(file, field, &quote(affix), "null"));
+            return Err(unsupported(file, field, &quoted(affix), "null"));
         }
     }
     let spec = MergeSpec {
@@ -394,7 +395,9 @@ impl<'de> Deserialize<'de> for Merge {
                     Some((left, right)) if !right.contains(' ') => {
                         Ok(Merge((left.to_owned(), right.to_owned())))
                     }
-                    _ => Err(E::custom(format_args!("merge {} is not two parts and one space", quote(line)))),
+                    _ => {
+                        Err(E::custom(format_args!("merge {} is not two parts and one space", quoted(line))))
+                    }
                 }
             }
 

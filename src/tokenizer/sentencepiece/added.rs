@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 use tokenizers::AddedToken;
 
-use crate::tokenizer::error::{TokenizerError, quote};
+use crate::model_file::quoted;
+use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::spec::{MAX_ADDED, at_most, invalid, unsupported};
 
 const FIELD: &str = "added_tokens_decoder";
@@ -40,7 +41,7 @@ impl Descriptions {
         let mut by_id = BTreeMap::new();
         for (name, description) in by_name {
             let id: u32 =
-                name.parse().map_err(|_| invalid(file, FIELD, &quote(&name), "the id of a token"))?;
+                name.parse().map_err(|_| invalid(file, FIELD, &quoted(&name), "the id of a token"))?;
             if description.single_word {
                 return Err(unsupported(file, &format!("{FIELD}.{id}.single_word"), "true", "false"));
             }
@@ -66,7 +67,7 @@ impl Descriptions {
                     return Err(invalid(
                         file,
                         &field,
-                        &quote(&description.content),
+                        &quoted(&description.content),
                         "the token with that id",
                     ));
                 }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::added::{Description, Descriptions};
 use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
-use crate::tokenizer::error::{TokenizerError, quote};
+use crate::model_file::quoted;
+use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::model::ModelSpec;
 use crate::tokenizer::pieces::Spelling;
 use crate::tokenizer::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
@@ -110,7 +111,7 @@ pub(in crate::tokenizer) fn build(
     {
         Some(name) => {
             let found = later.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
-            let missing = || invalid(&config_file, field, &quote(&name), "a token of the vocabulary");
+            let missing = || invalid(&config_file, field, &quoted(&name), "a token of the vocabulary");
             found.map(Some).ok_or_else(missing)
         }
         // Minus one, or any other number that is none of a piece, stands for no such token.
@@ -254,7 +255,7 @@ fn read_piece(message: &[u8], id: usize, file: &str) -> Result<(String, f64, Kin
         match field? {
             (1, Value::Bytes(bytes)) => {
                 let field = || format!("{name}.piece");
-                let value = || quote(&String::from_utf8_lossy(bytes));
+                let value = || quoted(&String::from_utf8_lossy(bytes));
                 let text = str::from_utf8(bytes);
                 spelling = text.map_err(|_| invalid(file, &field(), &value(), "UTF-8"))?.to_owned();
             }

@@ -14,8 +14,9 @@ mod wire;
 
 use std::collections::HashMap;
 
-use super::error::{TokenizerError, quote};
+use super::error::TokenizerError;
 use super::spec::{Fields, at_most, invalid};
+use crate::model_file::quoted;
 use prefixes::Prefixes;
 
 /// U+2581, which stands for a space in pieces.
@@ -218,7 +219,7 @@ impl Pieces {
         let piece = |byte: u8| {
             let spelling = format!("<0x{byte:02X}>");
             self.id(&spelling).ok_or_else(|| {
-                invalid(file, fields.vocab, &format!("no token {}", quote(&spelling)), "one for every byte")
+                invalid(file, fields.vocab, &format!("no token {}", quoted(&spelling)), "one for every byte")
             })
         };
         (0..=u8::MAX).map(piece).collect()
