@@ -74,11 +74,14 @@ impl RingLayout {
         if pos < self.sinks {
             return pos;
         }
-        pos.checked_rem(self.live_cap).map_or(NONE, |index| self.sinks + self.anchor_cap + index)
+        self.sinks + self.anchor_cap + pos % self.live_cap
     }
 
     /// Every key that `row` reads, region by region; `chunk` is the chunk it belongs to and that chunk's
     /// anchor rows, or `None` for a single step. This is the walk of the attention kernels, as a list.
+    ///
+    /// # Panics
+    /// When the list comes to an anchor of the chunk that `chunk` does not name.
     pub fn keys<'a>(
         &self,
         row: &Row,
@@ -94,7 +97,7 @@ impl RingLayout {
         };
         let anchor = move |k| match k {
             k if k < anchors_before => Key::Slot(layout.anchor_slot(k)),
-            k => Key::ChunkRow(anchor_rows.get((k - anchors_before) as usize).copied().unwrap_or(NONE)),
+            k => Key::ChunkRow(anchor_rows[(k - anchors_before) as usize]),
         };
         let pinned = (0..row.pinned_end).map(move |pos| (Region::Pinned, token(pos)));
         let anchors = (row.anchor_first..row.anchor_end).map(move |k| (Region::Anchor, anchor(k)));

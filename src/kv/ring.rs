@@ -81,9 +81,8 @@ impl Ring {
     /// The unpinned anchors that the next query can read from the anchor ring or its live range, oldest first.
     pub fn anchors(&self) -> impl Iterator<Item = Anchor> + '_ {
         (self.state.anchor_first..self.state.n_anchors).map(|number| {
-            let index = number.checked_rem(self.layout.anchor_cap);
-            let start = index.and_then(|index| self.anchor_start.get(index as usize)).copied().unwrap_or(0);
-            Anchor { number, pos: self.anchor_position(number), start }
+            let index = self.anchor_index(number);
+            Anchor { number, pos: self.anchor_pos[index], start: self.anchor_start[index] }
         })
     }
 
@@ -149,9 +148,10 @@ impl Ring {
         for ((r, row), &id) in (0..).zip(rows.iter_mut()).zip(ids) {
             let n_anchors = self.state.n_anchors;
             *row = self.advance(id);
-            if self.state.n_anchors > n_anchors
-                && let Some(anchor_row) = unfilled.next()
-            {
+            if self.state.n_anchors > n_anchors {
+                let Some(anchor_row) = unfilled.next() else {
+                    unreachable!("there are at least as many places as tokens")
+                };
                 *anchor_row = r;
             }
         }
@@ -189,7 +189,7 @@ impl Ring {
             s.seg_start.max(s.segments).max(s.peak_live) <= pos && s.forced_anchors <= s.total_anchors;
         if !ordered
             || !counted
-            || s.n_anchors - s.anchor_first > self.params.max_anchors
+            || s.n_anchors - s.anchor_first > self.params.max_anchors.min(self.layout.anchor_cap)
             || s.live > s.peak_live
             || s.barred > 1
         {
@@ -234,8 +234,11 @@ impl Ring {
         // Slots.
         let mut anchor_slot = NONE;
         if is_anchor && i >= p.sinks {
-            anchor_slot = self.layout.anchor_slot(s.n_anchors);
-            self.set_anchor(s.n_anchors, i, s.seg_start);
+            if p.anchor_cap > 0 {
+                let index = self.anchor_index(s.n_anchors);
+                (self.anchor_pos[index], self.anchor_start[index]) = (i, s.seg_start);
+                anchor_slot = self.layout.anchor_slot(s.n_anchors);
+            }
             s.n_anchors += 1;
         }
 
@@ -282,33 +285,25 @@ impl Ring {
         let query = s.pos.min(self.params.limit - 1);
         let first = live_first(&self.params, query, s.seg_start);
         while s.anchor_first < s.n_anchors
-            && query.saturating_sub(self.anchor_position(s.anchor_first)) >= self.params.max_distance
+            && query - self.anchor_pos[self.anchor_index(s.anchor_first)] >= self.params.max_distance
         {
             s.anchor_first += 1;
         }
         s.anchor_end = s.anchor_end.max(s.anchor_first);
-        while s.anchor_end < s.n_anchors && self.anchor_position(s.anchor_end) < first {
+        while s.anchor_end < s.n_anchors && self.anchor_pos[self.anchor_index(s.anchor_end)] < first {
             s.anchor_end += 1;
         }
         s.live = s.pos.min(self.params.sinks) + (s.anchor_end - s.anchor_first) + s.pos.saturating_sub(first);
         s.peak_live = s.peak_live.max(s.live);
     }
 
-    fn anchor_position(&self, k: u32) -> u32 {
-        let index = k.checked_rem(self.layout.anchor_cap);
-        index.and_then(|index| self.anchor_pos.get(index as usize)).copied().unwrap_or(0)
-    }
-
-    fn set_anchor(&mut self, k: u32, pos: u32, start: u32) {
-        let Some(index) = k.checked_rem(self.layout.anchor_cap) else { return };
-        let index = index as usize;
-        if let (Some(p), Some(s)) = (self.anchor_pos.get_mut(index), self.anchor_start.get_mut(index)) {
-            (*p, *s) = (pos, start);
-        }
+    /// Where number `k` lies among the anchors kept. Without an anchor ring there is none to ask for.
+    fn anchor_index(&self, k: u32) -> usize {
+        (k % self.layout.anchor_cap) as usize
     }
 }
 
-/// The slots of numbers `from..to` in a ring of `capacity` slots that begins at slot `base`.
+/// The slots of numbers `from..to` in a ring of `capacity` slots that begins at slot `base`; none of a ring without slots.
 fn wrapped(base: u32, capacity: u32, from: u32, to: u32) -> [Range<u32>; 2] {
     let length = to.saturating_sub(from).min(capacity);
     let start = from.checked_rem(capacity).unwrap_or(0);
