@@ -157,15 +157,17 @@ pub async fn score(
 
     let mut score = Score::default();
     let targets = following(ids);
-    if let Path::Chunk(_) = path {
-        extend(&mut session, ids, &targets, &mut score).await?;
-    } else {
-        for (piece, targets) in ids.chunks(chunk as usize).zip(targets.chunks(chunk as usize)) {
-            let pass = |session: &mut Session, rec: &mut Recorder| match piece {
-                [id] if path == Path::Ring => session.record_step(rec, *id),
-                _ => record_masked(session, rec, piece),
-            };
-            score_pass(&mut session, targets, pass, &mut score).await?;
+    match path {
+        Path::Chunk(_) => extend(&mut session, ids, &targets, &mut score).await?,
+        Path::Masked => {
+            let pass = |session: &mut Session, rec: &mut Recorder| record_masked(session, rec, ids);
+            score_pass(&mut session, &targets, pass, &mut score).await?;
+        }
+        Path::Ring => {
+            for (id, target) in ids.iter().zip(targets.chunks(1)) {
+                let pass = |session: &mut Session, rec: &mut Recorder| session.record_step(rec, *id);
+                score_pass(&mut session, target, pass, &mut score).await?;
+            }
         }
     }
     score.nll.truncate(ids.len() - 1);

@@ -159,10 +159,9 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
 
 /// Rank for the default choice; smaller is better.
 fn rank(description: &AdapterDescription) -> usize {
-    ["discrete", "integrated", "virtual", "other", "cpu"]
-        .iter()
-        .position(|kind| *kind == description.device_type)
-        .unwrap_or(usize::MAX)
+    let kind = &description.device_type;
+    let place = ["discrete", "integrated", "virtual", "other", "cpu"].iter().position(|other| other == kind);
+    place.unwrap_or_else(|| unreachable!("`describe` knows no device of type {kind:?}"))
 }
 
 fn choose(list: &[AdapterDescription], select: Option<&str>) -> Result<usize, GpuError> {
@@ -186,9 +185,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
     let adapters = adapters().await;
     let list: Vec<_> = adapters.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect();
     let index = choose(&list, options.select.as_deref())?;
-    let (Some(adapter), Some(mut description)) = (adapters.get(index), list.into_iter().nth(index)) else {
-        return Err(GpuError::NoAdapter);
-    };
+    let (adapter, mut description) = (&adapters[index], list[index].clone());
 
     let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature);
     let features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };

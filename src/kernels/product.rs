@@ -113,7 +113,7 @@ pub(super) fn record_op(
             (tile.min(rest), tile, x)
         } else {
             let x = InputRange { binding: inputs.x.all(), at: first * (weight.cols / 4), len: 1 };
-            (rest, one.inputs.first().copied().unwrap_or(1), x)
+            (rest, one.inputs[0], x)
         };
         for part in &weight.parts {
             let params = ProductParams {

@@ -255,16 +255,17 @@ impl Loader<'_> {
 
     /// Names the tensor of the weight that does not fit, in a piece that begins at `row` of the matrix.
     fn unfit(&self, names: &[WeightName], row: u32, matrix: &Weight, unfit: Unfit) -> LoadError {
-        let row = row + u32::try_from(unfit.at / matrix.cols as usize).unwrap_or_default();
+        let row = row as usize + unfit.at / matrix.cols as usize;
         let mut base = 0;
         let name = names.iter().find(|name| {
-            base += name.shape(&self.file.config).0;
+            base += name.shape(&self.file.config).0 as usize;
             row < base
         });
-        let tensor =
-            name.and_then(|name| self.file.weight(*name)).map_or_else(String::new, |info| info.name.clone());
+        let Some(info) = name.and_then(|name| self.file.weight(*name)) else {
+            unreachable!("row {row} of {names:?} was read, and lies in no tensor")
+        };
         let (file, format) = (self.file.label().to_owned(), matrix.layout.format().name());
-        LoadError::Unfit { file, tensor, value: unfit.value, format }
+        LoadError::Unfit { file, tensor: info.name.clone(), value: unfit.value, format }
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), LoadError> {

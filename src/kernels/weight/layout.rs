@@ -192,8 +192,10 @@ fn encoded(values: &[f32], format: WeightFormat) -> Result<Cow<'_, [u8]>, Unfit>
     };
     let mut bytes = Vec::with_capacity(values.len() * 2);
     encoding.encode(values, &mut bytes).map_err(|value| {
-        let at = values.iter().position(|other| other.to_bits() == value.to_bits()).unwrap_or_default();
-        Unfit { at, value }
+        match values.iter().position(|other| other.to_bits() == value.to_bits()) {
+            Some(at) => Unfit { at, value },
+            None => unreachable!("{value} is refused, and is none of the values"),
+        }
     })?;
     Ok(Cow::Owned(bytes))
 }
@@ -214,9 +216,7 @@ fn tiles(rows: &[u8], row_bytes: usize, run_bytes: usize) -> Vec<u8> {
             let runs = (group * (row_bytes / run_bytes) + chunk) * LANES + r;
             for (piece, texel) in run.chunks_exact(TEXEL).enumerate() {
                 let at = ((runs * pieces + piece) * LANES + lane) * TEXEL;
-                if let Some(place) = packed.get_mut(at..at + TEXEL) {
-                    place.copy_from_slice(texel);
-                }
+                packed[at..at + TEXEL].copy_from_slice(texel);
             }
         }
     }
