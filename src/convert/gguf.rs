@@ -80,14 +80,14 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
     let blocks = layout.tensors.iter().map(|tensor| tensor.encoding).max_by_key(|encoding| match encoding {
         Encoding::Q4_0 | Encoding::Q8_0 => 2,
         Encoding::F16 | Encoding::BF16 => 1,
-        _ => 0,
+        Encoding::F32 => 0,
     });
     let file_type = match blocks {
         Some(Encoding::Q4_0) => 2,
         Some(Encoding::Q8_0) => 7,
         Some(Encoding::F16) => 1,
         Some(Encoding::BF16) => 32,
-        _ => 0,
+        Some(Encoding::F32) | None => 0,
     };
     metadata.u32("general.file_type", file_type);
     metadata.u32("general.quantization_version", 2);

@@ -60,14 +60,18 @@ impl Layout {
         }
         match (form, config.rope_scaling) {
             (Form::Gguf, RopeScaling::Llama3 { .. }) => {
-                let divisors = llama3_divisors(config).unwrap_or_default();
+                let Some(divisors) = llama3_divisors(config) else {
+                    unreachable!("the scaling of Llama 3 has divisors")
+                };
                 let columns = divisors.len() as u64;
                 let name = WeightName::RopeDivisors.gguf();
                 layout.push(name, None, columns, encoding, Content::Values(divisors));
                 layout.rope_scaling = RopeScaling::Divisors;
             }
             (Form::Safetensors, RopeScaling::Divisors) => {
-                let divisors = pollster::block_on(file.rope_divisors())?.unwrap_or_default();
+                let Some(divisors) = pollster::block_on(file.rope_divisors())? else {
+                    unreachable!("a file whose scaling is its divisors has them")
+                };
                 layout.rope_scaling = original_llama3(config, &divisors).ok_or_else(|| {
                     let reason =
                         "it has no place for divisors of its own, and these are not those of Llama 3";
@@ -90,7 +94,9 @@ impl Layout {
                 Encoding::F16
             }
         };
-        let bytes = encoding.dtype().bytes_of(shape.iter().product()).unwrap_or_default();
+        let Some(bytes) = encoding.dtype().bytes_of(shape.iter().product()) else {
+            unreachable!("{name:?} {shape:?} is no whole number of blocks of {encoding:?}")
+        };
         self.tensors.push(Tensor { name, shape, encoding, bytes, content });
     }
 

@@ -234,7 +234,6 @@ fn same_function(old: &ModelFile, new: &ModelFile, form: Form) -> Result<(), Con
         new.eos_tokens.clear();
     }
     let (old, new) = (comparable(old), comparable(new));
-    let (serde_json::Value::Object(old), serde_json::Value::Object(new)) = (old, new) else { return Ok(()) };
     match old.iter().find(|(key, value)| new.get(*key) != Some(value)) {
         Some((key, value)) => {
             let read = new.get(key).map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -247,7 +246,7 @@ fn same_function(old: &ModelFile, new: &ModelFile, form: Form) -> Result<(), Con
 /// A config without what does not change the function: Mistral's name, which GGUF does not know, the order of the tokens
 /// that end a text, how the scaling of Llama 3 is written down (`layout.rs` and `safetensors.rs` see to it), and the token
 /// that begins a text, which the tokenizer puts there or does not.
-fn comparable(mut config: Config) -> serde_json::Value {
+fn comparable(mut config: Config) -> serde_json::Map<String, serde_json::Value> {
     config.bos_token = None;
     if config.architecture == Architecture::Mistral {
         config.architecture = Architecture::Llama;
@@ -256,7 +255,10 @@ fn comparable(mut config: Config) -> serde_json::Value {
         config.rope_scaling = RopeScaling::Divisors;
     }
     config.eos_tokens.sort_unstable();
-    serde_json::to_value(&config).unwrap_or_default()
+    match serde_json::to_value(&config) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        other => unreachable!("a config is an object of JSON, not {other:?}"),
+    }
 }
 
 /// The tokenizer of a model, if it has one.

@@ -88,7 +88,10 @@ pub(super) fn config(
         "torch_dtype": match dtype {
             Some(Encoding::F32) => "float32",
             Some(Encoding::BF16) => "bfloat16",
-            _ => "float16",
+            Some(Encoding::F16) | None => "float16",
+            Some(blocks @ (Encoding::Q8_0 | Encoding::Q4_0)) => {
+                unreachable!("{blocks:?} is refused, because safetensors has no blocks")
+            }
         },
     });
     let mut set = |key: &str, value: Value| config[key] = value;

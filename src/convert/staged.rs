@@ -47,12 +47,16 @@ pub(super) struct Staged {
 impl Staged {
     /// Begins an output; one that exists is refused without `force`.
     pub(super) fn new(output: &Path, is_folder: bool, force: bool) -> Result<Self, ConvertError> {
-        let mut name = OsString::from(".");
-        name.push(output.file_name().unwrap_or_default());
-        name.push(format!(".partial-{}", std::process::id()));
-        let partial = output.with_file_name(name);
-        let mut staged = Self { output: output.to_owned(), partial, is_folder, force, finished: true };
+        let mut staged =
+            Self { output: output.to_owned(), partial: PathBuf::new(), is_folder, force, finished: true };
         staged.check_free()?;
+        let Some(output_name) = output.file_name() else {
+            return Err(staged.io("naming it", io::ErrorKind::InvalidFilename.into()));
+        };
+        let mut name = OsString::from(".");
+        name.push(output_name);
+        name.push(format!(".partial-{}", std::process::id()));
+        staged.partial = output.with_file_name(name);
         if is_folder {
             fs::create_dir(&staged.partial).map_err(|source| staged.io("making the folder", source))?;
         }

@@ -68,9 +68,9 @@ pub(super) fn files(
     Ok(vec![("tokenizer.json", text(&json)), ("tokenizer_config.json", text(&config))])
 }
 
-/// The spelling of a token.
+/// The spelling of a token. The reader has checked that each id named in the file is one.
 fn name(source: &GgufTokenizer, id: u32) -> &str {
-    source.tokens.get(id as usize).map(String::as_str).unwrap_or_default()
+    &source.tokens[id as usize]
 }
 
 /// Unknown, control and user defined tokens are found in the text before anything else.
@@ -152,8 +152,7 @@ fn pieces(source: &GgufTokenizer, json: &mut Value) -> Result<(), ConvertError> 
     json["model"]["fuse_unk"] = json!(true);
     json["model"]["byte_fallback"] = json!(byte_fallback);
     // As pairs, for a piece may hold a space.
-    let spelling = |id: usize| source.tokens.get(id).map(String::as_str).unwrap_or_default();
-    let pairs = merges.into_iter().map(|(_, left, right)| json!([spelling(left), spelling(right)]));
+    let pairs = merges.into_iter().map(|(_, left, right)| json!([source.tokens[left], source.tokens[right]]));
     json["model"]["merges"] = pairs.collect();
     Ok(())
 }

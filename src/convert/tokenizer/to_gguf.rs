@@ -123,7 +123,7 @@ fn vocabulary(json: &Value, n_rows: u32, byte_level: bool) -> Result<GgufTokeniz
     });
     let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
     let given = added.iter().map(|token| {
-        let content = token["content"].as_str().unwrap_or_default();
+        let content = text(&token["content"]);
         let kind = match token["special"] == true {
             true if !byte_level && Some(content) == unknown => UNKNOWN,
             true => CONTROL,
@@ -201,15 +201,26 @@ fn ends(tokenizer: &Tokenizer, config: Option<&[u8]>, found: &mut GgufTokenizer)
 
 /// Left and right parts, best first; files have them as text with a space between or as pairs.
 fn merges(json: &Value) -> Vec<(String, String)> {
-    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let merges = json["model"]["merges"].as_array().into_iter().flatten();
-    let pair = |merge: &Value| match merge {
-        Value::String(line) => {
-            line.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())).unwrap_or_default()
-        }
-        pair => (part(&pair[0]), part(&pair[1])),
+    let pair = |merge: &Value| {
+        let (left, right) = match merge {
+            Value::Array(parts) => (text(&parts[0]), text(&parts[1])),
+            line => match text(line).split_once(' ') {
+                Some(parts) => parts,
+                None => unreachable!("the reader refuses the merge {line}"),
+            },
+        };
+        (left.to_owned(), right.to_owned())
     };
     merges.map(pair).collect()
+}
+
+/// A text of the tokenizer.json, which its reader has found to be one.
+fn text(value: &Value) -> &str {
+    match value {
+        Value::String(text) => text,
+        other => unreachable!("the reader takes no {other} for a text"),
+    }
 }
 
 /// The rank of the first merge that makes a piece, negative, is its score; what no merge makes comes last.
