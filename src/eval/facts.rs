@@ -99,23 +99,18 @@ pub(super) struct Fact {
 
 /// Draws a fact with `distractors` wrong answers.
 pub(super) fn draw(kind: FactKind, distractors: usize, dice: &mut Dice) -> Fact {
-    let one = |list: &[&str], dice: &mut Dice| {
-        list.get(dice.below(list.len())).copied().unwrap_or_default().to_owned()
-    };
+    let one = |list: &[&'static str], dice: &mut Dice| list[dice.below(list.len())];
     match kind {
         FactKind::Name => {
             let cue = format!("The {} is called", one(&PEOPLE, dice));
             let drawn = dice.pick(distractors + 1, NAMES.len());
-            Fact {
-                cue,
-                answers: drawn.iter().filter_map(|i| NAMES.get(*i)).map(|name| (*name).to_owned()).collect(),
-            }
+            Fact { cue, answers: drawn.into_iter().map(|i| NAMES[i].to_owned()).collect() }
         }
         FactKind::Number => {
             let cue = format!("The number of the {} is", one(&THINGS, dice));
             let all: Vec<usize> = NUMBERS.filter(|number| number % 10 != 0).collect();
             let drawn = dice.pick(distractors + 1, all.len());
-            Fact { cue, answers: drawn.iter().filter_map(|i| all.get(*i)).map(usize::to_string).collect() }
+            Fact { cue, answers: drawn.into_iter().map(|i| all[i].to_string()).collect() }
         }
     }
 }

@@ -94,14 +94,14 @@ impl Judge {
 async fn read(session: &mut Session, last: u32, continuation: &[u32]) -> Result<Verdict, EvalError> {
     let plain: Vec<u32> = [last].into_iter().chain(continuation.iter().copied()).collect();
     let closed = session.close_segments(&plain);
-    let targets = closed.get(1..).unwrap_or_default();
+    let targets = &closed[1..];
     let mut score = Score::default();
-    extend(session, closed.get(..targets.len()).unwrap_or_default(), targets, &mut score).await?;
+    extend(session, &closed[..targets.len()], targets, &mut score).await?;
     let mut verdict = Verdict { logprob: 0.0, greedy: true };
     let text = origins(&plain, &closed);
     for (i, _) in text.iter().skip(1).enumerate().filter(|(_, origin)| origin.is_some()) {
-        verdict.logprob -= score.nll.get(i).copied().map_or(0.0, f64::from);
-        verdict.greedy &= score.top1.get(i) == targets.get(i);
+        verdict.logprob -= f64::from(score.nll[i]);
+        verdict.greedy &= score.top1[i] == targets[i];
     }
     Ok(verdict)
 }

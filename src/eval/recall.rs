@@ -113,12 +113,12 @@ pub fn trials(options: &RecallOptions, filler: &[String], distance: usize) -> Re
     }
     let trial = |number: usize| {
         let mut dice = Dice::new(options.seed, number as u32);
-        let kind = options.kinds.get(number % options.kinds.len()).copied().unwrap_or(FactKind::Name);
+        let kind = options.kinds[number % options.kinds.len()];
         let facts::Fact { cue, mut answers } = facts::draw(kind, options.distractors, &mut dice);
         let first = dice.below(filler.len());
         let mut others = filler.iter().cycle().skip(first).cloned();
         let mut sentences: Vec<String> = others.by_ref().take(options.lead).collect();
-        sentences.push(format!("{cue} {}.", answers.first().map_or("", String::as_str)));
+        sentences.push(format!("{cue} {}.", answers[0]));
         sentences.extend(others.take(distance - 1));
         let gold = dice.below(answers.len());
         answers.swap(0, gold);
@@ -135,7 +135,7 @@ impl Trial {
         let pieces: Vec<String> = self.sentences.iter().enumerate().map(spaced).collect();
         let mut context = beginning(tokenizer, policy, &pieces)?;
         context.extend(piece_of(tokenizer, &format!(" {}", self.cue), false)?);
-        let upto_fact = beginning(tokenizer, policy, pieces.get(..=self.fact).unwrap_or_default())?.len();
+        let upto_fact = beginning(tokenizer, policy, &pieces[..=self.fact])?.len();
         let answers = self.answers.iter().map(|answer| piece_of(tokenizer, &format!(" {answer}"), false));
         Ok(Asked {
             tokens_back: context.len() - upto_fact,
@@ -182,12 +182,10 @@ pub async fn recall(
             progress(done, steps);
             done += 1;
             let judged = judge.judge(&asked.context, &asked.answers).await?;
-            let right = judged.verdicts.get(*gold).copied();
-            let beaten = right.is_some_and(|right| {
-                let mut others = judged.verdicts.iter().enumerate().filter(|(i, _)| i != gold);
-                others.all(|(_, other)| other.logprob < right.logprob)
-            });
-            results.push((beaten, right.is_some_and(|right| right.greedy), asked.tokens_back, judged));
+            let right = judged.verdicts[*gold];
+            let mut others = judged.verdicts.iter().enumerate().filter(|(i, _)| i != gold);
+            let likeliest = others.all(|(_, other)| other.logprob < right.logprob);
+            results.push((likeliest, right.greedy, asked.tokens_back, judged));
         }
         let (acc, acc_stderr) = mean_and_error(results.iter().map(|result| f64::from(result.0)));
         let (exact, exact_stderr) = mean_and_error(results.iter().map(|result| f64::from(result.1)));

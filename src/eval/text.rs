@@ -51,7 +51,10 @@ impl HeldOut {
             places.extend((i > 0).then_some(ids.len()));
             ids.extend(piece_of(tokenizer, piece, i == 0)?);
         }
-        let length = |id: &u32| tokenizer.token_bytes(*id).map_or(0, |bytes| bytes.len() as u32);
+        let length = |id: &u32| match tokenizer.token_bytes(*id) {
+            Some(bytes) => bytes.len() as u32,
+            None => unreachable!("the tokenizer gave the id {id}, and has no token for it"),
+        };
         Ok(Self { bytes: ids.iter().map(length).collect(), ids, places, prefix: tokenizer.prefix().to_vec() })
     }
 
@@ -71,8 +74,11 @@ impl HeldOut {
     }
 
     /// Bytes that a range of tokens stands for.
+    ///
+    /// # Panics
+    /// When the text has not so many tokens.
     pub fn bytes(&self, tokens: Range<usize>) -> u64 {
-        self.bytes.get(tokens).unwrap_or_default().iter().copied().map(u64::from).sum()
+        self.bytes[tokens].iter().copied().map(u64::from).sum()
     }
 
     /// The text cut into windows of at most `size` tokens, prefix and possible anchors counted, each `size - stride` tokens of text
@@ -127,6 +133,9 @@ impl HeldOut {
     }
 
     /// What `policy` reads of a window: its anchors go where they belong inside the window, not at its edges.
+    ///
+    /// # Panics
+    /// When the window is one of a longer text.
     pub fn reading(&self, policy: &Policy, window: &Window) -> Reading {
         let mut wanted: Vec<(u32, Option<usize>)> = self.prefix.iter().map(|id| (*id, None)).collect();
         let first = self.places.partition_point(|place| *place <= window.read.start);
@@ -135,12 +144,11 @@ impl HeldOut {
             if let (Some(_), Some(insert)) = (places.next_if(|place| **place == i), policy.insert) {
                 wanted.push((insert.id, None));
             }
-            wanted.extend(self.ids.get(i).map(|id| (*id, Some(i))));
+            wanted.push((self.ids[i], Some(i)));
         }
         let plain: Vec<u32> = wanted.iter().map(|(id, _)| *id).collect();
         let ids = Tagger::default().close_segments(policy, &plain);
-        let origin = origins(&plain, &ids);
-        let origin = origin.iter().map(|i| i.and_then(|i| wanted.get(i)?.1)).collect();
+        let origin = origins(&plain, &ids).into_iter().map(|i| wanted[i?].1).collect();
         Reading { ids, origin }
     }
 }
