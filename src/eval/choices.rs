@@ -115,10 +115,10 @@ impl Choices {
             });
         }
         let drawn = Dice::new(seed, 0).pick(shots, pool.len());
-        let demonstrations = drawn.iter().filter_map(|i| pool.get(*i).cloned()).collect();
+        let demonstrations = drawn.iter().map(|i| pool[*i].clone()).collect();
         if others.is_none() {
-            let mut index = 0..;
-            items.retain(|_| index.next().is_none_or(|i| !drawn.contains(&i)));
+            let rest = items.into_iter().enumerate().filter(|(i, _)| !drawn.contains(i));
+            items = rest.map(|(_, item)| item).collect();
         }
         items.truncate(limit);
         if items.is_empty() {
@@ -127,32 +127,47 @@ impl Choices {
         Ok(Self { demonstrations, items, prompt })
     }
 
-    /// The ids of the demonstrations with what stands in front of every text, and those of each item.
+    /// The ids of the opening, which are those of the demonstrations with what stands in front of every text, and those of each item.
+    /// Without demonstrations there is no opening, and each item is a text of its own.
     fn encode(&self, tokenizer: &Tokenizer, policy: &Policy) -> Result<(Vec<u32>, Vec<Asked>), EvalError> {
         let PromptOptions { delimiter, separator } = &self.prompt;
-        let shown = |(i, item): (usize, &Item)| {
-            let right = item.choices.get(item.gold).map_or("", String::as_str);
+        let mut pieces = Vec::new();
+        for (i, item) in self.demonstrations.iter().enumerate() {
             let separator = if i > 0 { separator } else { "" };
-            format!("{separator}{}{delimiter}{right}", item.query)
-        };
-        let pieces: Vec<String> = self.demonstrations.iter().enumerate().map(shown).collect();
-        let alone = pieces.is_empty();
-        let mut opening = beginning(tokenizer, policy, &pieces)?;
-        let head = delimiter.trim_end();
-        let gap = delimiter.get(head.len()..).unwrap_or_default();
-        let prefix = if alone { std::mem::take(&mut opening) } else { Vec::new() };
-        let asked = |item: &Item| {
-            let separator = if alone { "" } else { separator };
-            let query = piece_of(tokenizer, &format!("{separator}{}{head}", item.query), alone)?;
-            let choices =
-                item.choices.iter().map(|choice| piece_of(tokenizer, &format!("{gap}{choice}"), false));
-            Ok(Asked {
-                context: [&*prefix, &*query].concat(),
-                choices: choices.collect::<Result<_, EvalError>>()?,
-            })
-        };
-        Ok((opening, self.items.iter().map(asked).collect::<Result<_, EvalError>>()?))
+            pieces.push(format!("{separator}{}{delimiter}{}", item.query, right_choice(item)?));
+        }
+        let opening = beginning(tokenizer, policy, &pieces)?;
+        let (opening, start) = if pieces.is_empty() { (Vec::new(), Some(opening)) } else { (opening, None) };
+        let mut asked = Vec::new();
+        for item in &self.items {
+            asked.push(self.ask(tokenizer, item, start.as_deref())?);
+        }
+        Ok((opening, asked))
     }
+
+    /// The ids of one item, which begins with `start` where it is a text of its own.
+    fn ask(&self, tokenizer: &Tokenizer, item: &Item, start: Option<&[u32]>) -> Result<Asked, EvalError> {
+        right_choice(item)?;
+        let PromptOptions { delimiter, separator } = &self.prompt;
+        let separator = if start.is_some() { "" } else { separator };
+        let (head, gap) = delimiter.split_at(delimiter.trim_end().len());
+        let query = piece_of(tokenizer, &format!("{separator}{}{head}", item.query), start.is_some())?;
+        let mut choices = Vec::new();
+        for choice in &item.choices {
+            choices.push(piece_of(tokenizer, &format!("{gap}{choice}"), false)?);
+        }
+        Ok(Asked { context: [start.unwrap_or_default(), &query].concat(), choices })
+    }
+}
+
+/// The text of the right choice.
+fn right_choice(item: &Item) -> Result<&str, EvalError> {
+    let right = item.choices.get(item.gold).map(String::as_str);
+    right.ok_or_else(|| EvalError::Setting {
+        field: "gold",
+        value: item.gold.to_string(),
+        need: format!("below {}, the number of choices", item.choices.len()),
+    })
 }
 
 /// The most tokens that a text of the task has.
@@ -165,7 +180,7 @@ fn longest(opening: &[u32], asked: &[Asked]) -> usize {
 /// Answers every item under `policy`.
 ///
 /// # Errors
-/// A text longer than `full` has room for, a plan that does not fit, the device.
+/// An item whose right choice is none of its choices, a text longer than `full` has room for, a plan that does not fit, the device.
 pub async fn choices(
     model: &Arc<Model>,
     tokenizer: &Tokenizer,
@@ -192,17 +207,11 @@ pub async fn choices(
     }
     progress(asked.len(), asked.len());
 
-    let of_item = |value: &dyn Fn(&Item, &Judged) -> f64| {
-        mean_and_error(task.items.iter().zip(&judged).map(|(item, judged)| value(item, judged)))
-    };
-    let hit = |item: &Item, score: &dyn Fn(usize, f64) -> f64, judged: &Judged| {
-        let scores = judged.verdicts.iter().enumerate().map(|(i, verdict)| score(i, verdict.logprob));
-        f64::from(best(scores) == item.gold)
-    };
-    let bytes = |item: &Item, i: usize| item.choices.get(i).map_or(1, String::len) as f64;
-    let (acc, acc_stderr) = of_item(&|item, judged| hit(item, &|_, logprob| logprob, judged));
-    let (acc_norm, acc_norm_stderr) =
-        of_item(&|item, judged| hit(item, &|i, logprob| logprob / bytes(item, i), judged));
+    let answered = task.items.iter().zip(&judged);
+    let kvs = judged.iter().map(|judged| judged.kv);
+    let (acc, acc_stderr) = mean_and_error(answered.clone().map(hit));
+    let (acc_norm, acc_norm_stderr) = mean_and_error(answered.map(hit_by_bytes));
+    let reduction = kvs.clone().map(|kv| 1.0 - f64::from(kv.live) / f64::from(kv.seen.max(1)));
     let items = judged.len();
     Ok(ChoiceReport {
         items,
@@ -210,19 +219,38 @@ pub async fn choices(
         acc_stderr,
         acc_norm,
         acc_norm_stderr,
-        cache_reduction: of_item(&|_, judged| {
-            1.0 - f64::from(judged.kv.live) / f64::from(judged.kv.seen.max(1))
-        })
-        .0,
-        live: of_item(&|_, judged| f64::from(judged.kv.live)).0,
+        cache_reduction: mean_and_error(reduction).0,
+        live: mean_and_error(kvs.clone().map(|kv| f64::from(kv.live))).0,
         peak_live: judged.iter().map(|judged| judged.peak_live).max().unwrap_or_default(),
-        kv_bytes_live: of_item(&|_, judged| judged.kv.bytes_live as f64).0,
+        kv_bytes_live: mean_and_error(kvs.map(|kv| kv.bytes_live as f64)).0,
         kv_bytes_allocated: judge.kv_bytes(),
         opening_seconds,
         seconds_per_item: (opening_seconds + item_seconds.iter().sum::<f64>()) / (items.max(1) as f64),
         logprobs: judged.iter().map(|judged| judged.verdicts.iter().map(|v| v.logprob).collect()).collect(),
         item_seconds,
     })
+}
+
+/// 1 if the right choice has the largest log-likelihood, else 0.
+fn hit((item, judged): (&Item, &Judged)) -> f64 {
+    let scores = judged.verdicts.iter().map(|verdict| verdict.logprob);
+    f64::from(best(scores) == item.gold)
+}
+
+/// 1 if the right choice has the largest log-likelihood by its bytes, else 0.
+fn hit_by_bytes((item, judged): (&Item, &Judged)) -> f64 {
+    let verdicts = judged.verdicts.iter().zip(&item.choices);
+    let scores = verdicts.map(|(verdict, choice)| verdict.logprob / choice.len() as f64);
+    f64::from(best(scores) == item.gold)
+}
+
+/// Index of the largest, the first of equals.
+fn best(scores: impl Iterator<Item = f64>) -> usize {
+    let larger = |best: (usize, f64), next: (usize, f64)| if next.1 > best.1 { next } else { best };
+    match scores.enumerate().reduce(larger) {
+        Some((i, _)) => i,
+        None => unreachable!("an item has a choice, the right one"),
+    }
 }
 
 impl ChoiceReport {
@@ -234,12 +262,6 @@ impl ChoiceReport {
             + self.opening_seconds / (self.items.max(1) as f64);
         uncached.seconds_per_item / cached.max(f64::MIN_POSITIVE)
     }
-}
-
-/// Index of the largest, the first of equals.
-fn best(scores: impl Iterator<Item = f64>) -> usize {
-    let larger = |best: (usize, f64), next: (usize, f64)| if next.1 > best.1 { next } else { best };
-    scores.enumerate().reduce(larger).map_or(0, |(i, _)| i)
 }
 
 /// The time that the first `items` items take under `full` if nothing is kept between texts: the demonstrations, the query and the
@@ -257,20 +279,26 @@ pub async fn uncached(
     let (opening, asked) = task.encode(tokenizer, &policy)?;
     let policy = fitted(&policy, longest(&opening, &asked));
     let mut session = Session::new(model, &policy, SessionOptions::default()).await?;
-    let (mut started, mut measured) = (Instant::now(), 0);
-    for (i, item) in asked.iter().take(1).chain(asked.iter().take(items)).enumerate() {
-        // The first is read once before, for what is made on first use.
-        if i == 1 {
-            started = Instant::now();
-        }
-        let before = [&*opening, &*item.context].concat();
-        for choice in &item.choices {
-            judge_anew(&mut session, &before, choice).await?;
-        }
-        measured = i;
+    // What is made on first use is no part of the time.
+    if let Some(item) = asked.first() {
+        read_anew(&mut session, &opening, item).await?;
+    }
+    let measured = asked.len().min(items);
+    let started = Instant::now();
+    for item in &asked[..measured] {
+        read_anew(&mut session, &opening, item).await?;
     }
     let seconds_per_item = started.elapsed().as_secs_f64() / (measured.max(1) as f64);
     Ok(Uncached { items: measured, seconds_per_item })
+}
+
+/// Reads the opening, the query and a choice from the first token on, for every choice.
+async fn read_anew(session: &mut Session, opening: &[u32], item: &Asked) -> Result<(), EvalError> {
+    let before = [opening, &item.context].concat();
+    for choice in &item.choices {
+        judge_anew(session, &before, choice).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -307,6 +335,17 @@ mod tests {
     fn too_few_items_are_refused() {
         assert!(matches!(task(numbered(4), None, 5, 1), Err(EvalError::TooFew { have: 4, need: 5, .. })));
         assert!(matches!(task(numbered(4), None, 4, 1), Err(EvalError::TooFew { have: 0, .. })));
+    }
+
+    #[test]
+    fn an_item_whose_right_choice_is_none_of_its_choices_is_refused() {
+        let mut item = numbered(1).remove(0);
+        assert_eq!(right_choice(&item).unwrap(), "a");
+        item.gold = 2;
+        assert_eq!(
+            right_choice(&item).unwrap_err().to_string(),
+            "gold is 2, it must be below 2, the number of choices"
+        );
     }
 
     #[test]
