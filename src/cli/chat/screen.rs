@@ -1,12 +1,14 @@
 //! What the terminal shows: the prompt, colours, line editing with history.
 //!
-//! Only the sixteen colours of the terminal's own palette and its weights are used, so it reads on dark and on light alike; with
-//! `NO_COLOR` set, or when output goes elsewhere, there are none. Without a terminal, lines are read as they come.
+//! Only the sixteen colours of the terminal's own palette and its weights are used, so it reads on dark and on light alike. `anstream`
+//! leaves them out where output goes elsewhere or `NO_COLOR` is set, as rustyline does with those of the prompt. Without a terminal,
+//! lines are read as they come.
 
 use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
+use anstyle::{AnsiColor, Style};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -20,11 +22,9 @@ use super::command::Command;
 use crate::chat::Chat;
 use crate::cli::printable;
 
-/// Faint, bold, red, and back.
-const FAINT: &str = "\x1b[2m";
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[31m";
-const PLAIN: &str = "\x1b[0m";
+const FAINT: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+const RED: Style = AnsiColor::Red.on_default();
 
 /// What a line turned out to be.
 pub(super) enum Line {
@@ -36,26 +36,23 @@ pub(super) enum Line {
 pub(super) struct Screen {
     editor: Option<Editor<Aid, FileHistory>>,
     history: Option<PathBuf>,
-    colours: bool,
 }
 
 impl Screen {
     pub(super) fn new() -> anyhow::Result<Self> {
-        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if !terminal {
-            return Ok(Self { editor: None, history: None, colours });
+        if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+            return Ok(Self { editor: None, history: None });
         }
         let config = Config::builder().auto_add_history(true).max_history_size(1000)?.build();
         let mut editor = Editor::with_config(config)?;
-        editor.set_helper(Some(Aid { colours }));
+        editor.set_helper(Some(Aid));
         let history = history_file();
         if let Some(path) = history.as_ref().filter(|path| path.exists())
             && let Err(error) = editor.load_history(path)
         {
             log::warn!("{}: the history could not be read: {error}", path.display());
         }
-        Ok(Self { editor: Some(editor), history, colours })
+        Ok(Self { editor: Some(editor), history })
     }
 
     /// The next line, under a prompt that says how the conversation stands.
@@ -77,7 +74,7 @@ impl Screen {
 
     /// A line of the program's own, not of the model.
     pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
-        self.line("", text)
+        self.line(Style::new(), text)
     }
 
     /// A line at the margin of attention.
@@ -91,12 +88,11 @@ impl Screen {
     }
 
     /// Without a terminal the model's words alone go to standard output.
-    fn line(&self, colour: &str, text: &str) -> anyhow::Result<()> {
+    fn line(&self, style: Style, text: &str) -> anyhow::Result<()> {
         let text = printable(text);
-        let text = if self.colours { format!("{colour}{text}{PLAIN}") } else { text };
         match self.editor {
-            Some(_) => writeln!(std::io::stdout(), "{text}")?,
-            None => writeln!(std::io::stderr(), "{text}")?,
+            Some(_) => writeln!(anstream::stdout(), "{style}{text}{style:#}")?,
+            None => writeln!(anstream::stderr(), "{style}{text}{style:#}")?,
         }
         Ok(())
     }
@@ -130,9 +126,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// Completes commands and paints the prompt.
-struct Aid {
-    colours: bool,
-}
+struct Aid;
 
 impl Helper for Aid {}
 impl Validator for Aid {}
@@ -159,8 +153,8 @@ impl Completer for Aid {
 impl Highlighter for Aid {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
         match prompt.rsplit_once("> ") {
-            Some((status, _)) if self.colours => Cow::Owned(format!("{FAINT}{status}{PLAIN}{BOLD}> {PLAIN}")),
-            _ => Cow::Borrowed(prompt),
+            Some((status, _)) => Cow::Owned(format!("{FAINT}{status}{FAINT:#}{BOLD}> {BOLD:#}")),
+            None => Cow::Borrowed(prompt),
         }
     }
 }
