@@ -9,6 +9,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
+use etcetera::BaseStrategy;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -118,10 +119,11 @@ fn prompt(chat: &Chat, pulse: Pulse) -> String {
     format!("[{:.1} tok/s, {} of {} live, {mib:.1} MiB] > ", pulse.tokens_per_second, kv.live, kv.seen)
 }
 
-/// `$XDG_STATE_HOME/killick/history`, by default under `~/.local/state`.
+/// Under `$XDG_STATE_HOME`, by default `~/.local/state`; on Windows, which has no such folder, under `%APPDATA%`. `None` if the user has
+/// no home.
 fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+    let folders = etcetera::choose_base_strategy().ok()?;
+    let state = folders.state_dir().unwrap_or_else(|| folders.data_dir());
     Some(state.join("killick").join("history"))
 }
 
