@@ -5,7 +5,7 @@
 //! layout.rs       which tensors the new file has, and their rows, whatever the old one was
 //! gguf.rs         the head of a GGUF file
 //! safetensors.rs  the head of a safetensors file, and config.json
-//! tokenizer.rs    the tokenizer, from either form into either
+//! tokenizer/      the tokenizer, from either form into either
 //! staged.rs       a file or folder that appears whole or not at all
 //! ```
 //!

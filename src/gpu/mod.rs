@@ -13,6 +13,7 @@
 //! pipeline.rs      kernels, their variants, and what is compiled of them
 //! params.rs        the parameters of dispatches
 //! readback.rs      results, back to the host; waiter.rs: the thread that waits for them
+//! error.rs         what a device refuses, or fails of
 //! ```
 //!
 //! Why it is so: wgpu changes its interface with every major version, panics on errors nobody handles and charges

@@ -1,6 +1,6 @@
 //! Untrusted bytes in, a typed and validated model description and its weights out.
 //!
-//! Everything a file says passes one bounded reader (`reader.rs`) and one validation (`config.rs`)
+//! Everything a file says passes one bounded reader (`reader.rs`) and one validation (`config/`)
 //! here, so the rooms below can trust what they get. Offsets are u64 and become `usize` at the last
 //! moment, reading is async over [`Source`], and nothing of this room depends on an operating system
 //! except the file sources: the browser runs the same code.

@@ -23,6 +23,7 @@
 //! chain.rs    the steps
 //! logprobs.rs what a token's probability was, and which others were likely
 //! philox.rs   the random numbers
+//! error.rs    what a sampler cannot be asked for
 //! ```
 
 mod chain;

@@ -1,7 +1,7 @@
 //! How a file asks for the rotary frequencies to be scaled, and the checks of it.
 //!
 //! After `modeling_rope_utils.py` of `transformers` for config.json and `llama-context.cpp` of llama.cpp for GGUF.
-//! The formulas themselves are in `src/model/rotation.rs`.
+//! The formulas themselves are in `rotation.rs`.
 
 use serde::Serialize;
 
