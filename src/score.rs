@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::gpu::{Recorder, Submission};
-use crate::kernels::{argmax, nll};
+use crate::kernels::argmax;
+use crate::kernels::nll::{self, Nll};
 use crate::kv::{Policy, Row, Tags, mask};
 use crate::model::llama::{self, Attend};
 use crate::model::{Model, SessionShape, entry_bytes};
@@ -260,7 +261,8 @@ fn submit_scores(
         for first in some {
             let rows = session.logit_rows().min(n - first);
             llama::logits(&mut rec, model, &s.h, (*first, rows), &s.logits)?;
-            nll::record(&mut rec, &s.logits, &s.targets, &s.nll, rows, vocab, *first)?;
+            let io = Nll { logits: &s.logits, targets: &s.targets, out: &s.nll };
+            nll::record(&mut rec, io, rows, vocab, *first)?;
             argmax::record(&mut rec, &s.logits, &s.top, rows, vocab, *first)?;
         }
         if some.last() == firsts.last() {

@@ -1,11 +1,10 @@
 //! Many vectors times one matrix: every projection of a prompt chunk.
 
-use super::Weight;
 use super::choose::{Implementation, LANES_OF_SUMS};
-use super::product::{self, Inputs};
+use super::product::{self, Product};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use crate::gpu::pipeline::{Access, Kernel};
-use crate::gpu::{Buffer, Family, GpuError, Recorder};
+use crate::gpu::{Family, GpuError, Recorder};
 
 /// `out[m, r] = sum_c x[m, c] * weight[r, c]`, or `+=` in the residual variant; four rows for four inputs a workgroup.
 pub const KERNEL: Kernel = Kernel {
@@ -56,17 +55,10 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
-/// Multiplies `inputs` with `weight` (rows, cols) into `out` (inputs, rows); one dispatch per part of the weight, or a few where a binding
-/// holds few inputs. `residual` adds to `out` instead of replacing it.
+/// Multiplies `io.inputs` with `io.weight`; one dispatch per part of the weight, or a few where a binding holds few inputs.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small, or `cols` is no whole number of the layout's units.
-pub fn record(
-    rec: &mut Recorder,
-    weight: &Weight,
-    inputs: Inputs<'_>,
-    out: &Buffer,
-    residual: bool,
-) -> Result<(), GpuError> {
-    product::record_op(rec, KERNEL.op, weight, inputs, out, residual)
+pub fn record(rec: &mut Recorder, io: Product<'_>) -> Result<(), GpuError> {
+    product::record_op(rec, KERNEL.op, io)
 }

@@ -1,10 +1,10 @@
 //! Matrix times vector: every projection of a decoded token.
 
 use super::choose::Implementation;
-use super::product::{self, Inputs};
-use super::{Weight, matmul};
+use super::matmul;
+use super::product::{self, Product};
 use crate::gpu::pipeline::{Access, Kernel};
-use crate::gpu::{Buffer, GpuError, Recorder};
+use crate::gpu::{GpuError, Recorder};
 
 /// `out[r] = sum_c weight[r, c] * x[c]`, or `+=` in the residual variant; four rows a workgroup.
 pub const KERNEL: Kernel = Kernel {
@@ -32,18 +32,14 @@ const TEXELS_KERNEL: Kernel = Kernel { op: KERNEL.op, ..matmul::TEXELS_KERNEL };
 pub(super) const TEXELS: Implementation =
     Implementation { kernel: &TEXELS_KERNEL, inputs: &[1], ..matmul::TEXELS };
 
-/// Multiplies `weight` (rows, cols) with row `x_row` of `x` (any, cols) into `out` (rows); one dispatch per part of the weight.
-/// `residual` adds to `out` instead of replacing it.
+/// Multiplies one input with `io.weight`; one dispatch per part of the weight.
 ///
 /// # Errors
-/// [`GpuError::Shape`] when a buffer is too small, or `cols` is no whole number of the layout's units.
-pub fn record(
-    rec: &mut Recorder,
-    weight: &Weight,
-    x: &Buffer,
-    x_row: u32,
-    out: &Buffer,
-    residual: bool,
-) -> Result<(), GpuError> {
-    product::record_op(rec, KERNEL.op, weight, Inputs { x, first: x_row, count: 1 }, out, residual)
+/// [`GpuError::Shape`] when a buffer is too small, `cols` is no whole number of the layout's units, or there is not one input.
+pub fn record(rec: &mut Recorder, io: Product<'_>) -> Result<(), GpuError> {
+    if io.inputs.count != 1 {
+        let got = io.inputs.count.into();
+        return Err(GpuError::Shape { kernel: KERNEL.name, what: "inputs", got, need: 1 });
+    }
+    product::record_op(rec, KERNEL.op, io)
 }

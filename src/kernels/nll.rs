@@ -20,19 +20,23 @@ pub const KERNEL: Kernel = Kernel {
     uses_subgroups: true,
 };
 
-/// NLL in nats of `rows` rows of `logits` (rows, cols) for `targets[offset..]`, into `out[offset..]`.
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct Nll<'a> {
+    /// Logits (rows, cols).
+    pub logits: &'a Buffer,
+    /// Columns that are asked for (offset + rows).
+    pub targets: &'a Buffer,
+    /// Their negative log-likelihoods (offset + rows).
+    pub out: &'a Buffer,
+}
+
+/// NLL in nats of `rows` rows of logits for `targets[offset..]`, into `out[offset..]`.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when there is no column or a buffer is too small.
-pub fn record(
-    rec: &mut Recorder,
-    logits: &Buffer,
-    targets: &Buffer,
-    out: &Buffer,
-    rows: u32,
-    cols: u32,
-    offset: u32,
-) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, io: Nll<'_>, rows: u32, cols: u32, offset: u32) -> Result<(), GpuError> {
+    let Nll { logits, targets, out } = io;
     if cols == 0 {
         return Err(GpuError::Shape { kernel: KERNEL.name, what: "cols", got: 0, need: 1 });
     }

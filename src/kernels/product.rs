@@ -28,6 +28,35 @@ pub struct Inputs<'a> {
     pub count: u32,
 }
 
+impl<'a> Inputs<'a> {
+    /// Row `row` of `x` alone.
+    pub fn one(x: &'a Buffer, row: u32) -> Self {
+        Self { x, first: row, count: 1 }
+    }
+}
+
+/// What a kernel does with the numbers that its output holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Overwrites them.
+    Replace,
+    /// Adds to them.
+    Add,
+}
+
+/// What one [`record`] call reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// The matrix (rows, cols).
+    pub weight: &'a Weight,
+    /// What it is multiplied with (inputs, cols).
+    pub inputs: Inputs<'a>,
+    /// The products (inputs, rows).
+    pub out: &'a Buffer,
+    /// What becomes of `out`.
+    pub update: Update,
+}
+
 /// The range of a buffer that is bound for the inputs. As a uniform it is whole steps around what is wanted.
 pub(super) struct InputRange<'a> {
     pub(super) binding: Binding<'a>,
@@ -68,28 +97,16 @@ fn uniform_range<'a>(
     })
 }
 
-/// Multiplies inputs with `weight` (rows, cols) into `out` (inputs, rows), or adds to it where `residual`.
+/// Multiplies `io.inputs` with `io.weight`, by the op that suits their number.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small, or the columns are no whole number of the layout's units.
-pub fn record(
-    rec: &mut Recorder,
-    weight: &Weight,
-    inputs: Inputs<'_>,
-    out: &Buffer,
-    residual: bool,
-) -> Result<(), GpuError> {
-    record_op(rec, choose::product(inputs.count), weight, inputs, out, residual)
+pub fn record(rec: &mut Recorder, io: Product<'_>) -> Result<(), GpuError> {
+    record_op(rec, choose::product(io.inputs.count), io)
 }
 
-pub(super) fn record_op(
-    rec: &mut Recorder,
-    op: &'static str,
-    weight: &Weight,
-    inputs: Inputs<'_>,
-    out: &Buffer,
-    residual: bool,
-) -> Result<(), GpuError> {
+pub(super) fn record_op(rec: &mut Recorder, op: &'static str, io: Product<'_>) -> Result<(), GpuError> {
+    let Product { weight, inputs, out, update } = io;
     let one = choose::choose(op, Layout::Weight(weight.layout), rec.device())?;
     let Kernel { name, bindings, .. } = *one.kernel;
     let (rows, cols, count) = (u64::from(weight.rows), u64::from(weight.cols), u64::from(inputs.count));
@@ -130,7 +147,7 @@ pub(super) fn record_op(
                 u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
             let variant = Variant {
                 weight: Some(weight.layout.part()),
-                residual,
+                residual: update == Update::Add,
                 inputs: tile,
                 uniform_len: x.len,
                 ..one.variant(rec.device())

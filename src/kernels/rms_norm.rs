@@ -23,19 +23,23 @@ pub const KERNEL: Kernel = Kernel {
     uses_subgroups: true,
 };
 
-/// Normalizes `rows` rows of `x` (rows, dim) with `gain` (dim) into `out` (rows, dim).
+/// Buffers of one [`record`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm<'a> {
+    /// What is normalized (rows, dim).
+    pub x: &'a Buffer,
+    /// What each column is multiplied with (dim).
+    pub gain: &'a Buffer,
+    /// The normalized rows (rows, dim).
+    pub out: &'a Buffer,
+}
+
+/// Normalizes `rows` rows of `dim` columns.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `dim` is not a multiple of 4 or a buffer is too small.
-pub fn record(
-    rec: &mut Recorder,
-    x: &Buffer,
-    gain: &Buffer,
-    out: &Buffer,
-    rows: u32,
-    dim: u32,
-    eps: f32,
-) -> Result<(), GpuError> {
+pub fn record(rec: &mut Recorder, io: RmsNorm<'_>, rows: u32, dim: u32, eps: f32) -> Result<(), GpuError> {
+    let RmsNorm { x, gain, out } = io;
     let dim4 = multiple_of_4(KERNEL.name, "dim", dim)?;
     let bytes = u64::from(rows) * u64::from(dim) * 4;
     need(KERNEL.name, "bytes of x", x.all(), bytes)?;

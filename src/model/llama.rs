@@ -13,8 +13,11 @@ use crate::kernels::attention::{self, Attention};
 use crate::kernels::kv_step::{self, KvStep};
 use crate::kernels::kv_write::{self, KvWrite};
 use crate::kernels::masked_attention::{self, MaskedAttention};
+use crate::kernels::rms_norm::{self, RmsNorm};
 use crate::kernels::rope::{self, Rope, Target};
-use crate::kernels::{Inputs, add_bias, choose, embed, gated_mlp, product, qk_norm, rms_norm, silu_mul};
+use crate::kernels::{
+    Inputs, Product, Update, add_bias, choose, embed, gated_mlp, product, qk_norm, silu_mul,
+};
 use crate::kv::{Chunk, Policy, Ring};
 
 /// How the rows of a pass find their keys.
@@ -55,9 +58,10 @@ pub(crate) fn forward(
     let tokens = if matches!(attend, Attend::Step(_)) { &control.token } else { &s.tokens };
     embed::record(rec, &weights.embedding, tokens, &s.x, n)?; // x (n, hidden)
 
+    let norm = |gain| RmsNorm { x: &s.x, gain, out: &s.h };
     for (layer, w) in (0..).zip(&weights.layers) {
         // Attention.
-        rms_norm::record(rec, &s.x, &w.attn_norm, &s.h, n, hidden, eps)?;
+        rms_norm::record(rec, norm(&w.attn_norm), n, hidden, eps)?;
         linear(rec, &w.qkv, &s.h, &s.qkv, n)?; // qkv (n, q_dim + 2 kv_dim)
         if let Some(gains) = &w.qk_norm {
             qk_norm::record(rec, gains, &s.qkv, n, heads, eps)?;
@@ -88,7 +92,7 @@ pub(crate) fn forward(
         add_linear(rec, &w.o, &s.attended, &s.x, n)?;
 
         // Feed-forward: down(silu(gate(h)) * up(h)).
-        rms_norm::record(rec, &s.x, &w.ffn_norm, &s.h, n, hidden, eps)?;
+        rms_norm::record(rec, norm(&w.ffn_norm), n, hidden, eps)?;
         if choose::gate_is_fused(n, config.biases.mlp) {
             gated_mlp::record(rec, &w.gate.weight, &w.up.weight, &s.h, &s.gate)?; // gate (1, ffn)
         } else {
@@ -99,7 +103,7 @@ pub(crate) fn forward(
         add_linear(rec, &w.down, &s.gate, &s.x, n)?;
     }
 
-    rms_norm::record(rec, &s.x, &weights.output_norm, &s.h, n, hidden, eps)
+    rms_norm::record(rec, norm(&weights.output_norm), n, hidden, eps)
 }
 
 /// Records the logits (count, vocab) of the hidden states `first .. first + count` of `hidden`.
@@ -110,17 +114,18 @@ pub(crate) fn logits(
     (first, count): (u32, u32),
     out: &Buffer,
 ) -> Result<(), GpuError> {
-    product::record(rec, model.weights.head(), Inputs { x: hidden, first, count }, out, false)
+    let inputs = Inputs { x: hidden, first, count };
+    product::record(rec, Product { weight: model.weights.head(), inputs, out, update: Update::Replace })
 }
 
 /// `out = x w^T + bias` for n rows.
 fn linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    project(rec, w, x, out, n, false)
+    project(rec, w, x, out, n, Update::Replace)
 }
 
 /// `out += x w^T + bias` for n rows: a projection back onto the residual stream.
 fn add_linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    project(rec, w, x, out, n, true)
+    project(rec, w, x, out, n, Update::Add)
 }
 
 fn project(
@@ -129,9 +134,10 @@ fn project(
     x: &Buffer,
     out: &Buffer,
     n: u32,
-    residual: bool,
+    update: Update,
 ) -> Result<(), GpuError> {
-    product::record(rec, &w.weight, Inputs { x, first: 0, count: n }, out, residual)?;
+    let inputs = Inputs { x, first: 0, count: n };
+    product::record(rec, Product { weight: &w.weight, inputs, out, update })?;
     match &w.bias {
         Some(bias) => add_bias::record(rec, bias, out, n, w.weight.rows),
         None => Ok(()),

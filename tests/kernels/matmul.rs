@@ -1,6 +1,6 @@
 //! `matmul`: every implementation and layout, tiles of every shape, split weights, with and without the residual.
 
-use killick::kernels::{Inputs, Weight, WeightFormat, WeightLayout, choose, matmul};
+use killick::kernels::{Inputs, Product, Update, Weight, WeightFormat, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, gpu, output, run};
@@ -49,13 +49,12 @@ impl Case {
 
     fn produce(&self, weight: &Weight, inputs: usize) -> Produced {
         let x = buffer("x", &self.x);
-        let out = match &self.residual {
-            Some(residual) => buffer("out", residual),
-            None => output("out", self.inputs * weight.rows as usize),
+        let (out, update) = match &self.residual {
+            Some(residual) => (buffer("out", residual), Update::Add),
+            None => (output("out", self.inputs * weight.rows as usize), Update::Replace),
         };
-        let residual = self.residual.is_some();
         let inputs = Inputs { x: &x, first: X_ROW as u32, count: inputs as u32 };
-        run(&out, |rec| matmul::record(rec, weight, inputs, &out, residual))
+        run(&out, |rec| matmul::record(rec, Product { weight, inputs, out: &out, update }))
     }
 
     fn x(&self) -> Matrix<'_> {

@@ -1,6 +1,6 @@
 //! `matvec`: every implementation and layout, split weights, with and without the residual.
 
-use killick::kernels::{Weight, WeightLayout, matvec};
+use killick::kernels::{Inputs, Product, Update, Weight, WeightLayout, matvec};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, output, run, thorough};
@@ -37,11 +37,12 @@ impl Case {
 
     fn produce(&self, weight: &Weight) -> Produced {
         let x = buffer("x", &self.x);
-        let out = match &self.residual {
-            Some(residual) => buffer("out", residual),
-            None => output("out", weight.rows as usize),
+        let (out, update) = match &self.residual {
+            Some(residual) => (buffer("out", residual), Update::Add),
+            None => (output("out", weight.rows as usize), Update::Replace),
         };
-        run(&out, |rec| matvec::record(rec, weight, &x, X_ROW as u32, &out, self.residual.is_some()))
+        let io = Product { weight, inputs: Inputs::one(&x, X_ROW as u32), out: &out, update };
+        run(&out, |rec| matvec::record(rec, io))
     }
 
     fn x(&self) -> Matrix<'_> {
@@ -118,7 +119,8 @@ fn no_row_is_nothing_to_do() {
         let x = buffer("x", &numbers(1, X_ROWS, 32));
         let out = output("out", 0);
         let weight = Weight { parts: Vec::new(), rows: 0, cols: 32, layout };
-        let got = run(&out, |rec| matvec::record(rec, &weight, &x, 0, &out, false));
+        let io = Product { weight: &weight, inputs: Inputs::one(&x, 0), out: &out, update: Update::Replace };
+        let got = run(&out, |rec| matvec::record(rec, io));
         passes("matvec", "(0x32)", &got, compare("matvec", &got, &[]));
     });
 }

@@ -1,6 +1,6 @@
 //! `nll`: real vocabularies, logits far from zero, an output that starts somewhere in the middle.
 
-use killick::kernels::nll;
+use killick::kernels::nll::{self, Nll};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, output, run};
@@ -35,7 +35,8 @@ impl Case {
         let (logits, targets) = (buffer("logits", &self.logits), buffer("targets", &targets));
         let out = output("out", OFFSET + self.rows);
         let (rows, cols) = (rows as u32, self.cols as u32);
-        run(&out, |rec| nll::record(rec, &logits, &targets, &out, rows, cols, OFFSET as u32))
+        let io = Nll { logits: &logits, targets: &targets, out: &out };
+        run(&out, |rec| nll::record(rec, io, rows, cols, OFFSET as u32))
     }
 
     fn matrix(&self) -> Matrix<'_> {

@@ -1,6 +1,6 @@
 //! `rms_norm`: rows of every width and number.
 
-use killick::kernels::rms_norm;
+use killick::kernels::rms_norm::{self, RmsNorm};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, output, run};
@@ -13,7 +13,8 @@ fn produce(x: &[f32], gain: &[f32], rows: usize, eps: f32) -> Produced {
     let dim = gain.len();
     let out = output("out", x.len());
     let (x, gain) = (buffer("x", x), buffer("gain", gain));
-    run(&out, |rec| rms_norm::record(rec, &x, &gain, &out, rows as u32, dim as u32, eps))
+    let io = RmsNorm { x: &x, gain: &gain, out: &out };
+    run(&out, |rec| rms_norm::record(rec, io, rows as u32, dim as u32, eps))
 }
 
 fn check(rows: usize, dim: usize) {

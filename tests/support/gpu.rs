@@ -20,7 +20,8 @@ use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
 use killick::kernels::{
-    CacheLayout, Implementation, Layout, Weight, WeightFormat, WeightLayout, WeightPart, choose, matvec,
+    CacheLayout, Implementation, Inputs, Layout, Product, Update, Weight, WeightFormat, WeightLayout,
+    WeightPart, choose, matvec,
 };
 use pollster::block_on;
 
@@ -139,12 +140,12 @@ fn matvec_milliseconds() -> f64 {
     let parts = vec![WeightPart { buffer: ones, first_row: 0, rows: ROWS }];
     let weight = Weight { parts, rows: ROWS, cols: COLS, layout };
     let (x, out) = (buffer("x", &vec![1.0_f32; COLS as usize]), output("out", ROWS as usize));
+    let io = Product { weight: &weight, inputs: Inputs::one(&x, 0), out: &out, update: Update::Replace };
     let begun = Instant::now();
     let now = || if gpu().is_software() { cpu_seconds() } else { begun.elapsed().as_secs_f64() };
     let batch = || {
         let from = now();
-        let got =
-            run(&out, |rec| (0..REPEATS).try_for_each(|_| matvec::record(rec, &weight, &x, 0, &out, false)));
+        let got = run(&out, |rec| (0..REPEATS).try_for_each(|_| matvec::record(rec, io)));
         assert_eq!(got.floats(1), [COLS as f32], "a row of ones times ones");
         1000.0 * (now() - from) / f64::from(REPEATS)
     };
