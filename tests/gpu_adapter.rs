@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
 
 mod support {
+    pub mod bounds;
     pub mod golden;
     pub mod gpu;
 }
@@ -20,13 +21,13 @@ use killick::{Engine, LoadOptions};
 use pollster::block_on;
 use safetensors::SafeTensors;
 use serde_json::Value;
+use support::bounds::bound;
 use support::golden::{base64_floats, data, ids, json, list, name, nmse, policy, spec};
 use support::gpu::{gpu, options};
 
-/// Logits against PEFT, normalized mean squared error (issue: at most 1e-7).
-const LOGITS_NMSE: f64 = 1e-7;
-/// Mean NLL against PEFT, in nats.
-const NATS: f64 = 1e-4;
+/// Rows of docs/numerics.md: an NMSE, and the nats of a mean.
+const LOGITS: &str = "logits of a tiny model";
+const NATS: &str = "nats of a token of a tiny model";
 
 /// The base of a case as a folder and as a GGUF.
 fn bases(case: &Value) -> [String; 2] {
@@ -77,12 +78,13 @@ fn logits_equal_those_of_pefts_merge_from_both_formats() {
         for base in bases(case) {
             let merged = worst_row(&load(&base, adapters(case)), case);
             println!("{} on {base}: NMSE {merged:.1e}", name(case));
-            assert!(merged <= LOGITS_NMSE, "{} on {base}: NMSE {merged:e}", name(case));
+            assert!(merged <= bound(LOGITS), "{} on {base}: NMSE {merged:e}", name(case));
             // The base alone, and the adapters at other scales, are other functions.
             let plain = worst_row(&load(&base, Vec::new()), case);
             let halved = adapters(case).into_iter().map(|(files, scale)| (files, scale / 2.0)).collect();
             let halved = worst_row(&load(&base, halved), case);
-            assert!(plain > 1e-2 && halved > 1e-3, "{} on {base}: {plain:e}, {halved:e}", name(case));
+            let far = 1e4 * bound(LOGITS);
+            assert!(plain > 10.0 * far && halved > far, "{} on {base}: {plain:e}, {halved:e}", name(case));
         }
     }
 }
@@ -99,12 +101,12 @@ fn every_setting_and_module_moves_the_loss_where_peft_says() {
         block_on(score(&model, &policy, &text, Path::Chunk(64))).unwrap().mean_nll()
     };
     let whole = mean(&Value::Null, None);
-    assert!((whole - ablations[0]["mean_nll"].as_f64().unwrap()).abs() < NATS, "unchanged: {whole}");
+    assert!((whole - ablations[0]["mean_nll"].as_f64().unwrap()).abs() < bound(NATS), "unchanged: {whole}");
     for ablation in &ablations[1..] {
         let got = mean(&ablation["config"], ablation["without"].as_str());
         let want = ablation["mean_nll"].as_f64().unwrap();
-        assert!((got - want).abs() < NATS, "{}: {got}, PEFT {want}", ablation["field"]);
-        assert!((got - whole).abs() > 20.0 * NATS, "{}: the loss did not move", ablation["field"]);
+        assert!((got - want).abs() < bound(NATS), "{}: {got}, PEFT {want}", ablation["field"]);
+        assert!((got - whole).abs() > 20.0 * bound(NATS), "{}: the loss did not move", ablation["field"]);
     }
     assert!(ablations.len() > 10, "four settings and seven modules");
 }
@@ -136,5 +138,5 @@ fn the_engine_loads_adapters_and_the_policy_they_were_trained_for() {
     let options = LoadOptions { format: WeightFormat::F32, adapters: vec![(adapter("wide"), 1.0)] };
     let loaded = engine.load(data("tiny/gqa"), options).unwrap();
     assert_eq!(loaded.recorded_policy().unwrap(), Some(spec(case)));
-    assert!(worst_row(&loaded.model, case) <= LOGITS_NMSE);
+    assert!(worst_row(&loaded.model, case) <= bound(LOGITS));
 }

@@ -1,13 +1,19 @@
 //! The program on a GPU, with a tiny model and ids.
 
 mod support {
+    pub mod bounds;
     pub mod golden;
 }
 
 use std::process::Command;
 
 use serde_json::Value;
+use support::bounds::bound;
 use support::golden::{data, numbers};
+
+/// Rows of docs/numerics.md.
+const TOKEN: &str = "nats of a token of a tiny model";
+const PRINTED: &str = "a figure made anew from printed ones";
 
 fn killick(args: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
@@ -42,8 +48,12 @@ fn score_prints_the_document_and_the_paths_agree() {
     assert_eq!(masked["nll"].as_array().unwrap().len(), 11);
     assert_eq!(masked["top1"].as_array().unwrap().len(), 12);
     let mean = numbers(&masked["nll"]).iter().sum::<f64>() / 11.0;
-    assert!((masked["mean_nll"].as_f64().unwrap() - mean).abs() < 1e-5, "the mean of {:?}", masked["nll"]);
-    assert!((masked["perplexity"].as_f64().unwrap() / mean.exp() - 1.0).abs() < 1e-5);
+    assert!(
+        (masked["mean_nll"].as_f64().unwrap() - mean).abs() < bound(PRINTED),
+        "the mean of {:?}",
+        masked["nll"]
+    );
+    assert!((masked["perplexity"].as_f64().unwrap() / mean.exp() - 1.0).abs() < bound(PRINTED));
     let kernels: Vec<&str> = masked["kernels"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(kernels.contains(&"masked_attention") && !kernels.contains(&"attention"), "{kernels:?}");
     assert_eq!([&masked["kv"]["seen"], &masked["kv"]["live"], &masked["kv"]["anchors"]], [12, 5, 3]);
@@ -52,7 +62,7 @@ fn score_prints_the_document_and_the_paths_agree() {
         assert_eq!(other["path"], path);
         assert_eq!(other["top1"], masked["top1"], "{path}");
         for (a, b) in numbers(&other["nll"]).iter().zip(numbers(&masked["nll"])) {
-            assert!((a - b).abs() < 1e-4, "{path}: {a} and {b}");
+            assert!((a - b).abs() < bound(TOKEN), "{path}: {a} and {b}");
         }
     }
 }
@@ -69,8 +79,11 @@ fn score_takes_adapters() {
     let mean = |flags: &[&str]| score(flags)["mean_nll"].as_f64().unwrap();
     let want = case["mean_nll"].as_f64().unwrap();
     let got = mean(&[ids.as_slice(), &wide, &narrow].concat());
-    assert!((got - want).abs() < 1e-4, "{got}, PEFT {want}");
-    assert!((mean(&[ids.as_slice(), &wide].concat()) - want).abs() > 1e-2, "the second adapter counts");
+    assert!((got - want).abs() < bound(TOKEN), "{got}, PEFT {want}");
+    assert!(
+        (mean(&[ids.as_slice(), &wide].concat()) - want).abs() > 100.0 * bound(TOKEN),
+        "the second adapter counts"
+    );
 }
 
 #[test]

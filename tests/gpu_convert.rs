@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
 
 mod support {
+    pub mod bounds;
     pub mod golden;
     pub mod gpu;
 }
@@ -17,6 +18,7 @@ use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
 use killick::session::{Session, SessionOptions};
 use pollster::block_on;
+use support::bounds::bound;
 use support::golden::{base64_floats, data, ids, json, list, name, nmse, policy};
 use support::gpu::gpu;
 
@@ -66,12 +68,12 @@ fn blocks_move_the_logits_by_their_own_error_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let want = logits(&data("tiny/mha-untied"), "tiny/mha-untied/golden.json");
     let mut last = 0.0;
-    for (to, at_most) in [("q8_0", 1e-2), ("q4_0", 2.0)] {
+    for to in ["q8_0", "q4_0"] {
         let path = folder.path().join(format!("{to}.gguf"));
         convert(&data("tiny/blocks"), &path, &["--to", to]);
         let want = logits(&data("tiny/blocks"), "tiny/blocks/golden.json");
         let error = nmse(&logits(&path, "tiny/blocks/golden.json"), &want);
-        assert!(error > last && error < at_most, "{to}: {error:e}");
+        assert!(error > last && error < bound(&format!("logits of a tiny model in {to}")), "{to}: {error:e}");
         last = error;
     }
     assert!(!want.is_empty());
@@ -95,8 +97,9 @@ fn eight_bit_blocks_of_a_file_are_those_on_the_device() {
     let error = nmse(&logits(&blocks, WeightFormat::Q8_0), &want);
     let rounding = nmse(&logits(&original, WeightFormat::F32), &want);
     println!("q8_0 against its dequantised weights: NMSE {error:e}; these against the original {rounding:e}");
-    assert!(error <= 1e-7, "NMSE {error:e}");
-    assert!(rounding > 1e-6, "the blocks round, or nothing was compared: NMSE {rounding:e}");
+    let close = bound("logits of blocks of 8 bits on the device");
+    assert!(error <= close, "NMSE {error:e}");
+    assert!(rounding > 10.0 * close, "the blocks round, or nothing was compared: NMSE {rounding:e}");
 }
 
 #[test]
@@ -117,5 +120,5 @@ fn a_merged_adapter_needs_no_adapter() {
     let rows = base64_floats(case["logits"].as_str().unwrap());
     block_on(session.append(&ids(&case["ids"]))).unwrap();
     let error = nmse(&block_on(session.next_logits()).unwrap(), &rows[rows.len() - vocab..]);
-    assert!(error <= 1e-7, "NMSE {error:e} against PEFT");
+    assert!(error <= bound("logits of a tiny model"), "NMSE {error:e} against PEFT");
 }

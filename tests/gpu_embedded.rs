@@ -6,9 +6,9 @@
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
 
 mod support {
+    pub mod bounds;
     pub mod golden;
     pub mod gpu;
-    pub mod numerics;
 }
 
 use std::collections::BTreeSet;
@@ -25,9 +25,9 @@ use killick::session::{Session, SessionOptions};
 use killick::{Engine, GenerateOptions, LoadOptions, SamplerOptions, Tokenizer};
 use pollster::block_on;
 use serde_json::Value;
+use support::bounds::bound;
 use support::golden::{difference, ids, json, list, numbers, spec};
 use support::gpu::{leave_idle, options, share};
-use support::numerics::bound;
 
 /// The one device of this test program.
 fn engine() -> &'static Engine {
@@ -220,7 +220,8 @@ fn ten_thousand_sampled_tokens_stay_varied_in_memory_that_does_not_grow() {
     let (got, heldout) =
         (distinct_3(&shown), json("embedded/windows.json")["training"]["distinct_3"].as_f64().unwrap());
     println!("{} live at most of {}, distinct-3 {got:.3}, held-out text {heldout:.3}", kv.peak_live, kv.seen);
-    assert!(got >= 0.8 * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
+    let least = bound("distinct-3 of sampled text, share of held-out text's");
+    assert!(got >= least * heldout, "distinct-3 is {got}, that of held-out text {heldout}");
 }
 
 /// Lines of the program on standard error, where drivers speak as well.

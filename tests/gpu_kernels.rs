@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
 
 mod support {
+    pub mod bounds;
     pub mod gpu;
     pub mod inputs;
     pub mod numerics;

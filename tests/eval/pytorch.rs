@@ -12,10 +12,8 @@ use pollster::block_on;
 
 use super::super::device::{gpu, share};
 use super::super::golden::{data, json, list, numbers, policy};
-use super::super::quiet;
-
-/// Nats of a token; a choice has at most ten.
-const CLOSE: f64 = 1e-4;
+use super::super::support::bounds::bound;
+use super::super::{EXACT, TOKEN, quiet};
 
 #[test]
 fn accuracy_and_loss_are_those_of_pytorch() {
@@ -52,8 +50,9 @@ fn accuracy_and_loss_are_those_of_pytorch() {
             let report = block_on(choices(&model, &tokenizer, &policy, &task, &mut quiet())).unwrap();
             let what = format!("{} with {} demonstrations", policy.preset, shown.len());
             for (ours, theirs) in report.logprobs.iter().zip(list(&want["logprobs"])) {
+                // A choice has at most ten tokens.
                 for (ours, theirs) in ours.iter().zip(numbers(theirs)) {
-                    assert!((ours - theirs).abs() < 10.0 * CLOSE, "{what}: {ours} and {theirs}");
+                    assert!((ours - theirs).abs() < 10.0 * bound(TOKEN), "{what}: {ours} and {theirs}");
                 }
             }
             assert_eq!(report.logprobs.len(), list(&want["logprobs"]).len());
@@ -64,7 +63,7 @@ fn accuracy_and_loss_are_those_of_pytorch() {
                 (report.acc_norm_stderr, "acc_norm_stderr"),
             ] {
                 let theirs = want[field].as_f64().unwrap();
-                assert!((ours - theirs).abs() < 1e-9, "{what}: {field} is {ours} and {theirs}");
+                assert!((ours - theirs).abs() < bound(EXACT), "{what}: {field} is {ours} and {theirs}");
             }
             different.insert(format!("{:.1?}", report.logprobs));
             made += 1;
@@ -77,7 +76,11 @@ fn accuracy_and_loss_are_those_of_pytorch() {
             assert_eq!(report.tokens, number("tokens"), "{}", policy.preset);
             for (ours, field) in [(report.mean_nll, "mean_nll"), (report.bits_per_byte, "bits_per_byte")] {
                 let theirs = want[field].as_f64().unwrap();
-                assert!((ours - theirs).abs() < CLOSE, "{}: {field} is {ours} and {theirs}", policy.preset);
+                assert!(
+                    (ours - theirs).abs() < bound(TOKEN),
+                    "{}: {field} is {ours} and {theirs}",
+                    policy.preset
+                );
             }
         }
     }

@@ -9,6 +9,7 @@
     reason = "every test program uses a part, as a private module"
 )]
 
+pub mod bounds;
 pub mod gguf_writer;
 pub mod random;
 pub mod safetensors_writer;

@@ -9,44 +9,9 @@
 
 use std::fmt::Write;
 
+pub use super::bounds::bound;
+use super::bounds::tolerance;
 use super::gpu::{Backend, POISON, Produced};
-
-/// The page that decides how close is right.
-pub const PAGE: &str = include_str!("../../docs/numerics.md");
-
-/// What a class of kernels is allowed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tolerance {
-    pub nmse: f64,
-    /// Largest error of one element, in units of the root mean square.
-    pub element: f64,
-}
-
-/// The cells of every table row of the page.
-fn table_rows() -> impl Iterator<Item = Vec<&'static str>> {
-    PAGE.lines()
-        .filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'))
-        .map(|line| line.split('|').map(str::trim).collect())
-}
-
-/// The tolerance of kernel `stem`.
-pub fn tolerance(stem: &str) -> Tolerance {
-    let mut found = table_rows().filter_map(|cells| match cells[..] {
-        [_, nmse, element, kernels] if kernels.split(", ").any(|kernel| kernel == stem) => {
-            Some(Tolerance { nmse: nmse.parse().unwrap(), element: element.parse().unwrap() })
-        }
-        _ => None,
-    });
-    let one = found.next().unwrap_or_else(|| panic!("docs/numerics.md has no row for kernel {stem}"));
-    assert_eq!(found.next(), None, "docs/numerics.md has two rows for kernel {stem}");
-    one
-}
-
-/// A bound of its own: the row called `rule`.
-pub fn bound(rule: &str) -> f64 {
-    let row = table_rows().find(|cells| cells.len() == 2 && cells[0] == rule);
-    row.unwrap_or_else(|| panic!("docs/numerics.md has no rule {rule:?}"))[1].parse().unwrap()
-}
 
 /// Compares a device's buffer with what the twin says. A NaN in `want` is an element that the kernel must not
 /// touch. Returns the NMSE.
