@@ -274,6 +274,40 @@ fn shaders_use_no_reserved_word_as_a_name() {
     hold("reserved words", &shaders(), |text| !words(&code(text)).is_disjoint(&reserved), "let from = 1u;");
 }
 
+/// Whether the code compares with a number below 1 that it types itself, or gives one that is smaller yet a name.
+fn types_a_tolerance(text: &str) -> bool {
+    let code = code(text);
+    let is_small = |rest: &str, most: f64| {
+        let number = rest.trim_start().chars().take_while(|c| c.is_ascii_digit() || ".e-".contains(*c));
+        number.collect::<String>().parse::<f64>().is_ok_and(|number| 0.0 < number && number < most)
+    };
+    let compares = code.match_indices(['<', '>']).any(|(at, _)| {
+        // The arrows of types and of matches end in the same character.
+        let is_arrow = code[..at].ends_with(['-', '=']);
+        let rest = &code[at + 1..];
+        !is_arrow && is_small(rest.strip_prefix('=').unwrap_or(rest), 1.0)
+    });
+    // Inputs of kernels are f32; what they are compared with is f64.
+    let mut constants =
+        code.lines().filter(|line| line.contains("const ")).filter_map(|line| line.split_once(": f64 = "));
+    compares || constants.any(|(_, value)| is_small(value, 0.1))
+}
+
+#[test]
+fn tolerances_stand_in_one_table() {
+    // Written in halves, or this file would break its own rule.
+    let halves = [
+        ["assert!((a - b).abs() <", " 1e-4);"],
+        ["off > 10.0 && off >= ", "0.1 "],
+        ["const NATS: f64 =", " 2e-3;"],
+    ];
+    for breach in halves.map(|halves| halves.concat()) {
+        hold("a tolerance outside docs/numerics.md", &files("tests", &["rs"]), types_a_tolerance, &breach);
+    }
+    let sound = "const EPS: f32 = 1e-5; x < bound(TOKEN) && y > 0.0 && z > 100.0 * bound(TOKEN) // < 0.1";
+    assert!(!types_a_tolerance(sound), "the rule sees a breach where there is none");
+}
+
 /// Whether an entry of the list stands for the file: its name, its folder, or all files of an ending in a folder.
 fn stands_for(entry: &str, file: &str) -> bool {
     match entry.split_once('*') {
