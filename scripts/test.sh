@@ -107,7 +107,7 @@ step_widths() {
 # The driver that a Debian 12 brings, where the steps above had a newer one: the kernels, and the decode loop on tiny models.
 step_lavapipe-system() {
     if [ "$(lavapipe_icd)" = "$(system_lavapipe_icd)" ]; then
-        echo "skipped: the system's lavapipe is the only one here, and the other steps run on it"
+        echo "kernels and the decode loop on the system's lavapipe: it is the only one here, and the other steps run on it" >>"$KILLICK_SKIPS"
         return
     fi
     gpu_test "${lavapipe_system[@]}" -- --test gpu_kernels

@@ -6,6 +6,7 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::collections::BTreeMap;
@@ -132,6 +133,8 @@ fn changed(name: &str, config: &Value, without: Option<&str>) -> FileSet {
 /// The library's way: adapters among the options of loading, and the policy that one of them brings.
 #[test]
 fn the_engine_loads_adapters_and_the_policy_they_were_trained_for() {
+    // Skips this program where there is no device.
+    gpu();
     let engine = Engine::new(&options()).unwrap();
     let golden = json("adapter/golden.json");
     let case = &list(&golden["cases"])[0];

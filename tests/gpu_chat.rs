@@ -18,6 +18,7 @@ use killick::session::{Session, SessionOptions};
 use killick::tokenizer::{ChatTemplate, Message, StopStrings, Turns};
 use killick::{GenerateOptions, SamplerOptions, Steps, StopReason, Tokenizer};
 use pollster::block_on;
+use support::skip;
 use support::tiny_model::TinyModel;
 
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";

@@ -3,6 +3,8 @@
 mod support {
     pub mod bounds;
     pub mod golden;
+    pub mod gpu;
+    pub mod skip;
 }
 
 use std::process::Command;
@@ -10,12 +12,15 @@ use std::process::Command;
 use serde_json::Value;
 use support::bounds::bound;
 use support::golden::{data, numbers};
+use support::gpu::gpu;
 
 /// Rows of docs/numerics.md.
 const TOKEN: &str = "nats of a token of a tiny model";
 const PRINTED: &str = "a figure made anew from printed ones";
 
 fn killick(args: &[&str]) -> std::process::Output {
+    // Skips these tests where the program would find no device.
+    gpu();
     let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
     if std::env::var("KILLICK_BASELINE").is_ok_and(|value| value == "1") && args[0] == "score" {
         command.args(["score", "--baseline"]).args(&args[1..]);

@@ -6,6 +6,7 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::path::Path as FilePath;

@@ -29,7 +29,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// A device of this test alone, and the tiny model on it.
 fn open() -> (Gpu, Arc<Model>) {
-    let gpu = block_on(Gpu::open(&support::gpu::options())).unwrap();
+    let gpu = support::gpu::open(&support::gpu::options());
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
     let model = block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap();
     (gpu, Arc::new(model))

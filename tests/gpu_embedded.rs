@@ -9,6 +9,7 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::collections::BTreeSet;
@@ -27,12 +28,16 @@ use pollster::block_on;
 use serde_json::Value;
 use support::bounds::bound;
 use support::golden::{difference, ids, json, list, numbers, spec};
-use support::gpu::{leave_idle, options, share};
+use support::gpu::{gpu, leave_idle, options, share};
 
 /// The one device of this test program.
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| Engine::new(&options()).expect("a GPU to test on"));
+    let engine = ENGINE.get_or_init(|| {
+        // Skips this program where there is no device.
+        gpu();
+        Engine::new(&options()).expect("a GPU to test on")
+    });
     leave_idle(engine.gpu());
     engine
 }
@@ -232,6 +237,8 @@ fn own_words(output: &Output) -> Vec<String> {
 
 /// The program in an empty folder.
 fn killick(args: &[&str]) -> Output {
+    // Skips these tests where the program would find no device.
+    gpu();
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
     command.args(args).current_dir(&elsewhere);

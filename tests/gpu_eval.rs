@@ -28,6 +28,7 @@ use killick::score::{Path, Score, score};
 use killick::{KvReport, Tokenizer};
 use pollster::block_on;
 use support::bounds::bound;
+use support::skip;
 use support::tiny_model::TinyModel;
 
 /// An added token that can stand for `<AC>`.

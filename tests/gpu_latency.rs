@@ -14,6 +14,7 @@ mod support {
     pub mod gpu;
     pub mod random;
     pub mod safetensors_writer;
+    pub mod skip;
     pub mod tiny_model;
 
     pub use random::Random;
@@ -57,7 +58,7 @@ fn model(gpu: &Gpu) -> Arc<Model> {
 /// so the best of some rounds counts; beside a busy neighbour eight were too few.
 #[test]
 fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
-    let gpu = block_on(Gpu::open(&support::gpu::options())).unwrap();
+    let gpu = support::gpu::open(&support::gpu::options());
     let model = model(&gpu);
     let policy = PolicySpec { window: Some(64), ..PolicySpec::new(Preset::Window) };
     let policy = policy.resolve(model.config()).unwrap();

@@ -7,6 +7,7 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
     pub mod steps;
 }
 

@@ -5,6 +5,7 @@
 mod support {
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,7 @@ use support::gpu::share;
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn open() -> (Gpu, Arc<Model>) {
-    let gpu = block_on(Gpu::open(&support::gpu::options())).unwrap();
+    let gpu = support::gpu::open(&support::gpu::options());
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
     let model = Arc::new(block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
     (gpu, model)
@@ -172,7 +173,7 @@ fn a_dropped_session_gives_its_memory_back() {
 fn a_binding_too_small_is_refused_by_name() {
     let _alone = ALONE.lock();
     let options = killick::GpuOptions { max_binding_bytes: Some(64 << 10), ..support::gpu::options() };
-    let gpu = block_on(Gpu::open(&options)).unwrap();
+    let gpu = support::gpu::open(&options);
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
     let error =
         block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap_err().to_string();

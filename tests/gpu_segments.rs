@@ -3,6 +3,7 @@
 mod support {
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
     pub mod steps;
 }
 

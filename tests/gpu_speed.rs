@@ -8,6 +8,7 @@
 
 mod support {
     pub mod gpu;
+    pub mod skip;
 }
 
 use support::gpu::{FULL_MILLISECONDS, gpu, part, speed};

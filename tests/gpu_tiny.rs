@@ -9,6 +9,7 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
 }
 
 use std::collections::{BTreeMap, BTreeSet};

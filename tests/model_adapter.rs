@@ -6,9 +6,11 @@ mod support {
     pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
+    pub mod smollm2;
 }
 
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use killick::kernels::WeightFormat;
@@ -20,6 +22,7 @@ use pollster::block_on;
 use support::bounds::bound;
 use support::golden::{difference, ids, json, numbers};
 use support::gpu::gpu;
+use support::smollm2;
 
 /// Rows of docs/numerics.md, as for the stock model.
 const TOKEN: &str = "nats of a token of SmolLM2";
@@ -27,10 +30,7 @@ const MEAN: &str = "mean nats of SmolLM2";
 
 #[test]
 fn the_adapted_model_computes_what_pytorch_computes_under_the_mask() {
-    let base = std::env::var_os("KILLICK_MODEL")
-        .map(PathBuf::from)
-        .expect("KILLICK_MODEL names SmolLM2; run `make test-model`");
-    let mut file = ModelFile::open_path(&base).unwrap();
+    let mut file = ModelFile::open_path(&smollm2::needed()).unwrap();
     let adapter = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-anchor");
     block_on(file.add_adapter(FileSet::adapter_from_path(&adapter).unwrap(), 1.0)).unwrap();
     let recorded: PolicySpec =

@@ -1,10 +1,17 @@
 //! The program as a user runs it, with SmolLM2-135M-Instruct.
 
+mod support {
+    pub mod gpu;
+    pub mod skip;
+    pub mod smollm2;
+}
+
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use support::gpu::gpu;
+use support::smollm2;
 
 /// PyTorch's greedy ids after "The capital of France is" (tests/data/smollm2/greedy.json).
 const CAPITAL: [u32; 30] = [
@@ -12,14 +19,10 @@ const CAPITAL: [u32; 30] = [
     34, 42, 37, 35, 30, 2,
 ];
 
+/// The model's file. Where it or a device is missing, this program is skipped.
 fn model() -> String {
-    let path = std::env::var_os("KILLICK_MODEL").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-        cache.expect("a home folder").join("killick/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    });
-    assert!(path.exists(), "{} is missing; run `make model`", path.display());
-    path.display().to_string()
+    gpu();
+    smollm2::needed().display().to_string()
 }
 
 fn generate(flags: &[&str], input: &str) -> Output {

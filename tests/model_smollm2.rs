@@ -10,9 +10,9 @@ mod support {
     pub mod golden;
     pub mod gpu;
     pub mod skip;
+    pub mod smollm2;
 }
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use killick::kernels::WeightFormat;
@@ -28,6 +28,7 @@ use support::bounds::bound;
 use support::golden::{difference, ids, json, list, name, numbers, spec};
 use support::gpu::gpu;
 use support::skip::skipped;
+use support::smollm2;
 
 /// Rows of docs/numerics.md.
 const TOKEN: &str = "nats of a token of SmolLM2";
@@ -43,19 +44,8 @@ fn full_matrix() -> bool {
     std::env::var("KILLICK_FULL").is_ok_and(|value| value == "1")
 }
 
-fn model_path() -> PathBuf {
-    if let Some(path) = std::env::var_os("KILLICK_MODEL") {
-        return path.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.expect("a home folder").join("killick/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-}
-
 fn file() -> ModelFile {
-    let path = model_path();
-    assert!(path.exists(), "{} is missing; run `make model`", path.display());
-    ModelFile::open_path(&path).unwrap()
+    ModelFile::open_path(&smollm2::needed()).unwrap()
 }
 
 fn load(format: WeightFormat) -> Arc<Model> {
@@ -176,7 +166,7 @@ fn sixteen_bit_weights_keep_the_mean() {
 #[test]
 fn split_weights_change_nothing() {
     let options = killick::GpuOptions { max_binding_bytes: Some(8 << 20), ..support::gpu::options() };
-    let gpu = block_on(killick::Gpu::open(&options)).unwrap();
+    let gpu = support::gpu::open(&options);
     let split = Arc::new(block_on(Model::load(&gpu, &file(), WeightFormat::F32, &mut |_, _| {})).unwrap());
     assert!(gpu.counters().buffers > 272 - 60 + 13, "{} buffers", gpu.counters().buffers);
     let golden = json("smollm2/golden.json");
@@ -280,11 +270,11 @@ fn a_token_costs_the_same_at_20000_as_at_2000() {
 /// The same weights from the folder that `tools/golden/make.sh smollm2` makes: only in `make test-full`.
 #[test]
 fn gguf_and_safetensors_score_the_same() {
-    let folder = model_path().with_file_name("smollm2-hf");
     if !full_matrix() {
         skipped("SmolLM2 from GGUF and from safetensors", "for `make test-full`");
         return;
     }
+    let folder = smollm2::needed().with_file_name("smollm2-hf");
     assert!(folder.exists(), "{} is missing; run tools/golden/make.sh smollm2", folder.display());
     let text = json("smollm2/golden.json");
     let text = &list(&text["texts"])[0];

@@ -2,6 +2,7 @@
 //!
 //! Which device is the environment's choice: `KILLICK_GPU` (index or part of a name), `KILLICK_BASELINE=1`
 //! (WebGPU's default limits, no optional feature), `KILLICK_MAX_BINDING` (bytes), `KILLICK_FAMILY` (`gpu` or `software`).
+//! A machine without any device skips the program, see [`open`].
 
 #![allow(
     clippy::print_stdout,
@@ -25,6 +26,8 @@ use killick::kernels::{
 };
 use pollster::block_on;
 
+use super::skip::{promised, skip_program};
+
 /// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
 pub const POISON: u32 = 0x7FC0_DEAD;
 /// Words of poison behind every buffer: 1 KiB.
@@ -46,11 +49,24 @@ pub fn options() -> GpuOptions {
     }
 }
 
+/// Who sets one of these says that there is a device; each step of `scripts/test.sh` names its driver.
+const NAMES_OF_DEVICES: [&str; 3] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "KILLICK_GPU"];
+
+/// A device of its own for a test. Where no driver was named and none is found, the whole program is skipped.
+pub fn open(options: &GpuOptions) -> Gpu {
+    match block_on(Gpu::open(options)) {
+        Err(GpuError::NoAdapter) if !promised(&NAMES_OF_DEVICES) => {
+            skip_program("no Vulkan, Metal or DX12 adapter; install a driver, on Debian mesa-vulkan-drivers")
+        }
+        opened => opened.expect("a GPU to test on"),
+    }
+}
+
 /// The one device of this test program.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     let gpu = GPU.get_or_init(|| {
-        let gpu = block_on(Gpu::open(&options())).expect("a GPU to test on");
+        let gpu = open(&options());
         let adapter = gpu.adapter();
         println!(
             "adapter {:?}, backend {}, driver {:?} {:?}, features {:?}, subgroups {} of {:?}, bindings {} bytes",

@@ -13,6 +13,7 @@ pub mod bounds;
 pub mod gguf_writer;
 pub mod random;
 pub mod safetensors_writer;
+pub mod skip;
 pub mod tiny_model;
 
 pub use random::Random;
