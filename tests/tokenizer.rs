@@ -164,7 +164,9 @@ fn smollm2_decodes_any_ids_like_the_reference() {
 
 #[test]
 fn smollm2_knows_its_special_tokens_and_anchors() {
-    let Some(smollm2) = smollm2_tokenizer("special tokens and anchors of SmolLM2's tokenizer") else { return };
+    let Some(smollm2) = smollm2_tokenizer("special tokens and anchors of SmolLM2's tokenizer") else {
+        return;
+    };
     assert_eq!((smollm2.bos(), smollm2.eos(), smollm2.vocab_size()), (Some(1), Some(2), 49_152));
     assert_eq!(smollm2.special_ids(), (0..17).collect::<Vec<_>>());
     assert_eq!(smollm2.ids_of_bytes(b"."), [30]);

@@ -6,7 +6,7 @@ use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
 use killick::kernels::sample::{self, Sample};
 use killick::kernels::top_logprobs::{self, ENTRY_WORDS, TopLogprobs};
-use killick::kv::{TokenSet, RingState};
+use killick::kv::{RingState, TokenSet};
 use killick::reference;
 use killick::sampling::{Sampler, SamplerOptions};
 
