@@ -130,7 +130,7 @@ step_wasm() {
     swiftshader_version
     device "${swiftshader[@]}"
     env "${swiftshader[@]}" KILLICK_PKG="$pkg" KILLICK_NPM="$modules" KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" \
-        node --test tests/node/score.test.mjs
+        node --test tests/node/score.test.mjs tests/node/write.test.mjs
 }
 
 case " $* " in
