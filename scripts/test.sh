@@ -82,7 +82,7 @@ step_unit() {
     local names targets
     names=$(targets_but 'gpu_*' 'model_*')
     mapfile -t targets <<<"$names"
-    cargo_test "${no_driver[@]}" -- --lib --bins --examples "${targets[@]}"
+    cargo_test "${no_driver[@]}" -- --lib --bins --examples --bench host "${targets[@]}"
     cargo_test "${no_driver[@]}" -- --doc
 }
 # Compilers of backends that have no driver here.

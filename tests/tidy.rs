@@ -64,7 +64,7 @@ fn tree() -> Vec<(String, String)> {
 }
 
 fn sources() -> Vec<(String, String)> {
-    ["src", "tests", "examples", "fuzz", "wasm/src", "tools/glue/src"]
+    ["src", "tests", "benches", "examples", "fuzz", "wasm/src", "tools/glue/src"]
         .iter()
         .flat_map(|folder| files(folder, &["rs"]))
         .collect()
