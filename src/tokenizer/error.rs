@@ -87,6 +87,12 @@ pub enum TokenizerError {
         /// One past the largest id.
         vocab_size: u32,
     },
+    /// The model brings no chat template, so nobody can talk with it turn by turn.
+    #[error("{file} has no chat template")]
+    NoChatTemplate {
+        /// Label of the model.
+        file: String,
+    },
     /// The chat template does not parse.
     #[error("chat template: line {line}: {reason}")]
     TemplateSyntax {

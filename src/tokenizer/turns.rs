@@ -4,7 +4,9 @@
 //! short stand-in conversation, and holds for the real one if the template writes it the same whatever came before.
 //! Whether it does is asked of the template each time, by a second stand-in that is longer.
 
-use super::{ChatTemplate, Message, TokenizerError};
+use super::{ChatTemplate, Message, Tokenizer, TokenizerError};
+use crate::kv::{Policy, Tagger};
+use crate::model_file::ModelFile;
 
 /// The answers of a stand-in conversation are made of this private-use character.
 const ANSWER: char = '\u{10FFFC}';
@@ -18,6 +20,17 @@ pub struct Turns {
 }
 
 impl Turns {
+    /// The turns of a model by its own chat template and the names of its own tokens.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoChatTemplate`], else as [`ChatTemplate::new`].
+    pub fn of(file: &ModelFile, tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+        let missing = || TokenizerError::NoChatTemplate { file: file.label().to_owned() };
+        let template = ChatTemplate::new(file.chat_template().ok_or_else(missing)?)?;
+        let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
+        Ok(Self::new(template, name(tokenizer.bos()), name(tokenizer.eos())))
+    }
+
     /// `bos` and `eos` are the names of the tokens as [`ChatTemplate::render`] takes them.
     pub fn new(template: ChatTemplate, bos: Option<String>, eos: Option<String>) -> Self {
         Self { template, bos, eos }
@@ -53,6 +66,72 @@ impl Turns {
             return Err(refused("what it writes after an answer depends on the turns before"));
         }
         Ok(next)
+    }
+
+    /// The ids of [`Turns::first`], anchors put between the sentences of the messages and into segments that would grow too long,
+    /// where `policy` asks for it.
+    ///
+    /// # Errors
+    /// As [`Turns::first`], and a tokenizer without the anchor.
+    pub fn first_ids(
+        &self,
+        tokenizer: &Tokenizer,
+        system: Option<&str>,
+        user: &str,
+        policy: &Policy,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        // The template names its special tokens itself, so none are added.
+        let ids = match &policy.insert {
+            Some(insert) => {
+                let mark = |text: &str| tokenizer.mark_anchors(text, insert);
+                let text = self.first(system.map(mark).as_deref(), &mark(user))?;
+                tokenizer.encode_marked(&text, false, insert.id)?
+            }
+            None => tokenizer.encode(&self.first(system, user)?, false)?,
+        };
+        Ok(Tagger::default().close_segments(policy, &ids))
+    }
+
+    /// The ids of [`Turns::next`], anchors put between the sentences of the messages where `policy` asks for it.
+    ///
+    /// Long segments are not closed here: how long the open one is, the session knows
+    /// ([`Session::close_segments`](crate::session::Session::close_segments)).
+    ///
+    /// # Errors
+    /// As [`Turns::next`], and a tokenizer without the anchor.
+    pub fn next_ids(
+        &self,
+        tokenizer: &Tokenizer,
+        system: Option<&str>,
+        user: &str,
+        policy: &Policy,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        match &policy.insert {
+            Some(insert) => {
+                let mark = |text: &str| tokenizer.mark_anchors(text, insert);
+                let text = self.next(system.map(mark).as_deref(), &mark(user))?;
+                tokenizer.encode_continuation(&text, Some(insert.id))
+            }
+            None => tokenizer.encode_continuation(&self.next(system, user)?, None),
+        }
+    }
+
+    /// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of
+    /// the user's turn.
+    ///
+    /// # Errors
+    /// As [`Turns::first_ids`].
+    pub fn system_tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        system: Option<&str>,
+        policy: &Policy,
+    ) -> Result<u32, TokenizerError> {
+        // Neither user is trimmed, as white space would be.
+        let one = self.first_ids(tokenizer, system, "\u{1}", policy)?;
+        let other = self.first_ids(tokenizer, system, "\u{2}", policy)?;
+        let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+        Ok(u32::try_from(same).unwrap_or(u32::MAX))
     }
 
     /// The prompt for a conversation whose turns, the user's first, have these contents.
