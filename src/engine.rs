@@ -1,14 +1,17 @@
-//! The front door: a device, and models loaded onto it.
+//! The front door: models, opened without a device and then loaded onto one.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::Error;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::kernels::WeightFormat;
-use crate::kv::PolicySpec;
+use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Tagger};
 use crate::model::Model;
-use crate::model_file::{FileSet, ModelFile};
-use crate::tokenizer::Tokenizer;
+use crate::model_file::{FileSet, ModelFile, TokenizerSource};
+use crate::policy_options::{ChosenPolicy, PolicyOptions, recorded_policy};
+use crate::session::{SessionError, check_ids};
+use crate::tokenizer::{Tokenizer, Turns};
 
 /// How to put a model on the device.
 #[derive(Clone)]
@@ -27,17 +30,66 @@ impl Default for LoadOptions {
 }
 
 /// One device, ready to load models.
+///
+/// [`Engine::load`] does all at once. A program that is to say what is wrong with a setting before it waits for a device takes the steps
+/// one by one:
+///
+/// ```no_run
+/// use std::io::Write;
+/// use std::path::Path;
+///
+/// use killick::kernels::WeightFormat;
+/// use killick::{
+///     Engine, GenerateOptions, GpuOptions, ModelFile, Opened, PolicyOptions, Session, SessionOptions, block_on,
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // What the model is: no weight is read yet, and there is no device.
+/// let model = Opened::new(ModelFile::open_path(Path::new("model.gguf"))?);
+/// let tokenizer = model.tokenizer()?;
+/// // The policy recorded with the model, or one that suits it, with a window of its own.
+/// let chosen = model.policy(&PolicyOptions { window: Some(128), ..PolicyOptions::default() })?;
+/// for note in &chosen.notes {
+///     eprintln!("{note}");
+/// }
+/// let prompt = tokenizer.encode_for("The capital of France is", true, &chosen.policy)?;
+/// model.check(&chosen.policy, &prompt)?;
+///
+/// // The weights reach the device.
+/// let engine = Engine::new(&GpuOptions::default())?;
+/// let mut progress = |done, total| eprint!("\r{done} of {total} bytes");
+/// let loaded = block_on(engine.load_opened(model, WeightFormat::F16, &mut progress))?;
+///
+/// let mut session = block_on(Session::new(&loaded.model, &chosen.policy, SessionOptions::default()))?;
+/// block_on(session.append(&prompt))?;
+/// let mut text = tokenizer.decode_stream();
+/// for token in session.generate(GenerateOptions::default())? {
+///     print!("{}", text.push(token?.id));
+///     std::io::stdout().flush()?;
+/// }
+/// println!("{}", text.finish());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
     gpu: Gpu,
 }
 
-/// A model on the device, and the file it came from.
+/// A model whose files are read but for the weights: what it is, how it is spoken to and what it remembers by. There is no device yet.
+pub struct Opened {
+    /// The description.
+    pub file: ModelFile,
+    /// Made when it is first asked for.
+    tokenizer: OnceLock<Tokenizer>,
+}
+
+/// A model on the device, with all that [`Opened`] says of it.
 pub struct Loaded {
     /// The weights.
     pub model: Arc<Model>,
-    /// The description, tokenizer and chat template.
-    pub file: ModelFile,
+    /// What was known before they were loaded.
+    pub opened: Opened,
 }
 
 impl Engine {
@@ -72,8 +124,21 @@ impl Engine {
         for (adapter, scale) in options.adapters {
             file.add_adapter(adapter, scale).await?;
         }
-        let model = Model::load(&self.gpu, &file, options.format, &mut |_, _| {}).await?;
-        Ok(Loaded { model: Arc::new(model), file })
+        self.load_opened(Opened::new(file), options.format, &mut |_, _| {}).await
+    }
+
+    /// Puts the weights of an opened model on the device in `format`. `progress` is told bytes done and bytes in all.
+    ///
+    /// # Errors
+    /// Weights that are broken, or that do not fit the format or the device.
+    pub async fn load_opened(
+        &self,
+        opened: Opened,
+        format: WeightFormat,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Loaded, Error> {
+        let model = Model::load(&self.gpu, &opened.file, format, progress).await?;
+        Ok(Loaded { model: Arc::new(model), opened })
     }
 
     /// [`Engine::load_files`] on a file or folder of this machine, waiting for it.
@@ -95,13 +160,41 @@ impl Engine {
     }
 }
 
-impl Loaded {
+impl Opened {
+    /// The model in `file`.
+    pub fn new(file: ModelFile) -> Self {
+        Self { file, tokenizer: OnceLock::new() }
+    }
+
     /// The tokenizer the model brings.
     ///
     /// # Errors
     /// It brings none, or one that is broken or not supported.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
-        Ok(Tokenizer::from_source(self.file.tokenizer(), self.file.label())?)
+        if let Some(tokenizer) = self.tokenizer.get() {
+            return Ok(tokenizer.clone());
+        }
+        let tokenizer = Tokenizer::from_source(self.file.tokenizer(), self.file.label())?;
+        Ok(self.tokenizer.get_or_init(|| tokenizer).clone())
+    }
+
+    /// The tokenizer the model brings; `None` if it brings none, which is fine as long as only ids are used.
+    ///
+    /// # Errors
+    /// It is broken or not supported.
+    pub fn optional_tokenizer(&self) -> Result<Option<Tokenizer>, Error> {
+        match self.file.tokenizer() {
+            TokenizerSource::None => Ok(None),
+            _ => self.tokenizer().map(Some),
+        }
+    }
+
+    /// The turns of a conversation, by the chat template the model brings.
+    ///
+    /// # Errors
+    /// It brings no template or no tokenizer, or one that is broken or not supported.
+    pub fn turns(&self) -> Result<Turns, Error> {
+        Ok(Turns::of(&self.file, &self.tokenizer()?)?)
     }
 
     /// The policy recorded with the model or its adapters, if there is one.
@@ -109,10 +202,34 @@ impl Loaded {
     /// # Errors
     /// What is recorded is no policy.
     pub fn recorded_policy(&self) -> Result<Option<PolicySpec>, Error> {
-        let record = self.file.policy().map(|value| serde_json::from_value(value.clone()));
-        record.transpose().map_err(|error| Error::RecordedPolicy {
-            file: self.file.label().to_owned(),
-            reason: error.to_string(),
-        })
+        Ok(recorded_policy(&self.file)?)
+    }
+
+    /// The policy that `options` ask for; by default the recorded one, and `full` where none is.
+    ///
+    /// # Errors
+    /// As [`PolicyOptions::choose`], and a tokenizer that is broken or not supported.
+    pub fn policy(&self, options: &PolicyOptions) -> Result<ChosenPolicy, Error> {
+        Ok(options.choose(&self.file, self.optional_tokenizer()?.as_ref())?)
+    }
+
+    /// Refuses a text that the model or `policy` cannot take, before the model is loaded for it.
+    ///
+    /// # Errors
+    /// No token, one outside the vocabulary, more than the policy has room for, or a segment that it does not bear.
+    pub fn check(&self, policy: &Policy, ids: &[u32]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Err(SessionError::EmptyPrompt.into());
+        }
+        check_ids(ids, self.file.config.vocab_size, 0, policy.limit.unwrap_or(MAX_POSITIONS))?;
+        Ok(Tagger::default().check_segments(policy, 0, ids)?)
+    }
+}
+
+impl Deref for Loaded {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
     }
 }

@@ -6,6 +6,7 @@ use crate::gpu::GpuError;
 use crate::kv::KvError;
 use crate::model::{LoadError, PlanError};
 use crate::model_file::ModelFileError;
+use crate::policy_options::PolicyError;
 use crate::sampling::SamplingError;
 use crate::session::SessionError;
 use crate::tokenizer::TokenizerError;
@@ -40,14 +41,9 @@ pub enum Error {
     #[cfg(feature = "convert")]
     #[error(transparent)]
     Convert(#[from] crate::convert::ConvertError),
-    /// A model whose record of its policy cannot be read.
-    #[error("{file}: field \"killick_policy\": {reason}")]
-    RecordedPolicy {
-        /// Name of the file or folder.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A policy that the model does not have, but for reasons of a field, the tokenizer or the chat template.
+    #[error(transparent)]
+    Policy(PolicyError),
     /// A text that cannot be read on.
     #[error(transparent)]
     Session(SessionError),
@@ -66,6 +62,16 @@ impl Error {
             Self::Gpu(error) => error.is_device(),
             Self::Generate(error) => error.is_device(),
             _ => false,
+        }
+    }
+}
+
+impl From<PolicyError> for Error {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Kv(error) => error.into(),
+            PolicyError::Tokenizer(error) => error.into(),
+            other => Self::Policy(other),
         }
     }
 }

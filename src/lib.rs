@@ -6,19 +6,19 @@
 //! masked model: the ring of anchors is an optimization, never an approximation.
 //!
 //! ```no_run
-//! use killick::{Engine, GenerateOptions, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions};
+//! use killick::{Engine, GenerateOptions, GpuOptions, LoadOptions, PolicyOptions, Preset, Session, SessionOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::new(&GpuOptions::default())?;
 //! let loaded = engine.load("model.gguf", LoadOptions::default())?;
 //! let tokenizer = loaded.tokenizer()?;
 //!
-//! let anchors = tokenizer.ids_of_bytes(b".");
-//! let spec = PolicySpec { anchors: Some(anchors), ..PolicySpec::new(Preset::Anchor) };
-//! let policy = spec.resolve(loaded.model.config())?;
+//! // What is left out of the options is as recorded with the model, or a default.
+//! let options = PolicyOptions { preset: Some(Preset::Anchor), ..PolicyOptions::default() };
+//! let policy = loaded.policy(&options)?.policy;
 //!
 //! let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-//! killick::block_on(session.append(&tokenizer.encode("The capital of France is", true)?))?;
+//! killick::block_on(session.append(&tokenizer.encode_for("The capital of France is", true, &policy)?))?;
 //! let mut text = tokenizer.decode_stream();
 //! for token in session.generate(GenerateOptions::default())? {
 //!     print!("{}", text.push(token?.id));
@@ -31,7 +31,7 @@
 //! that asks for it.
 //!
 //! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
-//! [`model_file`], [`tokenizer`], [`kv`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
+//! [`model_file`], [`tokenizer`], [`kv`], [`policy_options`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
 //! [`generate`], [`score`] and [`eval`].
 //!
 //! Features: `cli` (default) builds the `killick` program, and with it comes `convert`, which writes a model file in another form.
@@ -55,6 +55,7 @@ pub mod kernels;
 pub mod kv;
 pub mod model;
 pub mod model_file;
+pub mod policy_options;
 pub mod reference;
 pub mod sampling;
 pub mod score;
@@ -62,7 +63,7 @@ pub mod session;
 pub mod tokenizer;
 
 pub use chat::Chat;
-pub use engine::{Engine, LoadOptions, Loaded};
+pub use engine::{Engine, LoadOptions, Loaded, Opened};
 pub use error::Error;
 pub use generate::{
     Continued, GenerateOptions, Generation, Logprobs, Piece, Pieces, Steps, StopReason, TextGeneration,
@@ -72,6 +73,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;
 pub use model_file::ModelFile;
+pub use policy_options::PolicyOptions;
 pub use sampling::{Sampler, SamplerOptions};
 pub use session::{KvReport, Pool, Session, SessionOptions};
 pub use tokenizer::Tokenizer;
@@ -82,12 +84,15 @@ pub use pollster::block_on;
 
 #[cfg(test)]
 mod tests {
-    use super::{Chat, Generation, Loaded, Model, Pieces, Pool, Session, TextGeneration, Tokenizer, Tokens};
+    use super::{
+        Chat, Generation, Loaded, Model, Opened, Pieces, Pool, Session, TextGeneration, Tokenizer, Tokens,
+    };
 
     /// A worker, a server's task or an object of another language may hold them.
     #[test]
     fn what_a_program_holds_can_move_to_another_thread() {
         fn is_send<T: Send>() {}
+        is_send::<Opened>();
         is_send::<Loaded>();
         is_send::<Model>();
         is_send::<Tokenizer>();
