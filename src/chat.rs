@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::generate::{GenerateOptions, Pieces};
 use crate::gpu::GpuError;
-use crate::kv::{Anchor, Policy, Tagger};
+use crate::kv::Anchor;
 use crate::session::{Session, SessionError};
 use crate::tokenizer::{StopStrings, Tokenizer, Turns};
 
@@ -80,18 +80,11 @@ impl Chat {
 
     /// What has to be appended so that `user` is asked next.
     fn prompt(&self, user: &str) -> Result<Vec<u32>, Error> {
-        let (system, insert) = (self.system.as_deref(), self.session.policy().insert);
-        if self.asked == 0 {
-            return first_prompt(&self.turns, &self.tokenizer, system, user, self.session.policy());
-        }
-        let text = match insert {
-            Some(insert) => {
-                let mark = |text: &str| self.tokenizer.mark_anchors(text, &insert);
-                self.turns.next(system.map(mark).as_deref(), &mark(user))?
-            }
-            None => self.turns.next(system, user)?,
-        };
-        Ok(self.tokenizer.encode_continuation(&text, insert.map(|insert| insert.id))?)
+        let (system, policy) = (self.system.as_deref(), self.session.policy());
+        Ok(match self.asked {
+            0 => self.turns.first_ids(&self.tokenizer, system, user, policy)?,
+            _ => self.turns.next_ids(&self.tokenizer, system, user, policy)?,
+        })
     }
 
     fn ended_by_itself(&self) -> bool {
@@ -170,48 +163,4 @@ impl Chat {
         let before = self.before.as_ref().map_or(0, |before| before.session.allocated_bytes());
         self.session.allocated_bytes() + self.session.shared_bytes() + before
     }
-}
-
-/// The ids of a first turn under a chat template, anchors put between the sentences of the messages and into segments that would
-/// grow too long, where `policy` asks for it.
-///
-/// # Errors
-/// A template that does not render, or a tokenizer without the anchor.
-pub fn first_prompt(
-    turns: &Turns,
-    tokenizer: &Tokenizer,
-    system: Option<&str>,
-    user: &str,
-    policy: &Policy,
-) -> Result<Vec<u32>, Error> {
-    let text = match &policy.insert {
-        Some(insert) => {
-            let mark = |text: &str| tokenizer.mark_anchors(text, insert);
-            turns.first(system.map(mark).as_deref(), &mark(user))?
-        }
-        None => turns.first(system, user)?,
-    };
-    // The template names its special tokens itself, so none are added.
-    let ids = match &policy.insert {
-        Some(insert) => tokenizer.encode_marked(&text, false, insert.id)?,
-        None => tokenizer.encode(&text, false)?,
-    };
-    Ok(Tagger::default().close_segments(policy, &ids))
-}
-
-/// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of the
-/// user's turn.
-///
-/// # Errors
-/// As [`first_prompt`].
-pub fn system_tokens(
-    turns: &Turns,
-    tokenizer: &Tokenizer,
-    system: Option<&str>,
-    policy: &Policy,
-) -> Result<u32, Error> {
-    // Neither user is trimmed, as white space would be.
-    let one = first_prompt(turns, tokenizer, system, "\u{1}", policy)?;
-    let other = first_prompt(turns, tokenizer, system, "\u{2}", policy)?;
-    Ok(one.iter().zip(&other).take_while(|(a, b)| a == b).count() as u32)
 }

@@ -68,7 +68,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         ),
         (
             vec!["inspect", "--anchor-ids", "7", "--anchor-not-after-digit", "--model", &tiny],
-            vec!["no tokenizer", "--anchor-not-after-digit"],
+            vec!["no tokenizer", "anchor_not_after_digit"],
         ),
         (
             vec!["inspect", "--anchor-ids", "7", "--at-max-segment", "insert", "--model", &tiny],
@@ -114,9 +114,9 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
                 "--model",
                 &tiny,
             ],
-            vec!["--insert", "exactly one", "2"],
+            vec!["insert", "exactly one", "2", "--anchor-ids"],
         ),
-        (vec!["inspect", "--insert", "after", "--model", &tiny], vec!["--insert", "0"]),
+        (vec!["inspect", "--insert", "after", "--model", &tiny], vec!["insert", "0", "--anchor-ids"]),
         (vec!["chat", "--model", &tiny], vec!["gqa", "no tokenizer"]),
         (vec!["chat", "--min-p", "2", "--model", &tiny], vec!["min_p is 2"]),
         (vec!["inspect", "--model", &config], vec!["config.json", "model file"]),

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use killick::chat::{first_prompt, system_tokens};
 use killick::kv::{Insert, Place, Policy, PolicySpec, Preset};
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{
@@ -376,16 +375,15 @@ fn the_system_part_ends_where_the_user_begins() {
         (LLAMA3, None, "<s><|start_header_id|>user<|end_header_id|>\n\n"),
         (MISTRAL, Some("Be brief."), "<s>[INST] Be brief.\n\n"),
     ] {
-        let count = system_tokens(&turns(source), tokenizer, system, &full).unwrap() as usize;
-        let ids = first_prompt(&turns(source), tokenizer, system, "Hello", &full).unwrap();
+        let count = turns(source).system_tokens(tokenizer, system, &full).unwrap() as usize;
+        let ids = turns(source).first_ids(tokenizer, system, "Hello", &full).unwrap();
         assert_eq!(tokenizer.decode(&ids[..count], false).unwrap(), want);
     }
     let insert = Some(Insert { id: *anchor, place: Place::After });
     let spec = PolicySpec { anchors: Some(vec![*anchor]), insert, ..PolicySpec::new(Preset::Anchor) };
     let inserting = spec.resolve(1024).unwrap();
-    let count = |policy: &Policy| {
-        system_tokens(&turns(CHATML), tokenizer, Some("Be brief. Be kind."), policy).unwrap()
-    };
+    let count =
+        |policy: &Policy| turns(CHATML).system_tokens(tokenizer, Some("Be brief. Be kind."), policy).unwrap();
     let (plain, marked) = (count(&full), count(&inserting));
     assert_eq!(marked, plain + 2, "an anchor after each sentence is part of it");
     // And so is one in a segment that would grow too long.

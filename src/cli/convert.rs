@@ -8,18 +8,14 @@ use super::args::{ConvertArgs, FormArg};
 use super::{interrupt, load, printable};
 use crate::convert::{ConvertError, ConvertOptions, Form, convert};
 use crate::error::Error;
+use crate::policy_options::PolicyOptions;
 
 pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
-    let file = load::open_model(args.input.as_deref(), &args.adapters.adapter)?;
-    let policy = match args.policy.is_given() {
-        true => {
-            let tokenizer = load::open_tokenizer(&file)?;
-            let (spec, _) = load::policy_spec(&args.policy, &file, tokenizer.as_ref(), None)?;
-            let policy = spec.resolve(&file.config).map_err(Error::from)?;
-            policy.check_vocab(file.config.vocab_size).map_err(Error::from)?;
-            Some(serde_json::to_value(&spec)?)
-        }
-        false => file.policy().cloned(),
+    let model = load::open_path(args.input.as_deref(), &args.adapters.adapter)?;
+    let asked = args.policy.options()?;
+    let policy = match asked == PolicyOptions::default() {
+        true => model.file.policy().cloned(),
+        false => Some(serde_json::to_value(load::choose_policy(&model, &asked)?.spec)?),
     };
     let name = args.output.to_string_lossy();
     let form = match args.format {
@@ -36,17 +32,20 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     let options = ConvertOptions { form, encoding: args.to.into(), policy, force: args.force };
     let (bar, mut progress) = load::progress_bar("writing");
     let _busy = interrupt::busy();
-    let converted = convert(&file, &args.output, &options, &mut |done, total| {
+    let converted = convert(&model.file, &args.output, &options, &mut |done, total| {
         progress(done, total);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    if let Err(stopped @ ConvertError::Cancelled { .. }) = &converted {
-        // Ctrl-C may have ended who reads it, too.
-        let _ = writeln!(std::io::stderr(), "killick: {}", printable(&stopped.to_string()));
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
-    }
-    let converted = converted.map_err(Error::from)?;
+    let converted = match converted {
+        Err(stopped @ ConvertError::Cancelled { .. }) => {
+            // Ctrl-C may have ended who reads it, too.
+            let _ = writeln!(std::io::stderr(), "killick: {}", printable(&stopped.to_string()));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        Err(exists @ ConvertError::Exists { .. }) => anyhow::bail!("{exists}; --force replaces it"),
+        converted => converted.map_err(Error::from)?,
+    };
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

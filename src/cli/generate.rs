@@ -8,15 +8,14 @@ use web_time::Instant;
 
 use super::args::GenerateArgs;
 use super::{interrupt, load, print_json, show};
-use crate::chat::{first_prompt, system_tokens};
+use crate::engine::Opened;
 use crate::error::Error;
 use crate::generate::{Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
-use crate::model_file::ModelFile;
 use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session, SessionOptions};
-use crate::tokenizer::{StopStrings, Tokenizer};
+use crate::tokenizer::StopStrings;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -43,22 +42,22 @@ struct Timing {
 
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let file = load::open_file(&args.model)?;
+    let opened = load::open(&args.model)?;
     // What is wrong with a setting is said before a model is loaded.
     let sampler = SamplerOptions { logprobs: args.logprobs, ..args.sampler.options(0.0, 1.0) };
-    sampler.validate(file.config.vocab_size)?;
+    sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
-    let tokenizer = load::need_tokenizer(&file)?;
+    let tokenizer = opened.tokenizer()?;
     let text = match args.prompt.as_deref() {
         None | Some("-") => load::read_text(None)?,
         Some(text) => text.to_owned(),
     };
-    let (prompt_ids, policy) = prompt(args, &file, &tokenizer, &text)?;
-    load::check_text(&file, &policy, &prompt_ids)?;
-    let gpu = load::open_gpu(&args.gpu)?;
-    let model = load::load_model(&gpu, &file, &args.model)?;
+    let (prompt_ids, policy) = prompt(args, &opened, &text)?;
+    opened.check(&policy, &prompt_ids)?;
+    let engine = load::open_device(&args.gpu)?;
+    let loaded = load::load(&engine, opened, &args.model)?;
     load::name_embedded(&args.model, args.json);
-    let mut session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
+    let mut session = pollster::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     let load_ms = millis(started);
 
     let prefill_started = Instant::now();
@@ -99,7 +98,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     };
     if args.json {
         print_json(&Report {
-            model: file.label(),
+            model: loaded.model.label(),
             prompt_ids: &prompt_ids,
             ids: &ids,
             text: &written,
@@ -107,36 +106,31 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             stop_reason,
             kv: session.kv(),
             timing,
-            adapter: gpu.adapter(),
+            adapter: engine.gpu().adapter(),
         })?;
     } else {
         writeln!(std::io::stdout())?;
     }
     if args.stats {
-        let planned = model.allocated_bytes() + session.allocated_bytes();
-        print_stats(&session.kv(), timing, gpu.adapter(), planned, &ids)?;
+        let planned = loaded.model.allocated_bytes() + session.allocated_bytes();
+        print_stats(&session.kv(), timing, engine.gpu().adapter(), planned, &ids)?;
     }
     let cancelled = stop_reason == StopReason::Cancelled;
     Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
 /// The prompt as ids, and the policy it is read under.
-fn prompt(
-    args: &GenerateArgs,
-    file: &ModelFile,
-    tokenizer: &Tokenizer,
-    text: &str,
-) -> anyhow::Result<(Vec<u32>, Policy)> {
+fn prompt(args: &GenerateArgs, model: &Opened, text: &str) -> anyhow::Result<(Vec<u32>, Policy)> {
+    let tokenizer = model.tokenizer()?;
     if !args.chat {
-        let policy = load::policy(&args.policy, file, Some(tokenizer), None)?;
+        let policy = load::policy(model, &args.policy.options()?)?;
         let ids = tokenizer.encode_for(text, true, &policy)?;
         return Ok((ids, policy));
     }
-    let turns = load::turns(file, tokenizer)?;
+    let turns = load::turns(model)?;
     let system = args.system.as_deref();
-    let system_tokens = |policy: &Policy| system_tokens(&turns, tokenizer, system, policy);
-    let policy = load::policy(&args.policy, file, Some(tokenizer), Some(&system_tokens))?;
-    let ids = first_prompt(&turns, tokenizer, system, text, &policy)?;
+    let policy = load::policy(model, &args.policy.chat_options(system))?;
+    let ids = turns.first_ids(&tokenizer, system, text, &policy)?;
     Ok((ids, policy))
 }
 

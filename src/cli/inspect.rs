@@ -56,15 +56,15 @@ impl<'a> TensorReport<'a> {
 }
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let file = load::open_file(&args.model)?;
-    let tokenizer = load::open_tokenizer(&file)?;
-    let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
+    let model = load::open(&args.model)?;
+    let policy = load::policy(&model, &args.policy.options()?)?;
+    let file = &model.file;
     let shape = SessionOptions::default().shape();
     let device =
         Capabilities { max_binding_bytes: args.max_binding, ..Capabilities::baseline(args.family.into()) };
     let plan = MemoryPlan::new(&file.config, args.model.dtype.into(), &policy, shape, &device)
         .map_err(Error::from)?;
-    let tokenizer = tokenizer.map(|tokenizer| TokenizerReport {
+    let tokenizer = model.optional_tokenizer()?.map(|tokenizer| TokenizerReport {
         vocab_size: tokenizer.vocab_size(),
         bos: tokenizer.bos(),
         eos: tokenizer.eos(),

@@ -7,21 +7,20 @@ use super::{load, print_json};
 use crate::score::score;
 
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
-    let file = load::open_file(&args.model)?;
-    let tokenizer = load::open_tokenizer(&file)?;
+    let opened = load::open(&args.model)?;
     let text = match (&args.input.text, &args.input.file) {
         (Some(text), _) => Some(text.clone()),
         (None, Some(path)) => Some(load::read_text(Some(path))?),
         (None, None) => None,
     };
-    let policy = load::policy(&args.policy, &file, tokenizer.as_ref(), None)?;
+    let policy = load::policy(&opened, &args.policy.options()?)?;
     let ids = match (text, &args.input.ids) {
-        (Some(text), _) => load::need_tokenizer(&file)?.encode_for(&text, true, &policy)?,
+        (Some(text), _) => opened.tokenizer()?.encode_for(&text, true, &policy)?,
         (None, ids) => ids.clone().unwrap_or_default(),
     };
-    load::check_text(&file, &policy, &ids)?;
-    let gpu = load::open_gpu(&args.gpu)?;
-    let model = load::load_model(&gpu, &file, &args.model)?;
+    opened.check(&policy, &ids)?;
+    let engine = load::open_device(&args.gpu)?;
+    let model = load::load(&engine, opened, &args.model)?.model;
     load::name_embedded(&args.model, args.json);
     let score = pollster::block_on(score(&model, &policy, &ids, args.path))?;
     if args.json {

@@ -81,8 +81,8 @@ pub enum ConvertError {
         /// The cause.
         source: io::Error,
     },
-    /// The output is there already.
-    #[error("{} exists; --force replaces it", path.display())]
+    /// The output is there already, and [`ConvertOptions::force`] is not set.
+    #[error("{} exists", path.display())]
     Exists {
         /// The output.
         path: PathBuf,

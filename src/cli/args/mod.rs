@@ -2,6 +2,7 @@
 
 mod convert;
 mod eval;
+mod policy;
 
 use std::path::PathBuf;
 
@@ -10,12 +11,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::{Family, GpuOptions};
 use crate::kernels::WeightFormat;
-use crate::kv::{AtMaxSegment, Preset};
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
 pub(crate) use convert::{ConvertArgs, FormArg};
 pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
+pub(crate) use policy::PolicyArgs;
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]
@@ -361,128 +362,4 @@ impl GpuArgs {
             family: self.family.map(Family::from),
         }
     }
-}
-
-#[derive(ClapArgs, Clone, Debug, Default)]
-#[command(next_help_heading = "Cache policy")]
-pub(crate) struct PolicyArgs {
-    /// full, anchor, sepllm, streaming or window. Default: the one recorded with the model, else full (sepllm if
-    /// another flag bounds the memory).
-    #[arg(long, value_name = "NAME")]
-    pub(crate) policy: Option<Preset>,
-    /// An anchor (for sepllm: a separator) by the exact text of the token, such as "." or " ."; repeatable.
-    #[arg(long, value_name = "STRING")]
-    pub(crate) anchors: Vec<String>,
-    /// Anchors by token id.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
-    pub(crate) anchor_ids: Vec<u32>,
-    /// W: tokens that are always visible, the query itself counted.
-    #[arg(long, value_name = "N")]
-    pub(crate) window: Option<u32>,
-    /// S: tokens at the beginning of the text that stay visible.
-    #[arg(long, value_name = "N")]
-    pub(crate) sinks: Option<u32>,
-    /// Keep a part of the prompt visible for ever: `system`, the system prompt (with `chat` and `generate --chat`).
-    #[arg(long, value_enum, value_name = "PART", conflicts_with = "sinks")]
-    pub(crate) pin: Option<Pin>,
-    /// A: anchors kept at most, the newest.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_anchors: Option<u32>,
-    /// M: a segment that reaches this length is closed by force.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_segment: Option<u32>,
-    /// D: anchors this far back are no longer visible.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_distance: Option<u32>,
-    /// What happens to a segment at M: `close` it by force, end the text with an `error`, or `insert` the anchor that prompts get.
-    /// Default: `insert` where prompts get one, else `close`.
-    #[arg(long, value_enum, value_name = "ACTION")]
-    pub(crate) at_max_segment: Option<AtMaxSegmentArg>,
-    /// A token right after a digit is no anchor, so that "3.14" stays in one segment.
-    #[arg(long)]
-    pub(crate) anchor_not_after_digit: bool,
-    /// Whether an anchor is hidden from later anchors.
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) isolated: Option<bool>,
-    /// Put the anchor between the sentences of a prompt, or after each, for a model that was trained so (AnLLM-AC). The policy must
-    /// have exactly one anchor id. Default: as recorded with the model, else none.
-    #[arg(long, value_enum, value_name = "PLACE")]
-    pub(crate) insert: Option<InsertArg>,
-    /// Planned capacity of `full`, in tokens. Default: the context the model was trained for.
-    #[arg(long, value_name = "N")]
-    pub(crate) ctx: Option<u32>,
-}
-
-impl PolicyArgs {
-    /// Whether any flag is given. All are named, so that a new one cannot be forgotten.
-    pub(crate) fn is_given(&self) -> bool {
-        let Self {
-            policy,
-            anchors,
-            anchor_ids,
-            window,
-            sinks,
-            pin,
-            max_anchors,
-            max_segment,
-            max_distance,
-            isolated,
-            insert,
-            ctx,
-            at_max_segment,
-            anchor_not_after_digit,
-        } = self;
-        let numbers = [window, sinks, max_anchors, max_segment, max_distance, ctx];
-        numbers.iter().any(|number| number.is_some())
-            || !anchors.is_empty()
-            || !anchor_ids.is_empty()
-            || policy.is_some()
-            || pin.is_some()
-            || isolated.is_some()
-            || insert.is_some()
-            || at_max_segment.is_some()
-            || *anchor_not_after_digit
-    }
-
-    /// Whether a flag asks for less than the whole text to be remembered.
-    pub(crate) fn is_bounded(&self) -> bool {
-        let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();
-        named || self.window.is_some() || self.max_anchors.is_some() || self.max_distance.is_some()
-    }
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AtMaxSegmentArg {
-    /// Close the segment with the token that stands there.
-    Close,
-    /// Refuse a prompt, end a text.
-    Error,
-    /// Put the inserted anchor there.
-    Insert,
-}
-
-impl From<AtMaxSegmentArg> for AtMaxSegment {
-    fn from(action: AtMaxSegmentArg) -> Self {
-        match action {
-            AtMaxSegmentArg::Close => Self::Close,
-            AtMaxSegmentArg::Error => Self::Error,
-            AtMaxSegmentArg::Insert => Self::Insert,
-        }
-    }
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InsertArg {
-    /// Between two sentences.
-    Between,
-    /// After every sentence.
-    After,
-    /// Nowhere.
-    Off,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pin {
-    /// The system prompt.
-    System,
 }

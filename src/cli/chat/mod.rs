@@ -15,10 +15,10 @@ use web_time::Instant;
 
 use super::args::ChatArgs;
 use super::{interrupt, load, show};
-use crate::chat::{Chat, system_tokens};
+use crate::chat::Chat;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
-use crate::kv::{KvError, Policy};
+use crate::kv::KvError;
 use crate::session::{Session, SessionOptions};
 use crate::tokenizer::StopStrings;
 use command::Command;
@@ -31,18 +31,17 @@ struct Pulse {
 }
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
-    let file = load::open_file(&args.model)?;
+    let opened = load::open(&args.model)?;
     let sampler = args.sampler.options(0.7, 0.95);
-    sampler.validate(file.config.vocab_size)?;
+    sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
-    let tokenizer = load::need_tokenizer(&file)?;
-    let turns = load::turns(&file, &tokenizer)?;
+    let tokenizer = opened.tokenizer()?;
+    let turns = load::turns(&opened)?;
     // A template that cannot be continued is refused now, not at the second turn.
     turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
-    let system_tokens = |policy: &Policy| system_tokens(&turns, &tokenizer, args.system.as_deref(), policy);
-    let policy = load::policy(&args.policy, &file, Some(&tokenizer), Some(&system_tokens))?;
-    let gpu = load::open_gpu(&args.gpu)?;
-    let model = load::load_model(&gpu, &file, &args.model)?;
+    let policy = load::policy(&opened, &args.policy.chat_options(args.system.as_deref()))?;
+    let engine = load::open_device(&args.gpu)?;
+    let model = load::load(&engine, opened, &args.model)?.model;
     let session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
     let mut chat = Chat::new(session, tokenizer, turns, args.system.clone())?;
     let options = args.stop.options(args.max_tokens, sampler);
@@ -51,7 +50,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     screen.note(&format!(
         "{} on {}, policy {}. /help lists the commands.",
         model.label(),
-        gpu.adapter().name,
+        engine.gpu().adapter().name,
         policy.preset
     ))?;
     let result = converse(&mut chat, &options, &stops, &mut screen);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Subject, bar, load, mib, percent, print_json, print_table};
+use super::{Subject, bar, load, load_model, mib, percent, print_json, print_table};
 use crate::cli::args::ChoicesArgs;
 use crate::error::Error;
 use crate::eval::{ChoiceReport, Choices, Item, PromptOptions, Uncached, choices, items, uncached};
@@ -43,7 +43,7 @@ pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
     let limit = args.limit.unwrap_or(usize::MAX);
     let task = Choices::new(read(&args.file)?, others.as_deref(), args.shots, limit, args.seed, prompt)
         .map_err(Error::from)?;
-    let (gpu, model) = subject.load(&args.common)?;
+    let (engine, model) = load_model(subject.model, &args.common)?;
 
     let without = match args.time_uncached {
         0 => None,
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
             gold: task.items.iter().map(|item| item.gold).collect(),
             uncached: without,
             results: &rows,
-            adapter: gpu.adapter(),
+            adapter: engine.gpu().adapter(),
         });
     }
     print(&rows, args.shots, without)

@@ -23,11 +23,10 @@ pub(super) use self::policies::PolicyChoice;
 use self::policies::{Named, policies};
 use super::args::{CommonArgs, Eval, EvalArgs};
 use super::{load, print_json};
+use crate::engine::{Engine, Opened};
 use crate::error::Error;
 use crate::eval::Chart;
-use crate::gpu::Gpu;
 use crate::model::Model;
-use crate::model_file::ModelFile;
 use crate::tokenizer::Tokenizer;
 
 pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -40,25 +39,25 @@ pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
 
 /// What is known of a model before it is loaded.
 struct Subject {
-    file: ModelFile,
+    model: Opened,
     tokenizer: Tokenizer,
     policies: Vec<Named>,
 }
 
 impl Subject {
     fn open(args: &CommonArgs) -> anyhow::Result<Self> {
-        let file = load::open_file(&args.model)?;
-        let tokenizer = load::need_tokenizer(&file)?;
-        let policies = policies(&args.policies, &args.policy, &file, &tokenizer)?;
-        Ok(Self { file, tokenizer, policies })
+        let model = load::open(&args.model)?;
+        let tokenizer = model.tokenizer()?;
+        let policies = policies(&args.policies, &args.policy.options()?, &model)?;
+        Ok(Self { model, tokenizer, policies })
     }
+}
 
-    fn load(&self, args: &CommonArgs) -> Result<(Gpu, Arc<Model>), Error> {
-        let gpu = load::open_gpu(&args.gpu)?;
-        let model = load::load_model(&gpu, &self.file, &args.model)?;
-        load::name_embedded(&args.model, args.json);
-        Ok((gpu, model))
-    }
+fn load_model(model: Opened, args: &CommonArgs) -> Result<(Engine, Arc<Model>), Error> {
+    let engine = load::open_device(&args.gpu)?;
+    let loaded = load::load(&engine, model, &args.model)?;
+    load::name_embedded(&args.model, args.json);
+    Ok((engine, loaded.model))
 }
 
 /// A bar on standard error, while a policy is measured.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::policies::Named;
-use super::{Subject, bar, draw, load, mib, percent, print_json, print_table};
+use super::{Subject, bar, draw, load, load_model, mib, percent, print_json, print_table};
 use crate::cli::args::PerplexityArgs;
 use crate::error::Error;
 use crate::eval::{Chart, HeldOut, Line, LossReport, perplexity, with_budget};
@@ -50,16 +50,16 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let subject = Subject::open(&args.common)?;
     let text = load::read_text(Some(args.file.as_path()).filter(|file| *file != Path::new("-")))?;
     let text = HeldOut::new(&subject.tokenizer, &text, place(&subject.policies))?;
-    let context = subject.file.config.context_len as usize;
+    let context = subject.model.file.config.context_len as usize;
     let size = args.max_length.unwrap_or(context.min(DEFAULT_WINDOW));
     let stride = args.stride.unwrap_or(size);
     let windows = text.windows(size, stride, args.limit.unwrap_or(usize::MAX)).map_err(Error::from)?;
     for (named, window) in
         subject.policies.iter().flat_map(|named| windows.iter().map(move |window| (named, window)))
     {
-        load::check_text(&subject.file, &named.policy, &text.reading(&named.policy, window).ids)?;
+        subject.model.check(&named.policy, &text.reading(&named.policy, window).ids)?;
     }
-    let (gpu, model) = subject.load(&args.common)?;
+    let (engine, model) = load_model(subject.model, &args.common)?;
 
     let mut rows = Vec::new();
     for (named, budget, policy) in sweep(&subject.policies, &args.budgets) {
@@ -87,7 +87,7 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
             stride,
             entry_bytes: entry_bytes(model.config()),
             results: &rows,
-            adapter: gpu.adapter(),
+            adapter: engine.gpu().adapter(),
         });
     }
     print(&rows, windows.len(), size, read, text.len())

@@ -2,11 +2,10 @@
 
 use std::str::FromStr;
 
-use crate::cli::args::PolicyArgs;
 use crate::cli::load;
+use crate::engine::Opened;
 use crate::kv::{Policy, Preset};
-use crate::model_file::ModelFile;
-use crate::tokenizer::Tokenizer;
+use crate::policy_options::{PolicyOptions, Sinks};
 
 /// One entry of `--policies`: a preset, and fields that differ from its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,41 +69,39 @@ pub(super) struct Named {
 /// The policies of `--policies`, or without it the one that the other flags ask for.
 pub(super) fn policies(
     choices: &[PolicyChoice],
-    flags: &PolicyArgs,
-    file: &ModelFile,
-    tokenizer: &Tokenizer,
+    shared: &PolicyOptions,
+    model: &Opened,
 ) -> anyhow::Result<Vec<Named>> {
-    let resolve = |flags: &PolicyArgs| load::policy(flags, file, Some(tokenizer), None);
     if choices.is_empty() {
-        let policy = resolve(flags)?;
+        let policy = load::policy(model, shared)?;
         return Ok(vec![Named { name: policy.preset.name().to_owned(), policy }]);
     }
     let named = |choice: &PolicyChoice| {
-        Ok(Named { name: choice.text.clone(), policy: resolve(&choice.flags(flags))? })
+        Ok(Named { name: choice.text.clone(), policy: load::policy(model, &choice.options(shared))? })
     };
     choices.iter().map(named).collect()
 }
 
 impl PolicyChoice {
-    /// The flags that ask for this policy: those of `shared` that belong to it, and its own fields.
-    fn flags(&self, shared: &PolicyArgs) -> PolicyArgs {
-        let mut flags = match self.preset {
-            Preset::Full => PolicyArgs { ctx: shared.ctx, ..PolicyArgs::default() },
-            Preset::Anchor => PolicyArgs { ctx: None, ..shared.clone() },
-            Preset::SepLlm | Preset::Streaming | Preset::Window => PolicyArgs::default(),
+    /// What this policy is asked for by: those of the `shared` options that belong to it, and its own fields.
+    fn options(&self, shared: &PolicyOptions) -> PolicyOptions {
+        let mut options = match self.preset {
+            Preset::Full => PolicyOptions { ctx: shared.ctx, ..PolicyOptions::default() },
+            Preset::Anchor => PolicyOptions { ctx: None, ..shared.clone() },
+            Preset::SepLlm | Preset::Streaming | Preset::Window => PolicyOptions::default(),
         };
-        flags.policy = Some(self.preset);
+        options.preset = Some(self.preset);
         for field in &self.fields {
             match *field {
-                Field::Window(tokens) => flags.window = Some(tokens),
-                Field::Sinks(tokens) => flags.sinks = Some(tokens),
-                Field::MaxAnchors(anchors) => flags.max_anchors = Some(anchors),
-                Field::MaxSegment(tokens) => flags.max_segment = Some(tokens),
-                Field::MaxDistance(tokens) => flags.max_distance = Some(tokens),
-                Field::Isolated(isolated) => flags.isolated = Some(isolated),
+                Field::Window(tokens) => options.window = Some(tokens),
+                Field::Sinks(tokens) => options.sinks = Some(Sinks::Tokens(tokens)),
+                Field::MaxAnchors(anchors) => options.max_anchors = Some(anchors),
+                Field::MaxSegment(tokens) => options.max_segment = Some(tokens),
+                Field::MaxDistance(tokens) => options.max_distance = Some(tokens),
+                Field::Isolated(isolated) => options.isolated = Some(isolated),
             }
         }
-        flags
+        options
     }
 }
 
@@ -113,14 +110,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_takes_the_flags_that_belong_to_it() {
-        let shared = PolicyArgs { anchors: vec![".".to_owned()], ctx: Some(9), ..PolicyArgs::default() };
-        let flags = |text: &str| text.parse::<PolicyChoice>().unwrap().flags(&shared);
-        let anchor = flags("anchor:window=32:sinks=4");
-        assert_eq!((anchor.policy, anchor.window, anchor.sinks), (Some(Preset::Anchor), Some(32), Some(4)));
-        assert_eq!((anchor.anchors.len(), anchor.ctx), (1, None));
-        assert_eq!((flags("full").anchors.len(), flags("full").ctx), (0, Some(9)));
-        let other = flags("sepllm:max-anchors=7:max-segment=8:max-distance=9:isolated=true");
+    fn an_entry_takes_the_options_that_belong_to_it() {
+        let shared =
+            PolicyOptions { anchors: vec![".".to_owned()], ctx: Some(9), ..PolicyOptions::default() };
+        let options = |text: &str| text.parse::<PolicyChoice>().unwrap().options(&shared);
+        let anchor = options("anchor:window=32:sinks=4");
+        assert_eq!((anchor.preset, anchor.window), (Some(Preset::Anchor), Some(32)));
+        assert_eq!((anchor.sinks, anchor.ctx), (Some(Sinks::Tokens(4)), None));
+        assert_eq!(anchor.anchors.len(), 1);
+        assert_eq!((options("full").anchors.len(), options("full").ctx), (0, Some(9)));
+        let other = options("sepllm:max-anchors=7:max-segment=8:max-distance=9:isolated=true");
         assert_eq!((other.anchors.len(), other.ctx), (0, None));
         assert_eq!((other.max_anchors, other.max_segment), (Some(7), Some(8)));
         assert_eq!((other.max_distance, other.isolated), (Some(9), Some(true)));

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::{Subject, bar, draw, load, percent, print_json, print_table};
+use super::{Subject, bar, draw, load, load_model, percent, print_json, print_table};
 use crate::cli::args::RecallArgs;
 use crate::error::Error;
 use crate::eval::{Chart, Line, RecallOptions, RecallReport, filler_of, recall, trials};
@@ -43,7 +43,7 @@ pub(super) fn run(args: &RecallArgs) -> anyhow::Result<()> {
     for distance in &options.distances {
         trials(&options, &filler, *distance).map_err(Error::from)?;
     }
-    let (gpu, model) = subject.load(&args.common)?;
+    let (engine, model) = load_model(subject.model, &args.common)?;
 
     let mut rows = Vec::new();
     for named in &subject.policies {
@@ -63,7 +63,7 @@ pub(super) fn run(args: &RecallArgs) -> anyhow::Result<()> {
             model: model.label(),
             options: &options,
             results: &rows,
-            adapter: gpu.adapter(),
+            adapter: engine.gpu().adapter(),
         });
     }
     print(&rows, &options)
