@@ -25,7 +25,7 @@ pub enum GpuError {
         /// The driver's words.
         message: String,
     },
-    /// `--max-binding` is above what the adapter offers or too small to be of use.
+    /// The binding limit asked for is above what the adapter offers or too small to be of use.
     #[error(
         "a binding limit of {asked} bytes is outside {least} to {most}, the limits of adapter {adapter:?}"
     )]

@@ -1,7 +1,7 @@
 //! Tags of a whole text: which tokens are anchors, and where the segment of each starts.
 //!
 //! The ring decides the same things one token at a time and forgets them; the mask oracle and the brute-force
-//! kernel of `--path masked` need them for every token at once. Both ask [`Policy::anchor_test`], so a token
+//! kernel of the masked path need them for every token at once. Both ask [`Policy::anchor_test`], so a token
 //! has one tag everywhere.
 
 use bytemuck::{Pod, Zeroable};
