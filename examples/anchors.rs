@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows its result")]
 
-use killick::{Engine, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions};
+use killick::{Engine, GpuOptions, LoadOptions, PolicyOptions, Preset, Session, SessionOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -14,10 +14,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(&GpuOptions::default())?;
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
-    let spec = PolicySpec { anchors: Some(tokenizer.ids_of_bytes(b".")), ..PolicySpec::new(Preset::Anchor) };
-    let policy = spec.resolve(loaded.model.config())?;
+    // Full stops are anchors, unless the model records others.
+    let options = PolicyOptions { preset: Some(Preset::Anchor), ..PolicyOptions::default() };
+    let policy = loaded.policy(&options)?.policy;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-    killick::block_on(session.append(&tokenizer.encode(&text, true)?))?;
+    killick::block_on(session.append(&tokenizer.encode_for(&text, true, &policy)?))?;
 
     for anchor in session.anchors() {
         let ids: Vec<u32> = session.tokens(anchor.start..anchor.pos + 1).collect();

@@ -6,9 +6,9 @@
 
 use std::io::{BufRead, Write};
 
-use killick::tokenizer::{ChatTemplate, StopStrings, Turns};
+use killick::tokenizer::StopStrings;
 use killick::{
-    Chat, Engine, GenerateOptions, GpuOptions, LoadOptions, PolicySpec, Preset, SamplerOptions, Session,
+    Chat, Engine, GenerateOptions, GpuOptions, LoadOptions, PolicyOptions, Preset, SamplerOptions, Session,
     SessionOptions,
 };
 
@@ -17,14 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(&GpuOptions::default())?;
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
-    let template = loaded.file.chat_template().ok_or("the model has no chat template")?;
-    let turns = Turns::new(ChatTemplate::new(template)?, None, None);
+    let turns = loaded.turns()?;
 
     // Separators and a window: a policy that stock models bear.
-    let separators =
-        [".", ",", "?", "!", "\n"].iter().flat_map(|text| tokenizer.ids_of_bytes(text.as_bytes()));
-    let spec = PolicySpec { anchors: Some(separators.collect()), ..PolicySpec::new(Preset::SepLlm) };
-    let policy = spec.resolve(loaded.model.config())?;
+    let options = PolicyOptions { preset: Some(Preset::SepLlm), ..PolicyOptions::default() };
+    let policy = loaded.policy(&options)?.policy;
     let session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
     let mut chat = Chat::new(session, tokenizer, turns, Some("You are a helpful assistant.".to_owned()))?;
 

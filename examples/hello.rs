@@ -6,9 +6,7 @@
 
 use std::io::Write;
 
-use killick::{
-    Engine, GenerateOptions, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions,
-};
+use killick::{Engine, GenerateOptions, GpuOptions, LoadOptions, PolicyOptions, Session, SessionOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -19,10 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
 
-    let spec = loaded.recorded_policy()?.unwrap_or_else(|| PolicySpec::new(Preset::Full));
-    let policy = spec.resolve(loaded.model.config())?;
+    // The policy recorded with the model, else `full`.
+    let policy = loaded.policy(&PolicyOptions::default())?.policy;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-    killick::block_on(session.append(&tokenizer.encode(&prompt, true)?))?;
+    killick::block_on(session.append(&tokenizer.encode_for(&prompt, true, &policy)?))?;
 
     let mut text = tokenizer.decode_stream();
     print!("{prompt}");

@@ -4,8 +4,9 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows its result")]
 
+use killick::policy_options::Sinks;
 use killick::score::{Path, score};
-use killick::{Engine, GpuOptions, LoadOptions, PolicySpec, Preset};
+use killick::{Engine, GpuOptions, LoadOptions, PolicyOptions, Preset};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -17,15 +18,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokenizer = loaded.tokenizer()?;
     let ids = tokenizer.encode(&text, true)?;
 
-    let stops = tokenizer.ids_of_bytes(b".");
-    let remember_all = PolicySpec::new(Preset::Full);
+    let remember_all = PolicyOptions { preset: Some(Preset::Full), ..PolicyOptions::default() };
     // Four pinned tokens help a model that was not trained with anchors.
-    let remember_sentences =
-        PolicySpec { anchors: Some(stops), sinks: Some(4), ..PolicySpec::new(Preset::Anchor) };
+    let remember_sentences = PolicyOptions {
+        preset: Some(Preset::Anchor),
+        anchors: vec![".".to_owned()],
+        sinks: Some(Sinks::Tokens(4)),
+        ..PolicyOptions::default()
+    };
 
     println!("{:<10} {:>12} {:>14} {:>14}", "policy", "nats/token", "entries live", "at most");
-    for spec in [remember_all, remember_sentences] {
-        let policy = spec.resolve(loaded.model.config())?;
+    for options in [remember_all, remember_sentences] {
+        let policy = loaded.policy(&options)?.policy;
         let result = killick::block_on(score(&loaded.model, &policy, &ids, Path::Chunk(64)))?;
         println!(
             "{:<10} {:>12.4} {:>14} {:>14}",

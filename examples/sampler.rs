@@ -9,7 +9,7 @@
 
 use std::io::Write;
 
-use killick::{Engine, GpuOptions, LoadOptions, PolicySpec, Preset, Session, SessionOptions};
+use killick::{Engine, GpuOptions, LoadOptions, PolicyOptions, Preset, Session, SessionOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -19,9 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(&GpuOptions::default())?;
     let loaded = engine.load(path, LoadOptions::default())?;
     let tokenizer = loaded.tokenizer()?;
-    let policy = PolicySpec::new(Preset::Streaming).resolve(loaded.model.config())?;
+    let options = PolicyOptions { preset: Some(Preset::Streaming), ..PolicyOptions::default() };
+    let policy = loaded.policy(&options)?.policy;
     let mut session = killick::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
-    killick::block_on(session.append(&tokenizer.encode(&prompt, true)?))?;
+    killick::block_on(session.append(&tokenizer.encode_for(&prompt, true, &policy)?))?;
 
     let mut text = tokenizer.decode_stream();
     print!("{prompt}");

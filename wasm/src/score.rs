@@ -1,15 +1,12 @@
 //! Scoring: a model's files and JSON options in, the JSON of `killick score --json` out.
 
 use std::error::Error;
-use std::sync::Arc;
 
-use killick::gpu::{Family, Gpu, GpuOptions};
+use killick::gpu::Family;
 use killick::kernels::WeightFormat;
-use killick::kv::PolicySpec;
-use killick::model::Model;
-use killick::model_file::{FileSet, ModelFile};
+use killick::model_file::FileSet;
 use killick::score::Path;
-use killick::tokenizer::Tokenizer;
+use killick::{Engine, GpuOptions, ModelFile, Opened, PolicyOptions, PolicySpec};
 use serde::Deserialize;
 
 /// What to score, and how.
@@ -20,7 +17,9 @@ pub(crate) struct Options {
     ids: Option<Vec<u32>>,
     /// A text, to which the special tokens are added that the tokenizer's own settings ask for.
     text: Option<String>,
-    policy: PolicySpec,
+    /// By default the one recorded with the model, else `full`.
+    #[serde(default)]
+    policy: Option<PolicySpec>,
     /// `masked`, `ring` or `chunk:N`.
     path: String,
     #[serde(default)]
@@ -48,17 +47,19 @@ enum Dtype {
 pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<dyn Error>> {
     let options: Options = serde_json::from_str(options)?;
     let path: Path = options.path.parse()?;
-    let file = ModelFile::open(files).await?;
-    let policy = options.policy.resolve(&file.config)?;
+    let model = Opened::new(ModelFile::open(files).await?);
+    let policy = match options.policy {
+        Some(spec) => spec.resolve(&model.file.config)?,
+        None => model.policy(&PolicyOptions::default())?.policy,
+    };
     let ids = match (options.ids, options.text) {
         (Some(ids), None) => ids,
-        (None, Some(text)) => {
-            Tokenizer::from_source(file.tokenizer(), file.label())?.encode_for(&text, true, &policy)?
-        }
+        (None, Some(text)) => model.tokenizer()?.encode_for(&text, true, &policy)?,
         _ => return Err("the options need either ids or text".into()),
     };
+    model.check(&policy, &ids)?;
 
-    let gpu = Gpu::open(&GpuOptions {
+    let engine = Engine::open(&GpuOptions {
         baseline: options.baseline,
         family: options.family,
         ..GpuOptions::default()
@@ -69,7 +70,7 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
         Dtype::F16 => WeightFormat::F16,
         Dtype::Q8_0 => WeightFormat::Q8_0,
     };
-    let model = Arc::new(Model::load(&gpu, &file, format, &mut |_, _| {}).await?);
+    let model = engine.load_opened(model, format, &mut |_, _| {}).await?.model;
     let score = killick::score::score(&model, &policy, &ids, path).await?;
     Ok(serde_json::to_string(&score.report(&model, &policy, path, &ids))?)
 }
