@@ -1,8 +1,10 @@
 //! Several texts of one pool in one decode step: each gets what it would get alone, and forks share nothing.
 
 mod support {
+    pub mod bounds;
     pub mod golden;
     pub mod gpu;
+    pub mod skip;
     pub mod steps;
 }
 
@@ -16,6 +18,7 @@ use killick::{
     generate_together,
 };
 use pollster::block_on;
+use support::bounds::bound;
 use support::gpu::share;
 use support::steps::{X, model, options, prompt, session};
 
@@ -147,7 +150,8 @@ fn each_of_four_texts_gets_the_tokens_of_its_lone_run() {
                             assert_eq!(got.logprobs.is_some(), want.logprobs.is_some());
                             continue;
                         };
-                        assert!((got.chosen - want.chosen).abs() < 1e-3, "{got:?} {want:?}");
+                        let nats = f64::from((got.chosen - want.chosen).abs());
+                        assert!(nats < bound("nats of a token of a tiny model"), "{got:?} {want:?}");
                         assert_eq!(got.top.len(), want.top.len());
                     }
                 }

@@ -6,12 +6,15 @@
 #![cfg(target_arch = "wasm32")]
 
 mod score;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
 use js_sys::{Array, Object, Uint8Array};
+use killick::kernels::WeightFormat;
 use killick::model_file::FileSet;
+use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -24,6 +27,27 @@ extern "C" {
 #[wasm_bindgen(start)]
 fn start() {
     std::panic::set_hook(Box::new(|info| console_error(&info.to_string())));
+}
+
+/// How weights are stored on the device.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Dtype {
+    F32,
+    #[default]
+    F16,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+}
+
+impl From<Dtype> for WeightFormat {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Q8_0 => Self::Q8_0,
+        }
+    }
 }
 
 /// The negative log-likelihood of a text under a model.

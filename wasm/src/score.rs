@@ -3,11 +3,12 @@
 use std::error::Error;
 
 use killick::gpu::Family;
-use killick::kernels::WeightFormat;
 use killick::model_file::FileSet;
 use killick::score::Path;
 use killick::{Engine, GpuOptions, ModelFile, Opened, PolicyOptions, PolicySpec};
 use serde::Deserialize;
+
+use crate::Dtype;
 
 /// What to score, and how.
 #[derive(Deserialize)]
@@ -32,17 +33,6 @@ pub(crate) struct Options {
     family: Option<Family>,
 }
 
-/// How weights are stored on the device.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Dtype {
-    F32,
-    #[default]
-    F16,
-    #[serde(rename = "q8_0")]
-    Q8_0,
-}
-
 /// Opens the model, scores the text and writes the report.
 pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<dyn Error>> {
     let options: Options = serde_json::from_str(options)?;
@@ -65,12 +55,7 @@ pub(crate) async fn score(files: FileSet, options: &str) -> Result<String, Box<d
         ..GpuOptions::default()
     })
     .await?;
-    let format = match options.dtype {
-        Dtype::F32 => WeightFormat::F32,
-        Dtype::F16 => WeightFormat::F16,
-        Dtype::Q8_0 => WeightFormat::Q8_0,
-    };
-    let model = engine.load_opened(model, format, &mut |_, _| {}).await?.model;
+    let model = engine.load_opened(model, options.dtype.into(), &mut |_, _| {}).await?.model;
     let score = killick::score::score(&model, &policy, &ids, path).await?;
     Ok(serde_json::to_string(&score.report(&model, &policy, path, &ids))?)
 }
