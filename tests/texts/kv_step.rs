@@ -35,7 +35,7 @@ impl Pool {
         policy.window = pick(random, &[1, 2, 5]);
         policy.sinks = pick(random, &[0, 1, 3]);
         policy.max_anchors = pick(random, &[0, 1, 2, 3]);
-        policy.limit = pick(random, &[None, None, Some(30)]);
+        policy.limit = pick(random, &[None, None, Some(24)]);
         let rings = (0..PLACES).map(|_| Ring::new(&policy, IN_FLIGHT).unwrap()).collect();
         let mut pool = Self { policy, rings, texts: vec![Vec::new(); PLACES as usize] };
         // They stand at different positions.
