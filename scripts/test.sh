@@ -3,7 +3,7 @@
 #
 # The environment that a step gives its tests is written here and nowhere else. The name of a test target says where it runs:
 #   tests/gpu_*.rs    kernels and tiny models: on every driver, with and without optional features
-#   tests/model_*.rs  SmolLM2 and other large models, where a forward pass is dear: on lavapipe only
+#   tests/model_*.rs  SmolLM2 and other large models, where a forward pass is slow: on lavapipe only
 #   all others        with no driver in sight, so that what they test owes nothing to a GPU
 # Before the tests of a step on a GPU its log names the adapter, the driver's version and the device's speed.
 set -euo pipefail

@@ -415,7 +415,10 @@ fn an_output_that_exists_is_replaced_only_by_force_and_whole() {
     let file = folder.path().join("a.gguf");
     std::fs::write(&file, "mine").unwrap();
     let error = run(&file, &options(Form::Gguf, Encoding::F32)).unwrap_err();
-    assert!(matches!(error, ConvertError::Exists { .. }) && error.to_string().ends_with("a.gguf exists"), "{error}");
+    assert!(
+        matches!(error, ConvertError::Exists { .. }) && error.to_string().ends_with("a.gguf exists"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
     run(&file, &forced(Form::Gguf)).unwrap();
     assert_same_weights("replaced", &old, &open(&file));

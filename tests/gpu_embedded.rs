@@ -110,7 +110,7 @@ fn the_ring_computes_what_pytorch_computes_under_the_mask() {
     let windows: Vec<Vec<u32>> = list(&golden["windows"]).iter().map(ids).collect();
     let want = |name: &str, window: usize| &golden["cases"][name]["windows"][window];
     for (window, text) in windows.iter().take(share(windows.len(), 1)).enumerate() {
-        // Step by step is dear, and so is a second opinion on every window.
+        // Step by step is slow, and so is a second opinion on every window.
         let text = &text[..share(text.len(), text.len().min(256))];
         let nll = |name: &str| numbers(&want(name, window)["nll"])[..text.len() - 1].to_vec();
         let cases = [("anchor", Path::Ring), ("hidden", Path::Chunk(128)), ("full", Path::Chunk(128))];

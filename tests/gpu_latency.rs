@@ -20,7 +20,8 @@ mod support {
     pub use random::Random;
 }
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use killick::gpu::Gpu;
@@ -100,4 +101,43 @@ fn a_delay_of_every_read_is_hidden_behind_the_next_batch() {
     println!("{plain:.3} s, {delayed:.3} s with late reads, {seen:.3} s with reads late by {long:?}");
     assert!(hidden(delayed, delay, plain), "{plain} s and {delayed} s");
     assert!(!hidden(seen, long, plain), "{plain} s and {seen} s with reads late by {long:?}");
+}
+
+/// A waker that notes when it was called.
+#[derive(Default)]
+struct Woken(Mutex<Option<Instant>>);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.lock().unwrap().get_or_insert_with(Instant::now);
+    }
+}
+
+/// Whoever serves many texts on one thread polls each in turn: a poll of one that is not there yet must not hold up the others.
+#[test]
+fn a_poll_does_not_wait_for_the_device_and_wakes_who_asked() {
+    const LATE: Duration = Duration::from_millis(400);
+    let gpu = support::gpu::open(&support::gpu::options());
+    let model = model(&gpu);
+    let policy = PolicySpec::new(Preset::Window).resolve(model.config()).unwrap();
+    let mut session = block_on(Session::new(&model, &policy, SessionOptions::default())).unwrap();
+    block_on(session.append(&[50, 35, 28])).unwrap();
+    let options = GenerateOptions { max_tokens: 1, ignore_eos: true, ..GenerateOptions::default() };
+    // Once before, so that pipelines are there.
+    assert_eq!(session.generate(options.clone()).unwrap().map(Result::unwrap).count(), 1);
+    gpu.delay_reads(LATE);
+    let mut generation = session.start(GenerateOptions { max_tokens: 2, ..options }).unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    // lavapipe runs a submit before it returns, so the first poll may take as long as that; the next ones submit nothing.
+    assert!(generation.poll_token(&mut session, &mut context).is_pending());
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert!(generation.poll_token(&mut session, &mut context).is_pending());
+    }
+    let took = begun.elapsed();
+    assert!(took < LATE / 2, "a hundred polls took {took:?}");
+    assert!(block_on(generation.next_token(&mut session)).unwrap().is_some());
+    assert!(woken.0.lock().unwrap().is_some(), "nobody was woken");
 }

@@ -19,7 +19,7 @@ fn the_device_says_what_it_is_and_how_fast() {
     let speed = speed();
     assert!(speed.is_finite() && speed > 0.0, "{speed}");
     println!(
-        "speed {speed:.3}: that much of what is dear, where the step repeats it ({:.2} ms a matrix times vector)",
+        "speed {speed:.3}: that much of what is slow, where the step repeats it ({:.2} ms a matrix times vector)",
         FULL_MILLISECONDS / speed
     );
 }

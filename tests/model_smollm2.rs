@@ -1,6 +1,6 @@
 //! SmolLM2-135M-Instruct against PyTorch: likelihoods under every policy along every path, and greedy text.
 //!
-//! A full-size forward pass is dear on a software GPU, so `make test` scores each text under every policy along one path
+//! A full-size forward pass is slow on a software GPU, so `make test` scores each text under every policy along one path
 //! and one text along all of them; `KILLICK_FULL=1` (`make test-full`) runs the whole matrix, long texts and 16-bit weights too.
 
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]

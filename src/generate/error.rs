@@ -25,6 +25,14 @@ pub enum GenerateError {
     /// Sessions that cannot share a step.
     #[error("texts that go on together must lie in one pool")]
     NotTogether,
+    /// A decode loop that ended for a reason that there is none of.
+    #[error(
+        "the device ended the decode loop for a reason {code}, which there is none of; what it handed out cannot be trusted"
+    )]
+    UnknownStop {
+        /// What it said.
+        code: u32,
+    },
     /// Decode steps that the device was asked for and did not make, although it reported no error.
     #[error(
         "the device handed out {found} tokens, its decode steps make {expected}; its driver must have given up a submit"
@@ -41,7 +49,7 @@ impl GenerateError {
     /// Whether the device is at fault rather than the input.
     pub fn is_device(&self) -> bool {
         match self {
-            Self::LostSteps { .. } => true,
+            Self::LostSteps { .. } | Self::UnknownStop { .. } => true,
             Self::Session(error) => error.is_device(),
             _ => false,
         }

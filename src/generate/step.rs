@@ -221,7 +221,7 @@ pub(super) fn why(session: &Session, stopped: u32, text: u32) -> Result<StopReas
         LoopState::STOP_NOT_FINITE => {
             Err(SessionError::NonFiniteLogits { pos: text.saturating_sub(1) }.into())
         }
-        other => unreachable!("emit has no reason {other}"),
+        code => Err(GenerateError::UnknownStop { code }),
     }
 }
 

@@ -79,7 +79,7 @@ impl Readback {
     /// Waits for `submission` and returns the first `bytes` bytes (whole words).
     ///
     /// # Errors
-    /// As [`Readback::begin`], save that nothing may be asked for; the device is gone or reported an error.
+    /// As [`Readback::begin`], but nothing may be asked for; the device is gone or reported an error.
     pub async fn take(&self, gpu: &Gpu, bytes: u64, submission: Submission) -> Result<Vec<u8>, GpuError> {
         if bytes == 0 {
             return Ok(Vec::new());

@@ -174,7 +174,9 @@ pub fn record(
         let groups = spread(name, u64::from(taken) * u64::from(heads.n_heads))?;
         let texels_of_a_lane = (heads.head_dim / 4).div_ceil(8);
         let enough = one.inputs.iter().rev().find(|texels| **texels >= texels_of_a_lane);
-        let inputs = enough.copied().unwrap_or(1);
+        // A kernel without a line to repeat has none to choose; of the others the most covers the widest head.
+        let inputs = enough.or(one.inputs.first()).copied();
+        let Some(inputs) = inputs else { unreachable!("every implementation has a number of inputs") };
         let variant = Variant { uniform_len: q.len, inputs, ..one.variant(rec.device()) };
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
         done += taken;

@@ -1,7 +1,7 @@
 //! The regular expressions that split a text into words which no token crosses, and the names that GGUF has for them.
 //!
 //! They are compared as text: a pattern of unknown origin may take time without bound on the right input. Each of
-//! these takes linear time, for it either has no look-around, so that the engine runs it as an automaton, or looks
+//! these takes linear time, because it either has no look-around, so that the engine runs it as an automaton, or looks
 //! ahead by one character only. Native programs and the browser run the same engine.
 
 use tokenizers::PreTokenizerWrapper;

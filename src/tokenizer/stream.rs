@@ -8,7 +8,7 @@ use super::Tokenizer;
 /// Decodes generated tokens one by one.
 ///
 /// The pieces put together are exactly what [`Tokenizer::decode`] gives for all tokens at once (with special tokens
-/// left out), save that a leading space is kept: a stream continues a text.
+/// left out), but a leading space is kept: a stream continues a text.
 #[derive(Debug, Clone)]
 pub struct DecodeStream {
     tokenizer: Tokenizer,

@@ -65,7 +65,7 @@ fn matches_the_reference() {
 fn more_rows_than_one_dimension_has_workgroups() {
     each_layout("gated_mlp", |layout| {
         Case::new(4 * 65_535 + 9, 4, layout, 1).check();
-        // A tile of texels is a workgroup; so many are dear.
+        // A tile of texels is a workgroup; so many are slow.
         if layout != WeightLayout::F16Texels {
             return;
         }

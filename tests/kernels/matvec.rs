@@ -98,7 +98,7 @@ fn a_split_weight_is_the_same_weight() {
 fn more_rows_than_one_dimension_has_workgroups() {
     each_layout("matvec", |layout| {
         Case::new(4 * 65_535 + 9, 4, layout, 1, false).check();
-        // A tile of texels is a workgroup; so many are dear.
+        // A tile of texels is a workgroup; so many are slow.
         if layout != WeightLayout::F16Texels {
             return;
         }

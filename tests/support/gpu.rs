@@ -105,13 +105,13 @@ fn asked(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| value == "1")
 }
 
-/// Whether what is dear runs at all: where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`), and in the long matrix
+/// Whether what is slow runs at all: where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`), and in the long matrix
 /// (`KILLICK_FULL=1`). The other steps put the same questions to another driver.
 pub fn thorough() -> bool {
     asked("KILLICK_THOROUGH") || asked("KILLICK_FULL")
 }
 
-/// How often a test repeats what is dear: `all` in the long matrix; where a step asks for thoroughness, as much of it as the device
+/// How often a test repeats what is slow: `all` in the long matrix; where a step asks for thoroughness, as much of it as the device
 /// has [`speed`] for, never less than `some`; elsewhere `some`, which proves the point.
 pub fn share(all: usize, some: usize) -> usize {
     match (asked("KILLICK_FULL"), asked("KILLICK_THOROUGH")) {

@@ -151,7 +151,7 @@ fn pieces(source: &GgufTokenizer, json: &mut Value) -> Result<(), ConvertError> 
     json["model"]["unk_token"] = json!(unknown);
     json["model"]["fuse_unk"] = json!(true);
     json["model"]["byte_fallback"] = json!(byte_fallback);
-    // As pairs, for a piece may hold a space.
+    // As pairs, because a piece may hold a space.
     let pairs = merges.into_iter().map(|(_, left, right)| json!([source.tokens[left], source.tokens[right]]));
     json["model"]["merges"] = pairs.collect();
     Ok(())
