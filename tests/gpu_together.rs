@@ -11,14 +11,17 @@ mod support {
 use std::sync::Arc;
 
 use killick::generate::GenerateError;
+use killick::kernels::WeightFormat;
 use killick::kv::{AtMaxSegment, PolicySpec, Preset};
 use killick::model::Model;
+use killick::model_file::ModelFile;
 use killick::{
     Continued, GenerateOptions, Pool, SamplerOptions, Session, SessionOptions, Steps, StopReason, Token,
     generate_together,
 };
 use pollster::block_on;
 use support::bounds::bound;
+use support::golden::data;
 use support::gpu::share;
 use support::steps::{X, model, options, prompt, session};
 
@@ -163,8 +166,10 @@ fn each_of_four_texts_gets_the_tokens_of_its_lone_run() {
 
 #[test]
 fn a_pool_is_made_once_and_its_places_are_given_back() {
-    let model = model();
-    let gpu = model.gpu();
+    // A device of its own, whose count nothing else changes.
+    let gpu = support::gpu::open(&support::gpu::options());
+    let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
+    let model = Arc::new(block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
     let pool = pool(&model, &segments(), 3);
     let mut sessions: Vec<Session> = (0..3).map(|i| begun(&pool, i)).collect();
     assert_eq!(pool.free(), 0);
@@ -179,7 +184,6 @@ fn a_pool_is_made_once_and_its_places_are_given_back() {
     block_on(generate_together(&mut rows, &options(Steps::Fixed(8), 60))).unwrap();
     let after = gpu.counters();
     assert_eq!((after.buffers, after.pipelines), (before.buffers, before.pipelines));
-    // A step of three texts is as many dispatches as one of one text, but for products that are cut by rows.
     drop(sessions.remove(1));
     assert_eq!(pool.free(), 1);
     let mut again = begun(&pool, 0);
