@@ -14,11 +14,11 @@ STEPS := fmt clippy docs unit portability lavapipe baseline family widths lavapi
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-run: ## Install what is missing and let two models complete a sentence: the embedded one, then SmolLM2-135M-Instruct
+run: ## Install what is missing and let two models write: the embedded one, then SmolLM2-135M-Instruct
 	@scripts/setup.sh run
 	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "The Lord is" --temperature 0.8 --top-p 0.95 --max-tokens 60 --stats
 	@scripts/fetch-model.sh >/dev/null
-	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "The capital of France is" --model "$$model" --max-tokens 30 --temperature 0 --stats
+	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "Write one sentence about the sea." --chat --model "$$model" --max-tokens 40 --temperature 0 --stats
 
 model: ## Fetch the model alone; prints its path
 	@scripts/fetch-model.sh
