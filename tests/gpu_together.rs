@@ -193,16 +193,20 @@ fn a_pool_is_made_once_and_its_places_are_given_back() {
 }
 
 #[test]
-fn a_fork_takes_a_place_of_the_pool_and_shares_nothing() {
+fn forks_in_a_pool_and_outside_share_nothing() {
     let model = model();
     for spec in specs().into_iter().take(share(5, 2)) {
         let pool = pool(&model, &spec, 3);
         let (want, ..) = alone(&model, &spec, 1, &options(Steps::Fixed(3), 20));
         let trunk = begun(&pool, 1);
-        let mut inside = block_on(trunk.fork()).unwrap();
-        let mut other = block_on(trunk.fork()).unwrap();
+        let mut in_pool = || {
+            let mut fork = block_on(pool.session()).unwrap();
+            fork.copy_from(&trunk).unwrap();
+            fork
+        };
+        let (mut inside, mut other) = (in_pool(), in_pool());
         assert_eq!(pool.free(), 0);
-        // The pool is full, so this one has memory of its own.
+        // One in memory of its own takes no place.
         let mut outside = block_on(other.fork()).unwrap();
         block_on(other.append(&[9, 8, 7, 6, 5])).unwrap();
         let mut back = begun_elsewhere(&model, &spec);

@@ -10,18 +10,14 @@ use crate::gpu::{Buffer, CopyOut, GpuError, Recorder};
 use crate::model::SessionShape;
 
 impl Session {
-    /// A new session that remembers the same text: at a place of the same pool, if one is free there, else in a pool of its own.
+    /// A new session that remembers the same text, in memory of its own. For a fork in a pool, take a session of the pool and let it
+    /// [`Session::copy_from`] this one.
     ///
     /// # Errors
     /// The device has no room for it.
     pub async fn fork(&self) -> Result<Self, SessionError> {
-        let mut fork = match self.pool().place() {
-            Some(place) => Self::at(place).await?,
-            None => {
-                let shape = SessionShape { texts: 1, ..self.pool().shape };
-                Self::with_shape(&self.model, &self.policy, shape).await?
-            }
-        };
+        let shape = SessionShape { texts: 1, ..self.pool().shape };
+        let mut fork = Self::with_shape(&self.model, &self.policy, shape).await?;
         fork.copy_from(self)?;
         Ok(fork)
     }
