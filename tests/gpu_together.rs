@@ -199,7 +199,7 @@ fn forks_in_a_pool_and_outside_share_nothing() {
         let pool = pool(&model, &spec, 3);
         let (want, ..) = alone(&model, &spec, 1, &options(Steps::Fixed(3), 20));
         let trunk = begun(&pool, 1);
-        let mut in_pool = || {
+        let in_pool = || {
             let mut fork = block_on(pool.session()).unwrap();
             fork.copy_from(&trunk).unwrap();
             fork
@@ -245,9 +245,10 @@ fn what_cannot_go_on_together_is_refused() {
     assert!(block_on(generate_together(&mut [], &options(Steps::Auto, 5))).unwrap().is_empty());
     // More texts than logits fit: the error names the number that would.
     let policy = segments().resolve(model.config()).unwrap();
-    let error =
-        block_on(Pool::new(&model, &policy, SessionOptions::default(), 1000)).unwrap_err().to_string();
-    assert!(error.contains("number of texts in a pool"), "{error}");
+    let error = block_on(Pool::new(&model, &policy, SessionOptions { chunk: 16, in_flight: X }, 1000))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("1000 texts") && error.contains("16"), "{error}");
 }
 
 #[test]
@@ -272,4 +273,66 @@ fn a_generation_goes_on_with_its_own_session_alone() {
     let error = block_on(generation.next_token(&mut session)).unwrap_err();
     assert!(matches!(error, GenerateError::NotItsTurn), "{error}");
     assert_ne!(first.id, u32::MAX);
+}
+
+/// What was begun before and is still held must not come in the way of what is begun after.
+#[test]
+fn a_generation_that_is_still_held_leaves_its_session_usable() {
+    let model = model();
+    for first in [Steps::Fixed(4), Steps::OnHost] {
+        let (want, ..) = alone(&model, &segments(), 0, &options(Steps::Fixed(4), 12));
+        let mut session = session(&model, &segments());
+        read(&mut session, 0);
+        let mut held = session.start(options(first, 20)).unwrap();
+        let drawn = block_on(held.next_token(&mut session)).unwrap().unwrap();
+        let mut next = session.start(options(Steps::Fixed(4), 11)).unwrap();
+        let mut got = vec![drawn];
+        while let Some(token) = block_on(next.next_token(&mut session)).unwrap() {
+            got.push(token);
+        }
+        assert_eq!(got, want, "after {first:?}");
+        block_on(session.next_logits()).unwrap();
+        assert!(matches!(block_on(held.next_token(&mut session)), Err(GenerateError::NotItsTurn)));
+    }
+}
+
+#[test]
+fn one_loop_over_several_texts_of_a_pool_runs_at_a_time() {
+    let model = model();
+    let pool = pool(&model, &segments(), 4);
+    let mut sessions: Vec<Session> = (0..4).map(|i| begun(&pool, i)).collect();
+    let want: Vec<_> =
+        (0..4).map(|i| alone(&model, &segments(), i, &options(Steps::Fixed(1), 15)).0).collect();
+    let [a, b, c, d] = &mut sessions[..] else { unreachable!() };
+    let (mut left, mut right) = ([a, b], [c, d]);
+    let wanted = options(Steps::Fixed(1), 15);
+    {
+        // Late reads, so that the first is under way when the second is asked for.
+        model.gpu().delay_reads(std::time::Duration::from_millis(20));
+        let mut first = std::pin::pin!(generate_together(&mut left, &wanted));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let error = block_on(generate_together(&mut right, &wanted)).unwrap_err();
+        assert!(matches!(error, GenerateError::PoolBusy), "{error}");
+        let got: Vec<_> = block_on(first).unwrap().into_iter().map(|text| text.tokens).collect();
+        model.gpu().delay_reads(std::time::Duration::ZERO);
+        assert_eq!(got, want[..2]);
+    }
+    let got: Vec<_> =
+        block_on(generate_together(&mut right, &wanted)).unwrap().into_iter().map(|t| t.tokens).collect();
+    assert_eq!(got, want[2..]);
+}
+
+/// The least that may be in flight: one step, and so one spare slot.
+#[test]
+fn with_one_step_in_flight_the_device_is_never_two_ahead() {
+    let model = model();
+    let policy = segments().resolve(model.config()).unwrap();
+    let pool = block_on(Pool::new(&model, &policy, SessionOptions { chunk: 16, in_flight: 1 }, 2)).unwrap();
+    let mut sessions: Vec<Session> = (0..2).map(|i| begun(&pool, i)).collect();
+    let mut rows: Vec<&mut Session> = sessions.iter_mut().collect();
+    let got = block_on(generate_together(&mut rows, &options(Steps::Auto, 20))).unwrap();
+    for (i, got) in got.into_iter().enumerate() {
+        assert_eq!(got.tokens, alone(&model, &segments(), i, &options(Steps::Fixed(4), 20)).0);
+    }
 }

@@ -25,6 +25,9 @@ pub enum GenerateError {
     /// Sessions that cannot share a step.
     #[error("texts that go on together must lie in one pool")]
     NotTogether,
+    /// Texts of a pool that go on together already.
+    #[error("other texts of this pool go on together just now; wait for them, or use another pool")]
+    PoolBusy,
     /// A decode loop that ended for a reason that there is none of.
     #[error(
         "the device ended the decode loop for a reason {code}, which there is none of; what it handed out cannot be trusted"

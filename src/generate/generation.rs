@@ -110,7 +110,7 @@ impl Generation {
         poll_fn(|cx| self.poll_token(session, cx)).await
     }
 
-    /// [`Generation::next_token`], for a future written by hand. It never waits.
+    /// [`Generation::next_token`], for a future written by hand. It does not wait for what the device has to give; a submit may be part of it.
     pub fn poll_token(
         &mut self,
         session: &mut Session,

@@ -10,7 +10,7 @@ use super::{GenerateError, GenerateOptions, Steps, StopReason, Token};
 use crate::gpu::{PendingRead, Prepared};
 use crate::kernels::emit::LoopState;
 use crate::model::{Control, Memory, SUBMITS};
-use crate::session::{Pace, Session};
+use crate::session::{Pace, Session, SessionError};
 
 /// How one of several texts went on.
 #[derive(Debug)]
@@ -22,11 +22,13 @@ pub struct Continued {
 }
 
 /// Goes on with several texts of one pool until each has ended. All have the same settings; each has its own position, ring and end, and
-/// gets the tokens that it would get alone. The steps are made on the device, whatever [`GenerateOptions::steps`] says.
+/// gets the tokens that it would get alone (up to rounding: several rows are summed by another kernel than one, so that a near-tie of a
+/// real model may be decided otherwise). The steps are made on the device, whatever [`GenerateOptions::steps`] says.
 ///
 /// # Errors
-/// [`GenerateError::NotTogether`] if the sessions are not of one pool, [`EmptyPrompt`](crate::session::SessionError::EmptyPrompt) if one
-/// of them has no text, a setting out of range; the device.
+/// [`GenerateError::NotTogether`] if the sessions are not of one pool, [`GenerateError::PoolBusy`] while others of the pool go on together,
+/// [`EmptyPrompt`](crate::session::SessionError::EmptyPrompt) if one of them has no text, a setting out of range; nothing was drawn then.
+/// The device; then, and when this future is dropped, what was handed out so far is in the sessions.
 pub async fn generate_together(
     sessions: &mut [&mut Session],
     options: &GenerateOptions,
@@ -38,6 +40,13 @@ pub async fn generate_together(
     // Sessions of one pool have different places, because each owns its own.
     if sessions.iter().any(|session| !Arc::ptr_eq(session.pool(), &pool)) {
         return Err(GenerateError::NotTogether);
+    }
+    let _ours = pool.together().ok_or(GenerateError::PoolBusy)?;
+    for session in &*sessions {
+        if session.pending.is_none() && !session.has_last {
+            return Err(SessionError::EmptyPrompt.into());
+        }
+        session.sampler(options)?;
     }
     let mut lanes = Vec::new();
     for session in &mut *sessions {
@@ -79,8 +88,6 @@ impl Lane {
             }
             lane.budget -= lane.tokens.len() as u32;
             lane.end = lane.end.or(draw.stop_reason().map(Ok));
-        } else {
-            session.sampler(options)?;
         }
         session.next_turn();
         session.rewind()?;
@@ -170,7 +177,12 @@ async fn run(
     while lanes.iter().any(|lane| lane.end.is_none()) {
         while under_way.len() < SUBMITS && left > 0 {
             let [session, ..] = &*sessions else { unreachable!("there is a first one") };
-            let (steps, begun) = ((pace.size() as u32).min(left), Instant::now());
+            // What may be undone bounds what may be ahead.
+            let ahead: u32 = under_way.iter().map(|(_, steps, _)| steps).sum();
+            let (steps, begun) = ((pace.size() as u32).min(left).min(in_flight - ahead), Instant::now());
+            if steps == 0 {
+                break;
+            }
             let staging = submits % SUBMITS;
             let logprobs = options.sampler.logprobs;
             let read = step::submit_rows(session, control, step, (steps, rows), staging, logprobs)?;

@@ -59,7 +59,7 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// Never waits.
+/// Does not wait for the device; see [`Generation::poll_token`].
 impl futures_core::Stream for Tokens<'_> {
     type Item = Result<Token, GenerateError>;
 

@@ -99,6 +99,12 @@ pub enum GpuError {
         /// What it should have been, or its bound.
         need: u64,
     },
+    /// A read whose buffer was settled for another before it was taken.
+    #[error("the read of {buffer:?} was given up for a later one")]
+    ReadGivenUp {
+        /// Label of the buffer.
+        buffer: String,
+    },
     /// The device reported an error outside any call that waits for one.
     #[error("the device reports: {message}")]
     Device {

@@ -71,7 +71,7 @@ pub struct Counters {
     pub uploads: u64,
     /// Device-to-host reads (`map_async`).
     pub readbacks: u64,
-    /// Times the host stood still until the device was ready.
+    /// Submits whose end was waited for.
     pub waits: u64,
 }
 

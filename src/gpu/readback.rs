@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -16,20 +17,21 @@ use super::{Buffer, Gpu, GpuError, Submission, lock};
 #[derive(Clone, Debug)]
 pub struct Readback {
     staging: Buffer,
-    given_up: GivenUp,
+    under_way: UnderWay,
 }
 
-/// A read that was dropped before it arrived. Its buffer must stay as it is until then: the GPU library would otherwise map a later
-/// read of the same buffer as soon as the earlier submit has run, with what that one left there.
-type GivenUp = Arc<Mutex<Option<PendingWork>>>;
+/// The read that is under way, by the number of it. The buffer must stay as it is until it has arrived: the GPU library would otherwise
+/// map a later read of the same buffer as soon as the earlier submit has run, with what that one left there.
+type UnderWay = Arc<Mutex<Option<(u64, PendingWork)>>>;
 
 impl Readback {
     /// Wraps a buffer made with [`BufferUse::Readback`](super::BufferUse::Readback).
     pub fn new(staging: Buffer) -> Self {
-        Self { staging, given_up: GivenUp::default() }
+        Self { staging, under_way: UnderWay::default() }
     }
 
-    /// Waits until no earlier read is under way. Must be awaited before a submit that copies into this buffer.
+    /// Waits until no earlier read is under way; one that was not taken is given up, dropped or not. Must be awaited before a submit that
+    /// copies into this buffer.
     ///
     /// # Errors
     /// The device is gone or reported an error.
@@ -39,11 +41,11 @@ impl Readback {
 
     /// [`Readback::settle`], for a future written by hand.
     pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), GpuError>> {
-        let mut given_up = lock(&self.given_up);
-        let Some(work) = given_up.as_mut() else { return Poll::Ready(Ok(())) };
+        let mut under_way = lock(&self.under_way);
+        let Some((_, work)) = under_way.as_mut() else { return Poll::Ready(Ok(())) };
         let Poll::Ready(result) = Pin::new(&mut *work).poll(cx) else { return Poll::Pending };
         let staging = work.gpu.raw_buffer(&self.staging);
-        *given_up = None;
+        *under_way = None;
         staging?.unmap();
         Poll::Ready(result.map(drop))
     }
@@ -72,8 +74,17 @@ impl Readback {
         let signal = Arrival::signal(&arrival);
         gpu.raw_buffer(&self.staging)?.slice(0..bytes).map_async(wgpu::MapMode::Read, signal);
         gpu.poll()?;
-        let work = PendingWork { gpu: gpu.clone(), arrival, submission };
-        Ok(PendingRead { work, staging: self.staging.clone(), bytes, given_up: self.given_up.clone() })
+        let work = PendingWork { gpu: gpu.clone(), arrival };
+        // The library's own callback says that the buffer is mapped; only what goes wrong before is news.
+        work.wait_for(submission, |arrival, result| {
+            if let Err(message) = result {
+                Arrival::note(arrival, Err(message));
+            }
+        });
+        let number = next_number();
+        *lock(&self.under_way) = Some((number, work.clone()));
+        let (staging, under_way) = (self.staging.clone(), self.under_way.clone());
+        Ok(PendingRead { work, staging, bytes, number, under_way })
     }
 
     /// Waits for `submission` and returns the first `bytes` bytes (whole words).
@@ -88,52 +99,86 @@ impl Readback {
     }
 }
 
+/// Numbers of reads.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// When the device was done, once it is; and who waits for it.
 #[derive(Default)]
 struct Arrival {
     result: Option<Result<Instant, String>>,
     waker: Option<Waker>,
-    /// Whether the thread that waits for the device knows of it.
-    #[cfg(not(target_arch = "wasm32"))]
-    awaited: bool,
 }
 
 impl Arrival {
     /// The callback that notes what happened and when.
     fn signal<E: ToString>(this: &Arc<Mutex<Self>>) -> impl FnOnce(Result<(), E>) + Send + use<E> {
         let this = this.clone();
-        move |result| {
-            let mut arrival = lock(&this);
-            arrival.result = Some(result.map(|()| Instant::now()).map_err(|error| error.to_string()));
-            if let Some(waker) = arrival.waker.take() {
-                waker.wake();
-            }
+        move |result| Self::note(&this, result.map_err(|error| error.to_string()))
+    }
+
+    /// Notes what happened, unless that is known, and wakes who waits: with nothing locked, because that may drop what it waits with.
+    fn note(this: &Mutex<Self>, result: Result<(), String>) {
+        let waker = {
+            let mut arrival = lock(this);
+            arrival.result.get_or_insert(result.map(|()| Instant::now()));
+            arrival.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
-/// A submit under way: a future of the moment when the device was done with it. To poll it takes no time.
+/// A submit under way: a future of the moment when the device was done with it. To poll it does not wait.
 #[derive(Clone)]
 pub struct PendingWork {
     gpu: Gpu,
     arrival: Arc<Mutex<Arrival>>,
-    submission: Submission,
 }
 
 impl Gpu {
     /// The end of a submit that was just made.
     pub fn work_done(&self, submission: Submission) -> PendingWork {
-        let arrival = Arc::default();
-        let signal = Arrival::signal::<String>(&arrival);
-        self.shared.queue.on_submitted_work_done(move || signal(Ok(())));
-        PendingWork { gpu: self.clone(), arrival, submission }
+        let work = PendingWork { gpu: self.clone(), arrival: Arc::default() };
+        #[cfg(target_arch = "wasm32")]
+        {
+            let signal = Arrival::signal::<String>(&work.arrival);
+            self.shared.queue.on_submitted_work_done(move || signal(Ok(())));
+        }
+        // Not by the library's callback: it would belong to the newest submit of all, which may be another's.
+        work.wait_for(submission, Arrival::note);
+        work
     }
 }
 
 impl std::fmt::Debug for PendingWork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PendingWork of {:?}", self.submission)
+        f.write_str("PendingWork")
     }
+}
+
+impl PendingWork {
+    /// Has the waiting thread call `then` when `submission` has run, unless that is known already.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn wait_for(
+        &self,
+        submission: Submission,
+        then: impl FnOnce(&Mutex<Arrival>, Result<(), String>) + Send + 'static,
+    ) {
+        if lock(&self.arrival).result.is_some() {
+            return;
+        }
+        lock(&self.gpu.shared.counters).waits += 1;
+        let arrival = self.arrival.clone();
+        self.gpu.shared.waiter.wait(submission.0, Box::new(move |result| then(&arrival, result)));
+    }
+
+    /// In the browser the event loop does all that.
+    #[cfg(target_arch = "wasm32")]
+    fn wait_for(&self, _: Submission, _: impl FnOnce(&Mutex<Arrival>, Result<(), String>)) {}
 }
 
 impl Future for PendingWork {
@@ -146,29 +191,35 @@ impl Future for PendingWork {
             return Poll::Ready(result.map_err(|message| GpuError::Device { message }));
         }
         arrival.waker = Some(cx.waker().clone());
-        #[cfg(not(target_arch = "wasm32"))]
-        if !std::mem::replace(&mut arrival.awaited, true) {
-            let failed = Arrival::signal(&self.arrival);
-            let on_error = move |message: String| failed(Err(message));
-            let shared = &self.gpu.shared;
-            lock(&shared.counters).waits += 1;
-            shared.waiter.wait(self.submission.0.clone(), Box::new(on_error));
-        }
         Poll::Pending
     }
 }
 
-/// A read under way: a future of the bytes and of the moment they were ready. Dropping it gives the read up.
+/// A read under way: a future of the bytes and of the moment they were ready. Dropping it gives the read up, and so does whoever
+/// [settles](Readback::settle) the buffer for another.
 pub struct PendingRead {
     work: PendingWork,
     staging: Buffer,
     bytes: u64,
-    given_up: GivenUp,
+    number: u64,
+    under_way: UnderWay,
 }
 
 impl std::fmt::Debug for PendingRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PendingRead of {} bytes of {:?}", self.bytes, self.staging)
+    }
+}
+
+impl PendingRead {
+    /// Ends the read: what was under way is this one, and its buffer may be used again. False if it was given up.
+    fn end(&self) -> bool {
+        let mut under_way = lock(&self.under_way);
+        let mine = under_way.as_ref().is_some_and(|(number, _)| *number == self.number);
+        if mine {
+            *under_way = None;
+        }
+        mine
     }
 }
 
@@ -191,21 +242,24 @@ impl Future for PendingRead {
             }
         }
         let staging = self.work.gpu.raw_buffer(&self.staging)?;
-        let slice = staging.slice(0..self.bytes);
-        let data =
-            slice.get_mapped_range().map_err(|error| GpuError::Device { message: error.to_string() })?;
-        Poll::Ready(Ok((data.to_vec(), at)))
+        if !self.end() {
+            let buffer = self.staging.label().to_owned();
+            return Poll::Ready(Err(GpuError::ReadGivenUp { buffer }));
+        }
+        let data = staging.slice(0..self.bytes).get_mapped_range().map(|data| data.to_vec());
+        staging.unmap();
+        let data = data.map_err(|error| GpuError::Device { message: error.to_string() })?;
+        Poll::Ready(Ok((data, at)))
     }
 }
 
 /// A read that has arrived is unmapped, so that the next copy may come; one that has not is left to [`Readback::settle`].
 impl Drop for PendingRead {
     fn drop(&mut self) {
-        if lock(&self.work.arrival).result.is_some() {
+        let arrived = lock(&self.work.arrival).result.is_some();
+        if arrived && self.end() {
             let staging = self.work.gpu.raw_buffer(&self.staging);
             staging.iter().for_each(wgpu::Buffer::unmap);
-        } else {
-            *lock(&self.given_up) = Some(self.work.clone());
         }
     }
 }

@@ -2,18 +2,19 @@
 //!
 //! The GPU library runs its callbacks only inside a call that asks the device how far it is. In the browser the event loop sees to that.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use super::GpuError;
 
-/// What is to be done when waiting has failed, with the reason.
-type OnError = Box<dyn FnOnce(String) + Send>;
+/// What is to be done when a submit has run, or when waiting for it has failed, with the reason.
+type OnDone = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// A thread that waits for submits, in the order in which it was asked to.
 pub(super) struct Waiter {
     /// Taken when the thread is to end.
-    asked: Option<Sender<(wgpu::SubmissionIndex, OnError)>>,
+    asked: Option<Sender<(wgpu::SubmissionIndex, OnDone)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,22 +29,26 @@ impl Waiter {
         Ok(Self { asked: Some(asked), thread: Some(thread) })
     }
 
-    /// Lets the callbacks run that belong to `submission`, as soon as it has.
-    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex, on_error: OnError) {
+    /// Lets the library's callbacks run that belong to `submission` as soon as it has run, then `on_done`.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex, on_done: OnDone) {
         let Some(asked) = &self.asked else { unreachable!("taken only when it is dropped") };
-        if let Err(unheard) = asked.send((submission, on_error)) {
-            let (_, on_error) = unheard.0;
-            on_error("the thread that waits for it has ended".to_owned());
+        if let Err(unheard) = asked.send((submission, on_done)) {
+            let (_, on_done) = unheard.0;
+            on_done(Err("the thread that waits for it has ended".to_owned()));
         }
     }
 }
 
-fn wait_for_all(device: &wgpu::Device, waits: &Receiver<(wgpu::SubmissionIndex, OnError)>) {
-    for (submission, on_error) in waits {
+fn wait_for_all(device: &wgpu::Device, waits: &Receiver<(wgpu::SubmissionIndex, OnDone)>) {
+    for (submission, on_done) in waits {
         let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-        if let Err(error) = device.poll(until) {
-            on_error(error.to_string());
-        }
+        // The library panics where the device is lost while it waits. Then all who wait still have to hear of it.
+        let waited = catch_unwind(AssertUnwindSafe(|| device.poll(until)));
+        on_done(match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the device was lost while it was waited for".to_owned()),
+        });
     }
 }
 

@@ -127,16 +127,17 @@ impl Model {
         self.allocated_bytes + shared
     }
 
-    /// The scratch of this shape, if there is a session that has it.
+    /// The scratch for sessions of this shape, if there is a session that has it.
     pub(crate) fn scratch_of(&self, shape: ScratchShape) -> Option<Arc<SharedScratch>> {
-        self.scratches().iter().filter_map(Weak::upgrade).find(|scratch| scratch.shape == shape)
+        self.scratches().iter().filter_map(Weak::upgrade).find(|scratch| scratch.shape.serves(shape))
     }
 
     /// Keeps a scratch for the sessions to come. If another of its shape came first meanwhile, that is the one.
     pub(crate) fn share(&self, scratch: SharedScratch) -> Arc<SharedScratch> {
         let mut scratches = self.scratches();
         scratches.retain(|scratch| scratch.strong_count() > 0);
-        let first = scratches.iter().filter_map(Weak::upgrade).find(|other| other.shape == scratch.shape);
+        let first =
+            scratches.iter().filter_map(Weak::upgrade).find(|other| other.shape.serves(scratch.shape));
         first.unwrap_or_else(|| {
             let scratch = Arc::new(scratch);
             scratches.push(Arc::downgrade(&scratch));

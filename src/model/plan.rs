@@ -58,6 +58,14 @@ pub enum PlanError {
         /// The largest value of that setting that fits.
         most: u64,
     },
+    /// More texts in a pool than a decode step has rows for.
+    #[error("a pool of {texts} texts is more than a decode step can go on with, which is {most} here")]
+    TooManyTexts {
+        /// Texts asked for.
+        texts: u64,
+        /// Rows of logits: 32 at most, the prompt chunk, or what a binding holds.
+        most: u64,
+    },
     /// Heads wider than the attention kernels handle.
     #[error("head_dim is {head_dim}, the attention kernels handle at most {most}")]
     HeadTooWide {

@@ -39,6 +39,13 @@ pub(crate) struct ScratchShape {
     pub(crate) masked: bool,
 }
 
+impl ScratchShape {
+    /// Whether a scratch of this shape is one for sessions of another: of the same passes, and of no more texts.
+    pub(crate) fn serves(self, other: Self) -> bool {
+        self.texts >= other.texts && Self { texts: other.texts, ..self } == other
+    }
+}
+
 /// The scratch that all sessions of one shape share.
 #[derive(Debug)]
 pub(crate) struct SharedScratch {

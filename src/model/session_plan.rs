@@ -117,6 +117,9 @@ impl<'a> SessionPlan<'a> {
         if logit_rows == 0 {
             return Err(PlanError::RowTooLong { what: "logits".to_owned(), row_bytes: vocab_bytes, limit });
         }
+        if texts > logit_rows {
+            return Err(PlanError::TooManyTexts { texts, most: logit_rows });
+        }
         // The pass over a whole text is brute force, of which there is one implementation.
         let place =
             if shape.masked { CacheLayout::Rows } else { choose::cache_layout(config.heads(), device) };
@@ -143,11 +146,6 @@ impl<'a> SessionPlan<'a> {
             };
             let limit = place.most_bytes(limit);
             return Err(PlanError::BufferTooLarge { what, bytes: cache_bytes, limit, setting, most });
-        }
-        if texts > logit_rows {
-            let (what, bytes) = ("the logits of a decode step".to_owned(), texts * vocab_bytes);
-            let setting = "number of texts in a pool";
-            return Err(PlanError::BufferTooLarge { what, bytes, limit, setting, most: logit_rows });
         }
         let logprobs = texts * logprobs_bytes(shape.in_flight);
         if logprobs > limit {

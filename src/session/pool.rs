@@ -3,6 +3,7 @@
 //! A dispatch binds the caches of all of them, so one step can go on with several texts and read the weights once. A session on its
 //! own is a pool of one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Session, SessionError, SessionOptions, scratch};
@@ -18,19 +19,22 @@ pub struct Pool {
     pub(super) shape: SessionShape,
     pub(crate) scratch: Arc<SharedScratch>,
     pub(crate) texts: Texts,
-    /// Of a loop over several texts; none in a pool of one.
+    /// Of a loop over several texts, of which there is one at a time; none in a pool of one.
     pub(crate) control: Option<Arc<Control>>,
     pub(super) logit_rows: u32,
     kv_bytes: u64,
     allocated_bytes: u64,
     free: Mutex<Vec<u32>>,
+    /// Whether a loop over several texts runs.
+    together: AtomicBool,
 }
 
 impl Pool {
     /// Plans and allocates what `texts` texts under `policy` need, but for the little that each session makes for itself.
     ///
     /// # Errors
-    /// The policy's anchors are outside the vocabulary, or the plan does not fit the device; the error says how many texts would.
+    /// The policy's anchors are outside the vocabulary, or the plan does not fit the device. The error says how many texts would: a step has
+    /// at most 32 rows of logits, fewer where the prompt chunk is shorter or a binding holds fewer.
     pub async fn new(
         model: &Arc<Model>,
         policy: &Policy,
@@ -65,8 +69,9 @@ impl Pool {
             logit_rows: plan.logit_rows,
             kv_bytes: plan.kv_bytes,
             allocated_bytes,
-            // The lowest place is taken first.
+            // At first the lowest place is taken first.
             free: Mutex::new((0..shape.texts).rev().collect()),
+            together: AtomicBool::new(false),
         }))
     }
 
@@ -100,6 +105,11 @@ impl Pool {
         [self.kv_bytes, self.allocated_bytes].map(|bytes| bytes / u64::from(self.shape.texts))
     }
 
+    /// The right to run the pool's loop over several texts, until it is dropped; `None` while another has it.
+    pub(crate) fn together(self: &Arc<Self>) -> Option<Together> {
+        (!self.together.swap(true, Ordering::AcqRel)).then(|| Together(self.clone()))
+    }
+
     /// A place that is free.
     pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
         let index = self.places().pop()?;
@@ -108,6 +118,15 @@ impl Pool {
 
     fn places(&self) -> MutexGuard<'_, Vec<u32>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Pool::together`].
+pub(crate) struct Together(Arc<Pool>);
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.0.together.store(false, Ordering::Release);
     }
 }
 

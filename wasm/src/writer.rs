@@ -72,7 +72,7 @@ enum Going {
     Text(TextGeneration),
 }
 
-/// A text on a model.
+/// A text on a model. While a promise of one of its methods is pending, no other may be called: a page stops between two pieces.
 #[wasm_bindgen]
 pub struct Writer {
     tokenizer: Option<Tokenizer>,
@@ -127,6 +127,7 @@ impl Writer {
     #[wasm_bindgen(js_name = appendIds)]
     pub async fn append_ids(&mut self, ids: Vec<u32>) -> Result<(), JsError> {
         self.going = None;
+        let ids = self.session.close_segments(&ids);
         self.session.append(&ids).await.map_err(|error| js_error(&error))
     }
 
