@@ -227,8 +227,7 @@ impl Generation {
             if steps == 0 || (steps < self.pace.size() as u32 && steps < left && !self.in_flight.is_empty()) {
                 break;
             }
-            let batch =
-                if on_host { Self::submit_one(session)? } else { self.submit(session, first, steps)? };
+            let batch = if on_host { self.submit_one(session)? } else { self.submit(session, first, steps)? };
             self.submitted += batch.steps;
             self.in_flight.push_back(batch);
         }
@@ -250,7 +249,8 @@ impl Generation {
     }
 
     /// One step whose logits come back.
-    fn submit_one(session: &Session) -> Result<Batch, GenerateError> {
+    fn submit_one(&mut self, session: &Session) -> Result<Batch, GenerateError> {
+        self.submits += 1;
         let read = step::submit_for_logits(session)?;
         Ok(Batch { read, steps: 1, on_host: true, begun: Instant::now() })
     }
