@@ -228,6 +228,15 @@ impl Gpu {
         waited.map(drop).map_err(|error| GpuError::Device { message: error.to_string() })
     }
 
+    /// [`Gpu::wait`] as a future, which waits in the browser too.
+    ///
+    /// # Errors
+    /// The device is gone or reported an error.
+    pub async fn idle(&self) -> Result<(), GpuError> {
+        let all = self.shared.queue.submit([]);
+        self.work_done(Submission(all)).await.map(drop)
+    }
+
     /// Lets the callbacks run of what is ready, without waiting.
     fn poll(&self) -> Result<(), GpuError> {
         let polled = self.shared.device.poll(wgpu::PollType::Poll);

@@ -44,8 +44,6 @@ export async function run(work) {
   } catch (error) {
     console.error(error?.message ?? String(error));
     status = 1;
-    // What was submitted before may still run, and SwiftShader crashes when a process ends under its work.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
   }
   process.exit(status);
 }

@@ -13,8 +13,18 @@ if (!modelDir || !open || !steps) {
 const { Writer } = await engine();
 await run(async () => {
   const writer = await Writer.open(filesOf(modelDir), open);
+  try {
+    return await write(writer, JSON.parse(steps));
+  } finally {
+    // SwiftShader crashes when a process ends under its work.
+    await writer.settle();
+  }
+});
+
+/** What the steps bring, as JSON. */
+async function write(writer, steps) {
   const written = [];
-  for (const step of JSON.parse(steps)) {
+  for (const step of steps) {
     if (step.append !== undefined) await writer.append(step.append);
     if (step.appendIds) await writer.appendIds(Uint32Array.from(step.appendIds));
     if (!step.write) continue;
@@ -29,4 +39,4 @@ await run(async () => {
     written.push({ ids, text: texts.join(''), stop: JSON.parse(writer.stopReason()), kv: JSON.parse(writer.kv()) });
   }
   return JSON.stringify(written);
-});
+}

@@ -183,6 +183,14 @@ impl Writer {
         }
     }
 
+    /// Waits until the device has done all that it was given. A program that ends under its work may crash in the driver.
+    ///
+    /// # Errors
+    /// The device.
+    pub async fn settle(&self) -> Result<(), JsError> {
+        self.session.model().gpu().idle().await.map_err(|error| js_error(&error))
+    }
+
     /// Why the text ended, as JSON; nothing while it goes on.
     ///
     /// # Errors
