@@ -1,5 +1,6 @@
 //! `emit`: every way a text ends, rings that wrap, and steps after the end.
 
+use killick::gpu::Buffer;
 use killick::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use killick::kv::{AtMaxSegment, RingState, TokenSet};
 use killick::reference::{self, Emitted, Lists};
@@ -86,13 +87,17 @@ fn join(parts: [&[u32]; 4]) -> Vec<u32> {
     parts.concat()
 }
 
-fn produce(case: &Case) -> Vec<Produced> {
+/// The ids that end a text, and the anchors in the even words.
+fn bit_sets() -> [Buffer; 2] {
     let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
     ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
-    let stop_bits = buffer("stop bits", &bits);
     let anchors: TokenSet = ANCHORS.into_iter().collect();
     let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
-    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
+    [buffer("stop bits", &bits), buffer("anchor bits", &words.collect::<Vec<u32>>())]
+}
+
+fn produce(case: &Case) -> Vec<Produced> {
+    let [stop_bits, anchor_bits] = bit_sets();
     let loop_state = buffer("loop state", &[case.state]);
     let (token, outbox, recent) = (output("token", 1), output("outbox", 5), output("recent", 7));
     let inputs: Vec<_> = (case.pos..)
@@ -170,12 +175,7 @@ fn a_text_ends_for_the_first_reason_and_stays_ended() {
 /// Every case once more, as rows of one step over texts of one pool. Row r is of the text at place n - 1 - r.
 fn produce_together(cases: &[&Case]) -> Vec<Produced> {
     let n = cases.len() as u32;
-    let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
-    ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
-    let stop_bits = buffer("stop bits", &bits);
-    let anchors: TokenSet = ANCHORS.into_iter().collect();
-    let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
-    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
+    let [stop_bits, anchor_bits] = bit_sets();
     let states: Vec<_> =
         (0..n).zip(cases).map(|(r, case)| LoopState { text: n - 1 - r, ..case.state }).collect();
     let drawn: Vec<u32> = cases.iter().map(|case| case.drawn[0]).collect();
