@@ -1,4 +1,4 @@
-// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a))
+// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a)); NORM: x is normalized
 //
 // gate, up (rows, cols), x (cols), out (at least offset + rows). The first half of a SwiGLU feed-forward block
 // (Shazeer, "GLU Variants Improve Transformer", 2020) for one token; the shape of the work is that of matvec.
@@ -27,7 +27,7 @@ fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
     var gates = vec4<f32>();
     var ups = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
-        let v = x[c];
+        let v = x_at(0u, c);
         gates += vec4<f32>(
             dot(gate_at(gate0, c), v),
             dot(gate_at(gate1, c), v),
@@ -42,8 +42,9 @@ fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
         );
     }
     // exp overflows past 88; below -80 the gate is zero in 32 bits.
-    let a = max(reduce_add4(gates, lanes), vec4<f32>(-80.0));
-    let b = reduce_add4(ups, lanes);
+    let scale = scale_of_x(lanes);
+    let a = max(reduce_add4(gates, lanes) * scale, vec4<f32>(-80.0));
+    let b = reduce_add4(ups, lanes) * scale;
     if lanes.index == 0u {
         for (var r = 0u; r < min(4u, params.rows - first); r++) {
             out[params.out_offset + first + r] = a[r] / (1.0 + exp(-a[r])) * b[r];

@@ -1,4 +1,4 @@
-// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a))
+// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a)); NORM: x is normalized
 //
 // For software devices: both weights in textures, x in a uniform, one row of the weights a lane (see matmul_texels).
 // A line with $r stands for one line for each of eight rows.
@@ -29,7 +29,7 @@ fn gated_mlp_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     var gate_sum$r = 0.0;
     var up_sum$r = 0.0;
     for (var run = 0u; run < runs; run++) {
-        let share = share_of_x(FOURS * run, lanes);
+        let share = share_of_x(0u, FOURS * run, lanes);
         let total = total_of_x(share);
         let gate_at = gate_run(tile, run, runs, gate_shift, lane);
         let up_at = up_run(tile, run, runs, up_shift, lane);
@@ -45,5 +45,6 @@ fn gated_mlp_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         gate_sum$r = gate_end(gate_sum$r, gate_part$r, total, gate_row$r);
         up_sum$r = up_end(up_sum$r, up_part$r, total, up_row$r);
     }
-    put(first + 8u * $ru, gate_sum$r, up_sum$r);
+    let scale = scale_of_x(lanes);
+    put(first + 8u * $ru, gate_sum$r * scale, up_sum$r * scale);
 }

@@ -1,4 +1,4 @@
-// out[m, offset + r] = sum_c x[m, c] * weight[r, c]      (RESIDUAL: += instead of =)
+// out[m, offset + r] = sum_c x[m, c] * weight[r, c]      (RESIDUAL: += instead of =; NORM: x is normalized, one input)
 //
 // For software devices: weights in a texture, x in a uniform, one row of the weights a lane. Every lane makes rows $r of its tile for
 // inputs $i: a weight is loaded once for all inputs, an input once for eight rows, and nothing is summed across lanes.
@@ -36,7 +36,7 @@ fn matmul_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     for (var run = 0u; run < runs; run++) {
         let at = weight_run(tile, run, runs, shift, lane);
         let row$r = weight_row(at, $ru);
-        let share$i = share_of_x(first$i + FOURS * run, lanes);
+        let share$i = share_of_x(first$i, FOURS * run, lanes);
         var part$r_$i = weight_begin(sum$r_$i);
         #each $n
         let w$n_$r = weight_four(row$r, $nu);
@@ -48,7 +48,8 @@ fn matmul_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     }
     // In a loop, because the text of 64 stores takes a software device's compiler seconds.
     var sums: array<f32, 8u * INPUTS>;
-    sums[$ru * INPUTS + $iu] = sum$r_$i;
+    let scale = scale_of_x(lanes);
+    sums[$ru * INPUTS + $iu] = sum$r_$i * scale;
     for (var j = 0u; j < 8u * INPUTS; j++) {
         put(first + 8u * (j / INPUTS), j % INPUTS, sums[j]);
     }

@@ -1,4 +1,4 @@
-// out[offset + r] = sum_c weight[r, c] * x[c]      (RESIDUAL: += instead of =)
+// out[offset + r] = sum_c weight[r, c] * x[c]      (RESIDUAL: += instead of =; NORM: x is normalized)
 //
 // weight (rows, cols), x (cols) from its `x_at`-th vec4 on, out (at least offset + rows). One workgroup makes four rows: its lanes walk the
 // columns together, so weights are read contiguously and each piece of x is loaded once for four rows.
@@ -21,7 +21,7 @@ fn matvec(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     let row3 = weight_row(min(first + 3u, last));
     var sums = vec4<f32>();
     for (var c = lanes.index; c < params.cols4; c += WORKGROUP) {
-        let v = x[params.x_at + c];
+        let v = x_at(params.x_at, c);
         sums += vec4<f32>(
             dot(weight_at(row0, c), v),
             dot(weight_at(row1, c), v),
@@ -29,7 +29,7 @@ fn matvec(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             dot(weight_at(row3, c), v),
         );
     }
-    let total = reduce_add4(sums, lanes);
+    let total = reduce_add4(sums, lanes) * scale_of_x(lanes);
     if lanes.index == 0u {
         for (var r = 0u; r < min(4u, params.rows - first); r++) {
             let i = params.out_offset + first + r;

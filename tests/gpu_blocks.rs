@@ -94,7 +94,8 @@ fn blocks_are_worth_what_their_floats_are_worth() {
         );
         assert!((got - want).abs() <= close, "{}: {got} and {want}", dtype.name());
         assert!((want - base).abs() > 0.0, "{}: nothing was rounded", dtype.name());
-        assert!((want - base).abs() < 0.5, "{}: the test's encoder is wrong", dtype.name());
+        let sane = bound("nats that rounding to blocks may cost");
+        assert!((want - base).abs() < sane, "{}: the test's encoder is wrong", dtype.name());
     }
 }
 
@@ -112,7 +113,8 @@ fn blocks_take_the_memory_of_their_bits() {
         // The table of rotations and the gains are the same in both.
         let floats = bytes(&file, WeightFormat::F32) - bytes(&file, WeightFormat::F16);
         let saved = bytes(&file, WeightFormat::F32) - bytes(&file, WeightFormat::File);
-        let share = (32.0 - bits) / 16.0;
-        assert!((saved / floats / share - 1.0).abs() < 0.02, "{}: {}", dtype.name(), saved / floats);
+        let want = (32.0 - bits) / 16.0;
+        let off = saved / floats / want - 1.0;
+        assert!(off.abs() < bound("bits of a weight, share of them"), "{}: {off}", dtype.name());
     }
 }

@@ -73,7 +73,7 @@ fn a_batch_is_one_submit_one_pass_and_one_read() {
         logprobs: 5,
         ..SamplerOptions::default()
     };
-    for (sampler, most) in [(SamplerOptions::default(), 8 * layers + 6), (everything, 8 * layers + 6 + 6)] {
+    for (sampler, most) in [(SamplerOptions::default(), 6 * layers + 6), (everything, 6 * layers + 6 + 6)] {
         let mut session = session(&model, &spec());
         block_on(session.append(&[1, 2, 3, 4, 5])).unwrap();
         let options = GenerateOptions { sampler, ..options(Steps::Fixed(16), 1 + 16 * 6) };

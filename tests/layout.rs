@@ -140,14 +140,15 @@ fn variants_differ_and_each_kernel_has_the_baseline() {
         let texts: BTreeSet<String> = variants.iter().map(|variant| kernel.compose(variant)).collect();
         assert_eq!(texts.len(), variants.len(), "two variants of {} have the same text", kernel.name);
         assert!(variants.iter().any(|variant| !variant.subgroups && !variant.residual), "{}", kernel.name);
-        assert!(kernel.uses_reduce || kernel.shares_x || !kernel.uses_subgroups, "{}", kernel.name);
+        assert!(kernel.uses_reduce || kernel.x.is_some() || !kernel.uses_subgroups, "{}", kernel.name);
     }
 }
 
 #[test]
 fn a_kernel_without_its_parts_is_not_valid() {
     let kernels = IMPLEMENTATIONS.iter().map(|one| one.kernel);
-    for kernel in kernels.filter(|kernel| !kernel.weights.is_empty() || kernel.uses_reduce || kernel.shares_x)
+    for kernel in
+        kernels.filter(|kernel| !kernel.weights.is_empty() || kernel.uses_reduce || kernel.x.is_some())
     {
         assert!(naga::front::wgsl::parse_str(kernel.source).is_err(), "{} needs no part", kernel.name);
     }
@@ -196,8 +197,9 @@ fn bindings_are_those_of_the_table() {
             Access::Uniform => AddressSpace::Uniform,
             Access::Words | Access::Floats | Access::FloatsOut => AddressSpace::Handle,
         };
-        assert_eq!(found.len(), kernel.bindings.len(), "{} {variant:?}", kernel.name);
-        for ((binding, access), (number, (found, ty))) in (1..).zip(kernel.bindings).zip(&found) {
+        let bound = kernel.bound(variant);
+        assert_eq!(found.len(), bound.len(), "{} {variant:?}", kernel.name);
+        for ((binding, access), (number, (found, ty))) in (1..).zip(&bound).zip(&found) {
             assert_eq!((*number, *found), (binding, space(access)), "{} {variant:?}", kernel.name);
             let class = match module.types[*ty].inner {
                 TypeInner::Image { class, .. } => Some(class),
@@ -205,9 +207,8 @@ fn bindings_are_those_of_the_table() {
             };
             assert_eq!(class, image_class(*access, variant.sampled), "{} {variant:?}", kernel.name);
         }
-        let storage =
-            kernel.bindings.iter().filter(|a| matches!(a, Access::Read | Access::ReadWrite)).count();
-        let images = kernel.bindings.iter().filter(|a| space(a) == AddressSpace::Handle).count();
+        let storage = bound.iter().filter(|a| matches!(a, Access::Read | Access::ReadWrite)).count();
+        let images = bound.iter().filter(|a| space(a) == AddressSpace::Handle).count();
         assert!(images <= 4, "{} has more storage textures than WebGPU's default limits allow", kernel.name);
         assert!(storage <= 8, "{} has more storage buffers than WebGPU's default limits allow", kernel.name);
     });

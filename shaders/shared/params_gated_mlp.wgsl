@@ -4,5 +4,5 @@ struct GatedMlpParams {
     rows: u32,
     cols4: u32, // cols / 4
     out_offset: u32,
-    pad0: u32,
+    eps: f32, // of the normalization of x, where it is normalized
 }

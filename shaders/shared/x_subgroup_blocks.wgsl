@@ -5,11 +5,18 @@ struct Lanes {
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
 }
 alias Share = vec4<f32>;
-fn share_of_x(first: u32, lanes: Lanes) -> Share {
-    return x[first + (lanes.subgroup_lane & 7u)];
+var<private> squares: f32;
+fn share_of_x(first: u32, column: u32, lanes: Lanes) -> Share {
+    let mine = column + (lanes.subgroup_lane & 7u);
+    let v = x[first + mine];
+    if NORM {
+        squares += dot(v, v);
+        return v * gain[mine];
+    }
+    return v;
 }
-// Columns 4 $n to 4 $n + 3 of the run.
 #each $n
+// Columns 4 $n to 4 $n + 3 of the run.
 fn x$n_of(share: Share) -> vec4<f32> {
     return subgroupBroadcast(share, $nu);
 }
@@ -20,4 +27,11 @@ fn total_of_x(share: Share) -> f32 {
     var sum = 0.0;
     sum += subgroupBroadcast(mine, $nu);
     return sum;
+}
+// What the sums over x are to be multiplied with.
+fn scale_of_x(lanes: Lanes) -> f32 {
+    if NORM {
+        return 1.0 / sqrt(subgroupAdd(squares) / f32(params.cols4 * 4u) + params.eps);
+    }
+    return 1.0;
 }

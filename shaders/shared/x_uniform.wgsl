@@ -1,21 +1,45 @@
 
-// A run of columns of an input, from the `first`-th vec4 of the uniform on: read by all lanes alike.
+// A run of columns of an input in a uniform, from its `first`-th vec4 on: read by all lanes alike. Where NORM, normalized on the way
+// (see x_rows).
 struct Lanes {
     @builtin(local_invocation_index) index: u32,
 }
-alias Share = u32;
-fn share_of_x(first: u32, lanes: Lanes) -> Share {
-    return first;
+var<private> squares: f32;
+// From the `first`-th vec4 of the uniform on, which is the `column`-th of the input.
+struct Share {
+    first: u32,
+    column: u32,
 }
-// Columns 4 $n to 4 $n + 3 of the run.
+fn share_of_x(first: u32, column: u32, lanes: Lanes) -> Share {
+    return Share(first + column, column);
+}
 #each $n
+// Columns 4 $n to 4 $n + 3 of the run.
 fn x$n_of(share: Share) -> vec4<f32> {
-    return x[share + $nu];
+    let v = x[share.first + $nu];
+    if NORM {
+        squares += dot(v, v);
+        return v * gain[share.column + $nu];
+    }
+    return v;
 }
 #end
 // The sum of the run.
 fn total_of_x(share: Share) -> f32 {
     var sum = vec4<f32>();
-    sum += x[share + $nu];
+    #each $n
+    if NORM {
+        sum += x[share.first + $nu] * gain[share.column + $nu];
+    } else {
+        sum += x[share.first + $nu];
+    }
+    #end
     return dot(sum, vec4<f32>(1.0));
+}
+// What the sums over x are to be multiplied with.
+fn scale_of_x(lanes: Lanes) -> f32 {
+    if NORM {
+        return 1.0 / sqrt(squares / f32(params.cols4 * 4u) + params.eps);
+    }
+    return 1.0;
 }

@@ -65,10 +65,21 @@ pub struct Kernel {
     pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
-    /// Whether it calls `share_of_x`, so that a part that fetches inputs must be linked.
-    pub shares_x: bool,
+    /// How it reads its inputs, if by a part that must be linked.
+    pub x: Option<ReadX>,
+    /// How the gain is bound, behind all else, in variants that normalize what they read; `None` for kernels that cannot.
+    pub gain: Option<Access>,
     /// Whether one of these parts is the one with subgroup operations where a device has them.
     pub uses_subgroups: bool,
+}
+
+/// How a kernel reads the inputs that its weights are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadX {
+    /// By `x_at`, each lane what it needs.
+    Lanes,
+    /// By `share_of_x`, all lanes the same.
+    Shares,
 }
 
 /// A piece of WGSL that reads one layout of weights, with `NAME` in place of the binding's name.
@@ -113,6 +124,8 @@ pub struct Variant {
     pub uniform_len: u32,
     /// Read textures by sampling instead of as storage.
     pub sampled: bool,
+    /// Length of the gain, in `vec4`s, where the inputs are normalized (RMSNorm) on the way; else 0. `NORM` in the shader.
+    pub gain_len: u32,
 }
 
 impl Variant {
@@ -126,6 +139,7 @@ impl Variant {
             inputs: 1,
             uniform_len: 1,
             sampled: false,
+            gain_len: 0,
         }
     }
 }
@@ -161,6 +175,24 @@ impl Kernel {
         self.reads_texels() || self.bindings.contains(&Access::FloatsOut)
     }
 
+    /// What a variant binds: 1, 2, ... in order.
+    pub fn bound(&self, variant: &Variant) -> Vec<Access> {
+        let gain = self.gain.filter(|_| variant.gain_len > 0);
+        self.bindings.iter().copied().chain(gain).collect()
+    }
+
+    /// The declaration of the gain: the binding, or a stand-in where there is none and no code reads it.
+    fn declared_gain(&self, gain_len: u32) -> String {
+        let at = self.bindings.len() + 1;
+        match self.gain.filter(|_| gain_len > 0) {
+            Some(Access::Uniform) => {
+                format!("@group(0) @binding({at}) var<uniform> gain: array<vec4<f32>, {gain_len}>;\n")
+            }
+            Some(_) => format!("@group(0) @binding({at}) var<storage, read> gain: array<vec4<f32>>;\n"),
+            None => "var<private> gain: array<vec4<f32>, 1>;\n".to_owned(),
+        }
+    }
+
     /// The complete WGSL of a variant: constants, the kernel and the parts it is linked with.
     /// A part is chosen by the function it must define, and WGSL allows declarations in any order, so concatenation links.
     pub fn compose(&self, variant: &Variant) -> String {
@@ -191,11 +223,14 @@ impl Kernel {
                 include_str!("../../shaders/shared/reduce_tree.wgsl")
             });
         }
-        if self.shares_x {
-            let part = match (variant.subgroups, fours) {
-                (false, _) => include_str!("../../shaders/shared/x_uniform.wgsl"),
-                (true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
-                (true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
+        if let Some(x) = self.x {
+            let norm = variant.gain_len > 0;
+            text.push_str(&format!("const NORM: bool = {norm};\n{}", self.declared_gain(variant.gain_len)));
+            let part = match (x, variant.subgroups, fours) {
+                (ReadX::Lanes, ..) => include_str!("../../shaders/shared/x_rows.wgsl"),
+                (ReadX::Shares, false, _) => include_str!("../../shaders/shared/x_uniform.wgsl"),
+                (ReadX::Shares, true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
+                (ReadX::Shares, true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
             };
             text.push_str(&unrolled(part, 1, fours));
         }
@@ -266,7 +301,7 @@ impl Gpu {
             label: Some(&label),
             source: wgpu::ShaderSource::Wgsl(Cow::Owned(kernel.compose(&variant))),
         });
-        let layout = self.bindings_layout(kernel.bindings, variant.sampled && kernel.reads_texels());
+        let layout = self.bindings_layout(&kernel.bound(&variant), variant.sampled && kernel.reads_texels());
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&layout.raw)],

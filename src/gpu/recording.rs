@@ -143,8 +143,9 @@ impl Recorder {
             got: got as u64,
             need: need as u64,
         };
-        if bindings.len() != kernel.bindings.len() {
-            return Err(shape("number of bindings", bindings.len(), kernel.bindings.len()));
+        let bound = kernel.bound(&variant);
+        if bindings.len() != bound.len() {
+            return Err(shape("number of bindings", bindings.len(), bound.len()));
         }
         if size_of::<P>() != kernel.params.size {
             return Err(shape("size of the parameters", size_of::<P>(), kernel.params.size));
@@ -152,7 +153,7 @@ impl Recorder {
         if let Some(most) = groups.iter().find(|n| **n > MAX_GROUPS) {
             return Err(shape("number of workgroups", *most as usize, MAX_GROUPS as usize));
         }
-        for (binding, access) in bindings.iter().zip(kernel.bindings) {
+        for (binding, access) in bindings.iter().zip(bound) {
             binding.buffer.check_range(binding.offset, binding.bytes, 4)?;
             if !access.takes(binding.buffer.usage()) || binding.bytes == 0 {
                 return Err(GpuError::WrongBinding {

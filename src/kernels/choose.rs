@@ -159,42 +159,46 @@ impl Implementation {
         }
     }
 
-    /// Every variant that can be recorded on some device, with the longest uniform array for all.
+    /// Every variant that can be recorded on some device, with the longest uniform arrays for all.
     pub fn variants(&self) -> Vec<Variant> {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
-        let mut weights: Vec<_> = self.weight_layouts().map(Some).collect();
-        if weights.is_empty() {
-            weights.push(None);
-        }
+        let layouts: Vec<_> = self.weight_layouts().map(Some).collect();
+        let layouts = if layouts.is_empty() { vec![None] } else { layouts };
         let [on_software, on_gpu] = self.lanes;
         let lanes = if on_software == on_gpu { vec![on_gpu] } else { vec![on_software, on_gpu] };
-        let mut variants = Vec::new();
-        for workgroup in lanes {
-            for weight in &weights {
-                for &subgroups in bools(self.kernel.uses_subgroups) {
-                    for &residual in bools(self.kernel.source.contains("RESIDUAL")) {
-                        let most = weight.map_or(u32::MAX, |layout| layout.most_inputs());
-                        for &inputs in self.inputs.iter().filter(|inputs| **inputs <= most) {
-                            for &sampled in bools(self.kernel.reads_texels()) {
-                                let weight = weight.map(|layout| layout.part());
-                                let uniform_len = LONGEST_UNIFORM;
-                                variants.push(Variant {
-                                    workgroup,
-                                    weight,
-                                    subgroups,
-                                    residual,
-                                    inputs,
-                                    uniform_len,
-                                    sampled,
-                                });
-                            }
-                        }
-                    }
-                }
-            }
+        let mut all = Vec::new();
+        for layout in layouts {
+            let most = layout.map_or(u32::MAX, WeightLayout::most_inputs);
+            let plain = Variant {
+                weight: layout.map(WeightLayout::part),
+                uniform_len: LONGEST_UNIFORM,
+                ..Variant::plain(0)
+            };
+            let some = each(vec![plain], &lanes, |v, workgroup| Variant { workgroup, ..v });
+            let some =
+                each(some, bools(self.kernel.uses_subgroups), |v, subgroups| Variant { subgroups, ..v });
+            let adds = self.kernel.source.contains("RESIDUAL");
+            let some = each(some, bools(adds), |v, residual| Variant { residual, ..v });
+            let inputs: Vec<_> = self.inputs.iter().copied().filter(|inputs| *inputs <= most).collect();
+            let some = each(some, &inputs, |v, inputs| Variant { inputs, ..v });
+            let some = each(some, bools(self.kernel.reads_texels()), |v, sampled| Variant { sampled, ..v });
+            let normed: &[u32] = if self.kernel.gain.is_some() { &[0, LONGEST_UNIFORM] } else { &[0] };
+            all.extend(each(some, normed, |v, gain_len| Variant { gain_len, ..v }));
         }
-        variants
+        all
     }
+}
+
+/// Each variant with each of the choices.
+fn each<T: Copy>(
+    variants: Vec<Variant>,
+    choices: &[T],
+    with: impl Fn(Variant, T) -> Variant + Copy,
+) -> Vec<Variant> {
+    variants
+        .into_iter()
+        .flat_map(|variant| choices.iter().map(move |choice| with(variant, *choice)))
+        .collect()
 }
 
 /// The implementations of `op`.
@@ -221,8 +225,8 @@ pub fn choose(
 /// Whether a dispatch is a variant that its implementation lists. What is not listed is shown to no other backend's compiler, so tests let
 /// none be recorded.
 pub fn is_declared(dispatch: &Dispatch) -> bool {
-    // The length of a uniform array is free.
-    let free = |variant: &Variant| Variant { uniform_len: 0, ..*variant };
+    // The lengths of uniform arrays are free.
+    let free = |variant: &Variant| Variant { uniform_len: 0, gain_len: variant.gain_len.min(1), ..*variant };
     let mut own = IMPLEMENTATIONS.iter().filter(|one| one.kernel.name == dispatch.kernel.name);
     own.any(|one| one.variants().iter().any(|variant| free(variant) == free(&dispatch.variant)))
 }
@@ -242,6 +246,11 @@ pub fn product(n: u32) -> &'static str {
 /// Whether one dispatch makes the gated half of a feed-forward block of `n` inputs: both products and their gate.
 pub fn gate_is_fused(n: u32, biased: bool, gate: &Weight, up: &Weight) -> bool {
     n == 1 && !biased && gate.lies_as(up)
+}
+
+/// Whether products of `n` inputs normalize them on the way. With many it is cheaper to do it once, before.
+pub fn norm_is_fused(n: u32) -> bool {
+    n == 1
 }
 
 /// How a matrix of `cols` columns is laid out on `device`.

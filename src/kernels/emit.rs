@@ -59,7 +59,8 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
-    shares_x: false,
+    x: None,
+    gain: None,
     uses_subgroups: false,
 };
 

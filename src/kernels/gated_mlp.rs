@@ -1,13 +1,13 @@
 //! The gated half of a SwiGLU block for one token: two products and their gate in one dispatch.
 
 use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
-use super::product::uniform_tile;
+use super::product::{Inputs, uniform_tile};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::pipeline::{Access, Kernel, ReadX, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
-params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, pad0: u32 } }
+params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, eps: f32 } }
 
 /// `out[r] = silu(gate[r, :] . x) * (up[r, :] . x)`.
 pub const KERNEL: Kernel = Kernel {
@@ -22,7 +22,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &["gate", "up"],
     uses_reduce: true,
-    shares_x: false,
+    x: Some(ReadX::Lanes),
+    gain: Some(Access::Read),
     uses_subgroups: true,
 };
 
@@ -39,7 +40,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
-    shares_x: true,
+    x: Some(ReadX::Shares),
+    gain: Some(Access::Uniform),
     ..KERNEL
 };
 
@@ -52,7 +54,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
-/// `gate` and `up` (rows, cols), `x` (cols) into `out` (rows); one dispatch per pair of parts.
+/// `gate` and `up` (rows, cols), one row of inputs (cols) into `out` (rows); one dispatch per pair of parts.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when the two matrices do not lie alike ([`Weight::lies_as`]), or a buffer is too small.
@@ -60,7 +62,7 @@ pub fn record(
     rec: &mut Recorder,
     gate: &Weight,
     up: &Weight,
-    x: &Buffer,
+    inputs: Inputs<'_>,
     out: &Buffer,
 ) -> Result<(), GpuError> {
     let name = KERNEL.op;
@@ -74,7 +76,13 @@ pub fn record(
             need,
         });
     }
+    let x = inputs.x;
+    if (inputs.first, inputs.count) != (0, 1) {
+        let got = inputs.count.into();
+        return Err(GpuError::Shape { kernel: name, what: "inputs, the first row alone", got, need: 1 });
+    }
     need(name, "bytes of x", x.all(), u64::from(gate.cols) * 4)?;
+    let (eps, gain_len) = inputs.norm_of(name, gate.cols)?;
     need(name, "bytes of out", out.all(), u64::from(gate.rows) * 4)?;
     for (gate_part, up_part) in gate.parts.iter().zip(&up.parts) {
         let one = choose::choose(KERNEL.op, Layout::Weight(gate_part.layout), rec.device())?;
@@ -86,10 +94,11 @@ pub fn record(
             (x.all(), 1)
         };
         let weight = Some(gate_part.layout.part());
-        let variant = Variant { weight, uniform_len, ..one.variant(rec.device()) };
-        let params = GatedMlpParams { rows: gate_part.rows, cols4, out_offset: gate_part.first_row, pad0: 0 };
+        let variant = Variant { weight, uniform_len, gain_len, ..one.variant(rec.device()) };
+        let params = GatedMlpParams { rows: gate_part.rows, cols4, out_offset: gate_part.first_row, eps };
         let groups = spread(name, u64::from(gate_part.rows).div_ceil(one.rows.into()))?;
-        let bindings = [gate_part.binding(), up_part.binding(), x, out.all()];
+        let mut bindings = vec![gate_part.binding(), up_part.binding(), x, out.all()];
+        bindings.extend(inputs.norm.map(|norm| norm.gain.all()));
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
     }
     Ok(())

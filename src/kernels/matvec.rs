@@ -3,7 +3,7 @@
 use super::choose::Implementation;
 use super::matmul;
 use super::product::{self, Product};
-use crate::gpu::pipeline::{Access, Kernel};
+use crate::gpu::pipeline::{Access, Kernel, ReadX};
 use crate::gpu::{GpuError, Recorder};
 
 /// `out[r] = sum_c weight[r, c] * x[c]`, or `+=` in the residual variant; four rows a workgroup.
@@ -19,14 +19,15 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
-    shares_x: false,
+    x: Some(ReadX::Lanes),
+    gain: Some(Access::Read),
     uses_subgroups: true,
 };
 
 /// Weights in rows, lanes that walk the columns together.
 pub(super) const ROWS: Implementation = Implementation { kernel: &KERNEL, inputs: &[1], ..matmul::ROWS };
 
-const TEXELS_KERNEL: Kernel = Kernel { op: KERNEL.op, ..matmul::TEXELS_KERNEL };
+const TEXELS_KERNEL: Kernel = Kernel { op: KERNEL.op, gain: Some(Access::Uniform), ..matmul::TEXELS_KERNEL };
 
 /// The shader of many inputs, for one.
 pub(super) const TEXELS: Implementation =

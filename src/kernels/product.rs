@@ -7,7 +7,7 @@ use crate::gpu::{Binding, Buffer, Capabilities, GpuError, Recorder};
 
 params! {
     ProductParams {
-        rows: u32, cols4: u32, inputs: u32, out_stride: u32, out_offset: u32, x_at: u32, pad0: u32, pad1: u32,
+        rows: u32, cols4: u32, inputs: u32, out_stride: u32, out_offset: u32, x_at: u32, eps: f32, pad0: u32,
     }
 }
 
@@ -26,12 +26,49 @@ pub struct Inputs<'a> {
     pub first: u32,
     /// How many.
     pub count: u32,
+    /// How they are normalized on the way, of one row alone.
+    pub norm: Option<Norm<'a>>,
+}
+
+/// RMSNorm on the way into a product: `x * gain / sqrt(mean(x^2) + eps)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// What each column is multiplied with (cols).
+    pub gain: &'a Buffer,
+    /// Keeps the root from zero.
+    pub eps: f32,
 }
 
 impl<'a> Inputs<'a> {
     /// Row `row` of `x` alone.
     pub fn one(x: &'a Buffer, row: u32) -> Self {
-        Self { x, first: row, count: 1 }
+        Self::rows(x, 1).from(row)
+    }
+
+    /// The first `count` rows of `x`.
+    pub fn rows(x: &'a Buffer, count: u32) -> Self {
+        Self { x, first: 0, count, norm: None }
+    }
+
+    /// The same number of rows from row `first` on.
+    pub fn from(self, first: u32) -> Self {
+        Self { first, ..self }
+    }
+
+    /// Normalized on the way.
+    pub fn normalized(self, norm: Norm<'a>) -> Self {
+        Self { norm: Some(norm), ..self }
+    }
+
+    /// What the parameters and the variant of a kernel say of the normalization: eps, the length of the gain.
+    pub(super) fn norm_of(&self, kernel: &'static str, cols: u32) -> Result<(f32, u32), GpuError> {
+        let Some(norm) = self.norm else { return Ok((0.0, 0)) };
+        if self.count != 1 {
+            let (what, got) = ("inputs that are normalized on the way", self.count.into());
+            return Err(GpuError::Shape { kernel, what, got, need: 1 });
+        }
+        need(kernel, "bytes of gain", norm.gain.all(), u64::from(cols) * 4)?;
+        Ok((norm.eps, cols / 4))
     }
 }
 
@@ -132,6 +169,7 @@ fn record_part(
         });
     }
     let as_uniform = bindings.contains(&Access::Uniform);
+    let (eps, gain_len) = inputs.norm_of(name, weight.cols)?;
     let most = part.layout.most_inputs();
     let tiles: Vec<_> = one.inputs.iter().copied().filter(|tile| !as_uniform || *tile <= most).collect();
     let mut done = 0;
@@ -153,8 +191,8 @@ fn record_part(
             out_stride: weight.rows,
             out_offset: part.first_row + done * weight.rows,
             x_at: x.at,
+            eps,
             pad0: 0,
-            pad1: 0,
         };
         let groups = u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
         let variant = Variant {
@@ -162,9 +200,11 @@ fn record_part(
             residual: update == Update::Add,
             inputs: tile,
             uniform_len: x.len,
+            gain_len,
             ..one.variant(rec.device())
         };
-        let bindings = [part.binding(), x.binding, out.all()];
+        let mut bindings = vec![part.binding(), x.binding, out.all()];
+        bindings.extend(inputs.norm.map(|norm| norm.gain.all()));
         rec.dispatch(one.kernel, variant, &bindings, &params, spread(name, groups)?)?;
         done += taken;
     }

@@ -24,7 +24,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
-    shares_x: false,
+    x: None,
+    gain: None,
     uses_subgroups: true,
 };
 

@@ -18,7 +18,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::ReadWrite, Access::Read],
     weights: &[],
     uses_reduce: false,
-    shares_x: false,
+    x: None,
+    gain: None,
     uses_subgroups: false,
 };
 

@@ -16,7 +16,7 @@ use crate::kernels::masked_attention::{self, MaskedAttention};
 use crate::kernels::rms_norm::{self, RmsNorm};
 use crate::kernels::rope::{self, Rope, Target};
 use crate::kernels::{
-    Inputs, Product, Update, add_bias, choose, embed, gated_mlp, product, qk_norm, silu_mul,
+    Inputs, Norm, Product, Update, add_bias, choose, embed, gated_mlp, product, qk_norm, silu_mul,
 };
 use crate::kv::{Chunk, Policy, Ring};
 
@@ -58,11 +58,10 @@ pub(crate) fn forward(
     let tokens = if matches!(attend, Attend::Step(_)) { &control.token } else { &s.tokens };
     embed::record(rec, &weights.embedding, tokens, &s.x, n)?; // x (n, hidden)
 
-    let norm = |gain| RmsNorm { x: &s.x, gain, out: &s.h };
     for (layer, w) in (0..).zip(&weights.layers) {
         // Attention.
-        rms_norm::record(rec, norm(&w.attn_norm), n, hidden, eps)?;
-        linear(rec, &w.qkv, &s.h, &s.qkv, n)?; // qkv (n, q_dim + 2 kv_dim)
+        let h = normalized(rec, s, Norm { gain: &w.attn_norm, eps }, n, hidden)?; // h (n, hidden)
+        linear(rec, &w.qkv, h, &s.qkv)?; // qkv (n, q_dim + 2 kv_dim)
         if let Some(gains) = &w.qk_norm {
             qk_norm::record(rec, gains, &s.qkv, n, heads, eps)?;
         }
@@ -89,21 +88,21 @@ pub(crate) fn forward(
                 masked_attention::record(rec, io, n, heads, policy)?;
             }
         }
-        add_linear(rec, &w.o, &s.attended, &s.x, n)?;
+        add_linear(rec, &w.o, Inputs::rows(&s.attended, n), &s.x)?;
 
         // Feed-forward: down(silu(gate(h)) * up(h)).
-        rms_norm::record(rec, norm(&w.ffn_norm), n, hidden, eps)?;
+        let h = normalized(rec, s, Norm { gain: &w.ffn_norm, eps }, n, hidden)?;
         if choose::gate_is_fused(n, config.biases.mlp, &w.gate.weight, &w.up.weight) {
-            gated_mlp::record(rec, &w.gate.weight, &w.up.weight, &s.h, &s.gate)?; // gate (1, ffn)
+            gated_mlp::record(rec, &w.gate.weight, &w.up.weight, h, &s.gate)?; // gate (1, ffn)
         } else {
-            linear(rec, &w.gate, &s.h, &s.gate, n)?; // gate (n, ffn)
-            linear(rec, &w.up, &s.h, &s.up, n)?; // up (n, ffn)
+            linear(rec, &w.gate, h, &s.gate)?; // gate (n, ffn)
+            linear(rec, &w.up, h, &s.up)?; // up (n, ffn)
             silu_mul::record(rec, &s.gate, &s.up, n * config.ffn_size)?;
         }
-        add_linear(rec, &w.down, &s.gate, &s.x, n)?;
+        add_linear(rec, &w.down, Inputs::rows(&s.gate, n), &s.x)?;
     }
 
-    rms_norm::record(rec, norm(&weights.output_norm), n, hidden, eps)
+    rms_norm::record(rec, RmsNorm { x: &s.x, gain: &weights.output_norm, out: &s.h }, n, hidden, eps)
 }
 
 /// Records the logits (count, vocab) of the hidden states `first .. first + count` of `hidden`.
@@ -114,32 +113,45 @@ pub(crate) fn logits(
     (first, count): (u32, u32),
     out: &Buffer,
 ) -> Result<(), GpuError> {
-    let inputs = Inputs { x: hidden, first, count };
+    let inputs = Inputs::rows(hidden, count).from(first);
     product::record(rec, Product { weight: model.weights.head(), inputs, out, update: Update::Replace })
 }
 
-/// `out = x w^T + bias` for n rows.
-fn linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    project(rec, w, x, out, n, Update::Replace)
+/// The residual stream, normalized: by the products that read it, or in `h` before them.
+fn normalized<'a>(
+    rec: &mut Recorder,
+    s: &'a Scratch,
+    norm: Norm<'a>,
+    n: u32,
+    hidden: u32,
+) -> Result<Inputs<'a>, GpuError> {
+    if choose::norm_is_fused(n) {
+        return Ok(Inputs::rows(&s.x, n).normalized(norm));
+    }
+    rms_norm::record(rec, RmsNorm { x: &s.x, gain: norm.gain, out: &s.h }, n, hidden, norm.eps)?;
+    Ok(Inputs::rows(&s.h, n))
 }
 
-/// `out += x w^T + bias` for n rows: a projection back onto the residual stream.
-fn add_linear(rec: &mut Recorder, w: &Linear, x: &Buffer, out: &Buffer, n: u32) -> Result<(), GpuError> {
-    project(rec, w, x, out, n, Update::Add)
+/// `out = x w^T + bias` for each row of inputs.
+fn linear(rec: &mut Recorder, w: &Linear, inputs: Inputs<'_>, out: &Buffer) -> Result<(), GpuError> {
+    project(rec, w, inputs, out, Update::Replace)
+}
+
+/// `out += x w^T + bias` for each row of inputs: a projection back onto the residual stream.
+fn add_linear(rec: &mut Recorder, w: &Linear, inputs: Inputs<'_>, out: &Buffer) -> Result<(), GpuError> {
+    project(rec, w, inputs, out, Update::Add)
 }
 
 fn project(
     rec: &mut Recorder,
     w: &Linear,
-    x: &Buffer,
+    inputs: Inputs<'_>,
     out: &Buffer,
-    n: u32,
     update: Update,
 ) -> Result<(), GpuError> {
-    let inputs = Inputs { x, first: 0, count: n };
     product::record(rec, Product { weight: &w.weight, inputs, out, update })?;
     match &w.bias {
-        Some(bias) => add_bias::record(rec, bias, out, n, w.weight.rows),
+        Some(bias) => add_bias::record(rec, bias, out, inputs.count, w.weight.rows),
         None => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! `gated_mlp`: every implementation and layout, split weights, gates far from zero on both sides.
 
-use killick::kernels::{Precision, Weight, WeightLayout, gated_mlp};
+use killick::kernels::{Inputs, Norm, Precision, Weight, WeightLayout, gated_mlp};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, output, run, thorough};
@@ -13,14 +13,18 @@ struct Case {
     gate: TestWeight,
     up: TestWeight,
     x: Vec<f32>,
+    /// The gain, where x is normalized on the way.
+    gain: Option<Vec<f32>>,
 }
+
+const EPS: f32 = 1e-5;
 
 impl Case {
     fn new(rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
         let seed = (rows * 31 + cols) as u64;
         let gate = TestWeight::new(seed, rows, cols, layout, parts);
         let up = TestWeight::new(seed + 1, rows, cols, layout, parts);
-        Self { layout, x: numbers(seed + 2, 1, gate.cols()), gate, up }
+        Self { layout, x: numbers(seed + 2, 1, gate.cols()), gate, up, gain: None }
     }
 
     fn name(&self) -> String {
@@ -30,11 +34,21 @@ impl Case {
 
     fn produce(&self, gate: &Weight, up: &Weight) -> Produced {
         let (x, out) = (buffer("x", &self.x), output("out", gate.rows as usize));
-        run(&out, |rec| gated_mlp::record(rec, gate, up, &x, &out))
+        let gain = self.gain.as_ref().map(|gain| buffer("gain", gain));
+        let mut inputs = Inputs::rows(&x, 1);
+        if let Some(gain) = &gain {
+            inputs = inputs.normalized(Norm { gain, eps: EPS });
+        }
+        run(&out, |rec| gated_mlp::record(rec, gate, up, inputs, &out))
     }
 
     fn want(&self) -> Vec<f64> {
-        reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &self.x)
+        let Some(gain) = &self.gain else {
+            return reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &self.x);
+        };
+        let normalized = reference::rms_norm(Matrix::new(&self.x, 1, self.x.len()), gain, EPS);
+        let normalized: Vec<f32> = normalized.iter().map(|v| *v as f32).collect();
+        reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &normalized)
     }
 
     fn check(&self) {
@@ -58,6 +72,31 @@ fn matches_the_reference() {
             (1536, 576, 3),
         ] {
             Case::new(rows, cols, layout, parts).check();
+        }
+    });
+}
+
+#[test]
+fn an_input_is_normalized_on_the_way() {
+    each_layout("gated_mlp", |layout| {
+        for (rows, cols, parts) in [(3, 28, 1), (70, 260, 2), (13, 4096, 1)] {
+            let plain = Case::new(rows, cols, layout, parts);
+            let gain = Some(numbers(9, 1, plain.x.len()));
+            let case = Case { gain, ..plain };
+            case.check();
+            let got = case.produce(&case.gate.weight, &case.up.weight);
+            let ones = Case { gain: Some(vec![1.0; case.x.len()]), ..Case::new(rows, cols, layout, parts) };
+            for (fault, wrong) in [
+                ("not normalized", Case::new(rows, cols, layout, parts).want()),
+                ("without the gain", ones.want()),
+            ] {
+                rejects(
+                    "gated_mlp",
+                    &format!("{} {fault}", case.name()),
+                    &got,
+                    compare("gated_mlp", &got, &wrong),
+                );
+            }
         }
     });
 }

@@ -55,7 +55,7 @@ impl Case {
             Some(residual) => (buffer("out", residual), Update::Add),
             None => (output("out", self.inputs * weight.rows as usize), Update::Replace),
         };
-        let inputs = Inputs { x: &x, first: X_ROW as u32, count: inputs as u32 };
+        let inputs = Inputs::rows(&x, inputs as u32).from(X_ROW as u32);
         run(&out, |rec| matmul::record(rec, Product { weight, inputs, out: &out, update }))
     }
 

@@ -1,6 +1,6 @@
 //! `matvec`: every implementation and layout, split weights, with and without the residual.
 
-use killick::kernels::{Inputs, Product, Update, Weight, WeightLayout, matvec};
+use killick::kernels::{Inputs, Norm, Product, Update, Weight, WeightLayout, matvec};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, output, run, thorough};
@@ -17,7 +17,11 @@ struct Case {
     weight: TestWeight,
     x: Vec<f32>,
     residual: Option<Vec<f32>>,
+    /// The gain, where x is normalized on the way.
+    gain: Option<Vec<f32>>,
 }
+
+const EPS: f32 = 1e-5;
 
 impl Case {
     fn new(rows: usize, cols: usize, layout: WeightLayout, parts: usize, residual: bool) -> Self {
@@ -28,13 +32,21 @@ impl Case {
             x: numbers(seed + 1, X_ROWS, weight.cols()),
             weight,
             residual: residual.then(|| numbers(seed + 2, 1, rows)),
+            gain: None,
         }
+    }
+
+    /// With x normalized on the way.
+    fn normalized(self) -> Self {
+        let cols = self.weight.cols();
+        Self { gain: Some(numbers(cols as u64 + 7, 1, cols)), ..self }
     }
 
     fn name(&self) -> String {
         let Weight { rows, cols, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
-        format!("{}{residual} ({rows}x{cols}) in {} parts", self.layout.name(), parts.len())
+        let norm = if self.gain.is_some() { " normalized" } else { "" };
+        format!("{}{norm}{residual} ({rows}x{cols}) in {} parts", self.layout.name(), parts.len())
     }
 
     fn produce(&self, weight: &Weight) -> Produced {
@@ -43,7 +55,12 @@ impl Case {
             Some(residual) => (buffer("out", residual), Update::Add),
             None => (output("out", weight.rows as usize), Update::Replace),
         };
-        let io = Product { weight, inputs: Inputs::one(&x, X_ROW as u32), out: &out, update };
+        let gain = self.gain.as_ref().map(|gain| buffer("gain", gain));
+        let mut inputs = Inputs::one(&x, X_ROW as u32);
+        if let Some(gain) = &gain {
+            inputs = inputs.normalized(Norm { gain, eps: EPS });
+        }
+        let io = Product { weight, inputs, out: &out, update };
         run(&out, |rec| matvec::record(rec, io))
     }
 
@@ -52,7 +69,15 @@ impl Case {
     }
 
     fn want(&self) -> Vec<f64> {
-        reference::matvec(self.weight.matrix(), self.x(), X_ROW, self.residual.as_deref())
+        self.want_of(self.x(), X_ROW)
+    }
+
+    fn want_of(&self, x: Matrix<'_>, row: usize) -> Vec<f64> {
+        let (weight, residual) = (self.weight.matrix(), self.residual.as_deref());
+        let Some(gain) = &self.gain else { return reference::matvec(weight, x, row, residual) };
+        let normalized = reference::rms_norm(x, gain, EPS);
+        let normalized: Vec<f32> = normalized.iter().map(|v| *v as f32).collect();
+        reference::matvec(weight, Matrix::new(&normalized, X_ROWS, self.weight.cols()), row, residual)
     }
 
     fn check(&self) {
@@ -80,6 +105,26 @@ fn matches_the_reference() {
         ] {
             Case::new(rows, cols, layout, 1, rows % 2 == 0).check();
             Case::new(rows, cols, layout, 1, rows % 2 == 1).check();
+        }
+    });
+}
+
+#[test]
+fn an_input_is_normalized_on_the_way() {
+    each_layout("matvec", |layout| {
+        for (rows, cols, parts) in [(1, 4, 1), (5, 36, 1), (70, 260, 1), (257, 1028, 3), (6, 8192, 1)] {
+            Case::new(rows, cols, layout, parts, false).normalized().check();
+            Case::new(rows, cols, layout, parts, true).normalized().check();
+        }
+        let case = Case::new(70, 576, layout, 2, false).normalized();
+        let got = case.produce(&case.weight.weight);
+        let ones = Case { gain: Some(vec![1.0; 576]), ..Case::new(70, 576, layout, 2, false) };
+        for (fault, wrong) in [
+            ("not normalized", reference::matvec(case.weight.matrix(), case.x(), X_ROW, None)),
+            ("without the gain", ones.want()),
+            ("normalized as another row", case.want_of(case.x(), X_ROW + 1)),
+        ] {
+            rejects("matvec", &format!("{} {fault}", case.name()), &got, compare("matvec", &got, &wrong));
         }
     });
 }
