@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use killick::gpu::{Counters, Gpu};
 use killick::kernels::{WeightFormat, choose};
 use killick::kv::{PolicySpec, Preset};
-use killick::model::{MemoryPlan, Model};
+use killick::model::{MemoryPlan, Model, SessionShape};
 use killick::model_file::Heads;
 use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};
+use killick::{Batch, BatchEvent, GenerateOptions, Pool, SamplerOptions, Steps};
 use pollster::block_on;
 use support::golden::data;
 use support::gpu::share;
@@ -113,6 +114,80 @@ fn nothing_is_allocated_between_token_200_and_2000() {
         assert_eq!(session.kv().seen, 2000);
         assert!(session.kv().peak_live < 400, "{:?}", session.kv());
     }
+}
+
+/// What several texts are told, row by row, is in the plan of their pool.
+#[test]
+fn allocated_bytes_of_a_pool_equal_the_plan() {
+    let _alone = ALONE.lock();
+    for texts in [1, 2, 5] {
+        let (gpu, model) = open();
+        let policy = specs()[1].resolve(model.config()).unwrap();
+        let options = SessionOptions { chunk: 33, in_flight: 5 };
+        let shape = SessionShape { texts, ..options.shape() };
+        let plan =
+            MemoryPlan::new(model.config(), WeightFormat::F32, &policy, shape, gpu.capabilities()).unwrap();
+        let pool = block_on(Pool::new(&model, &policy, options, texts)).unwrap();
+        // The plan is that of the pool and one of its sessions.
+        let session = block_on(pool.session()).unwrap();
+        let own = session.allocated_bytes() - pool.allocated_bytes() / u64::from(texts);
+        assert_eq!(plan.total_bytes, model.allocated_bytes() + pool.allocated_bytes() + own, "{texts} texts");
+        let arena = gpu.counters().buffer_bytes - plan.total_bytes;
+        assert_eq!(arena, 256 * 512, "nothing but the plan and the kernel parameters");
+    }
+}
+
+/// Texts come and go with all kinds of settings. Once every number of rows was met, nothing is made any more.
+#[test]
+fn nothing_is_made_for_texts_that_come_and_go() {
+    let _alone = ALONE.lock();
+    let (gpu, model) = open();
+    let policy = specs()[1].resolve(model.config()).unwrap();
+    let pool = block_on(Pool::new(&model, &policy, SessionOptions::default(), 4)).unwrap();
+    let mut free: Vec<Session> = (0..4).map(|_| block_on(pool.session()).unwrap()).collect();
+    let options = |i: u32| GenerateOptions {
+        max_tokens: 20 + i % 7,
+        ignore_eos: true,
+        sampler: SamplerOptions {
+            temperature: if i % 2 == 0 { 0.9 } else { 0.0 },
+            top_k: i % 5,
+            repetition_penalty: if i % 3 == 0 { 1.2 } else { 1.0 },
+            logit_bias: vec![(i % 300, 1.0)],
+            logprobs: i % 4,
+            seed: i.into(),
+            ..SamplerOptions::default()
+        },
+        ..GenerateOptions::default()
+    };
+    let mut batch = Batch::new(&pool, Steps::Fixed(8)).unwrap();
+    let (mut added, mut ended, mut tokens, mut early) = (0, 0, 0_u64, None);
+    while ended < 120 {
+        // After forty texts all leave, one after the other, so that every number of rows is met.
+        while added < 120 && (added % 40 != 0 || ended == added) {
+            let Some(mut session) = free.pop() else { break };
+            session.reset().unwrap();
+            block_on(session.append(&[1, 2, added % 300])).unwrap();
+            batch.add(session, options(added)).unwrap();
+            added += 1;
+        }
+        match block_on(batch.next_event()).unwrap() {
+            Some(BatchEvent::Piece { .. }) => tokens += 1,
+            Some(BatchEvent::Ended { session, end, .. }) => {
+                end.unwrap();
+                free.push(session);
+                ended += 1;
+            }
+            None => {}
+        }
+        if ended == 80 && early.is_none() {
+            early = Some((gpu.counters(), gpu.library_counters()));
+        }
+    }
+    let ((early, early_library), late) = (early.unwrap(), gpu.counters());
+    let made = |c: Counters| [c.buffers, c.buffer_bytes, c.bind_groups, c.pipelines, c.params_writes];
+    assert_eq!(made(early), made(late));
+    assert_eq!(early_library, gpu.library_counters());
+    assert!(tokens > 120 * 20 && late.submits > early.submits, "{tokens} tokens");
 }
 
 /// A second text costs its cache and what the loop is told; results of passes lie in one place for all texts of a model.
