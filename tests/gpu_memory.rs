@@ -10,7 +10,7 @@ mod support {
 
 use std::sync::{Arc, Mutex};
 
-use killick::gpu::{Counters, Gpu};
+use killick::gpu::{Counters, Gpu, LibraryCounters};
 use killick::kernels::{WeightFormat, choose};
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, Model, SessionShape};
@@ -30,6 +30,14 @@ fn open() -> (Gpu, Arc<Model>) {
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
     let model = Arc::new(block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
     (gpu, model)
+}
+
+/// The library's count of objects once those are freed that nothing uses any more, such as what uploads were staged in.
+fn settled(gpu: &Gpu) -> LibraryCounters {
+    // Two submits: the first lets the device notice what is unused, the second frees it.
+    gpu.wait().unwrap();
+    gpu.wait().unwrap();
+    gpu.library_counters()
 }
 
 fn specs() -> Vec<PolicySpec> {
@@ -180,13 +188,13 @@ fn nothing_is_made_for_texts_that_come_and_go() {
             None => {}
         }
         if ended == 80 && early.is_none() {
-            early = Some((gpu.counters(), gpu.library_counters()));
+            early = Some((gpu.counters(), settled(&gpu)));
         }
     }
     let ((early, early_library), late) = (early.unwrap(), gpu.counters());
     let made = |c: Counters| [c.buffers, c.buffer_bytes, c.bind_groups, c.pipelines, c.params_writes];
     assert_eq!(made(early), made(late));
-    assert_eq!(early_library, gpu.library_counters());
+    assert_eq!(early_library, settled(&gpu));
     assert!(tokens > 120 * 20 && late.submits > early.submits, "{tokens} tokens");
 }
 
@@ -228,18 +236,12 @@ fn a_dropped_session_gives_its_memory_back() {
         block_on(session.append(&[1, 2, 3])).unwrap();
         block_on(session.step_greedy(4)).unwrap();
     };
-    let settle = || {
-        // Two submits: the first lets the device notice what is unused, the second frees it.
-        gpu.wait().unwrap();
-        gpu.wait().unwrap();
-        gpu.library_counters()
-    };
     use_one();
-    let first = settle();
+    let first = settled(&gpu);
     for _ in 0..5 {
         use_one();
     }
-    let last = settle();
+    let last = settled(&gpu);
     assert_eq!(first.buffers, last.buffers, "buffers");
     assert_eq!(first.bind_groups, last.bind_groups, "bind groups");
 }

@@ -22,7 +22,7 @@ const CAPACITY: u32 = MAX_PENALTY_LAST_N;
 const PLACES: u32 = 6;
 const ROWS: [u32; 5] = [3, 0, 5, 2, 1];
 
-/// Every row asks for something else: a draw with penalties and a bias, the likeliest with penalties, a narrow draw with neither, nothing
+/// Every row asks for something else: a draw with penalties and a bias, the likeliest with penalties, a wide draw with neither, nothing
 /// at all, the likeliest with a ban.
 fn settings() -> [SamplerOptions; 5] {
     let off = SamplerOptions::default;
@@ -42,7 +42,7 @@ fn settings() -> [SamplerOptions; 5] {
             ..penalties.clone()
         },
         SamplerOptions { penalty_last_n: 3, logprobs: 1, ..penalties.clone() },
-        SamplerOptions { temperature: 1.3, top_k: 30, top_p: 0.9, min_p: 0.01, seed: 5 << 33, ..off() },
+        SamplerOptions { temperature: 40.0, top_k: 200, top_p: 0.9, min_p: 0.01, seed: 5 << 33, ..off() },
         off(),
         SamplerOptions { banned: vec![0, 17, 320], logit_bias: vec![(50, 9.0)], logprobs: 20, ..off() },
     ]
