@@ -362,7 +362,7 @@ fn what_is_wrong_with_one_text_of_a_batch_does_not_touch_the_others() {
                 tokens.entry(id).or_default().extend(piece.token.map(|token| token.id));
             }
             BatchEvent::Ended { id, end, .. } => {
-                _ = errors.insert(id, end.map_err(|error| error.to_string()))
+                _ = errors.insert(id, end.map_err(|error| error.to_string()));
             }
         }
     }

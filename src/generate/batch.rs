@@ -266,6 +266,9 @@ impl<S: BorrowMut<Session>> Batch<S> {
             if let Some(event) = self.end_one() {
                 return Poll::Ready(Ok(Some(event)));
             }
+            if let Poll::Ready(event) = self.poll_firsts(cx)? {
+                return Poll::Ready(Ok(Some(event)));
+            }
             if let Some(id) = self.turns.pop_front() {
                 let given = self.text_mut(id).and_then(Text::give_out);
                 if self.turns.is_empty() {
@@ -280,12 +283,6 @@ impl<S: BorrowMut<Session>> Batch<S> {
             if self.texts.is_empty() {
                 self.rows.clear();
                 return Poll::Ready(Ok(None));
-            }
-            if let Poll::Ready(event) = self.poll_firsts(cx)? {
-                return Poll::Ready(Ok(Some(event)));
-            }
-            if self.texts.iter().any(Text::is_over) {
-                continue;
             }
             self.arrange()?;
             if !self.rows.ids().is_empty() {
