@@ -87,7 +87,7 @@ fn options(i: usize) -> GenerateOptions {
     ];
     GenerateOptions {
         max_tokens: [40, 33, 27, 40, 18, 5, 36, 1][i % 8],
-        ignore_eos: i % 2 == 0,
+        ignore_eos: i.is_multiple_of(2),
         stop_tokens: if i % 4 == 1 { (60..75).collect() } else { Vec::new() },
         sampler: samplers[i % 8].clone(),
         steps: Steps::Fixed(4),

@@ -157,9 +157,9 @@ fn nothing_is_made_for_texts_that_come_and_go() {
         max_tokens: 20 + i % 7,
         ignore_eos: true,
         sampler: SamplerOptions {
-            temperature: if i % 2 == 0 { 0.9 } else { 0.0 },
+            temperature: if i.is_multiple_of(2) { 0.9 } else { 0.0 },
             top_k: i % 5,
-            repetition_penalty: if i % 3 == 0 { 1.2 } else { 1.0 },
+            repetition_penalty: if i.is_multiple_of(3) { 1.2 } else { 1.0 },
             logit_bias: vec![(i % 300, 1.0)],
             logprobs: i % 4,
             seed: i.into(),
