@@ -1,7 +1,7 @@
 // out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
 //
 // For a table that lies in a texture, as a tied output matrix does on a software device (see matmul_texels).
-// weight (part_rows, cols) in tiles of 64 rows, tokens (rows), out (rows, cols). One invocation copies eight columns of one row.
+// weight (part_rows, cols) in tiles of 64 rows, tokens (rows), out (rows, cols). One invocation copies one run of columns of one row.
 @group(0) @binding(0) var<uniform> params: EmbedParams;
 @group(0) @binding(1) var weight: WordTexels;
 @group(0) @binding(2) var<storage, read> tokens: array<u32>;          // (rows)
@@ -13,7 +13,7 @@ fn embed_texels(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let runs = params.cols4 / 2u;
+    let runs = params.cols4 / FOURS;
     let i = group_index(group, groups) * WORKGROUP + lane;
     if i >= params.rows * runs {
         return;
@@ -23,8 +23,7 @@ fn embed_texels(
         return;
     }
     let row = token - params.part_first;
-    let at = weight_run(row / 64u * runs + i % runs, shift_of(textureDimensions(weight)));
-    let eight = weight_eight(at, row % 64u / 8u, row % 8u);
-    out[2u * i] = eight.low;
-    out[2u * i + 1u] = eight.high;
+    let at = weight_run(row / 64u, i % runs, runs, shift_of(textureDimensions(weight)), row % 8u);
+    let mine = weight_row(at, row % 64u / 8u);
+    out[FOURS * i + $nu] = weight_value(mine, weight_four(mine, $nu));
 }

@@ -25,17 +25,25 @@ fn gated_mlp_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     let first = tile * 64u + lane;
     let gate_shift = shift_of(textureDimensions(gate));
     let up_shift = shift_of(textureDimensions(up));
-    let runs = params.cols4 / 2u;
+    let runs = params.cols4 / FOURS;
     var gate_sum$r = 0.0;
     var up_sum$r = 0.0;
     for (var run = 0u; run < runs; run++) {
-        let columns = eight_of_x(2u * run, lanes);
-        let gate_at = gate_run(tile * runs + run, gate_shift);
-        let up_at = up_run(tile * runs + run, up_shift);
-        let gate$r = gate_eight(gate_at, $ru, lane);
-        gate_sum$r += dot(gate$r.low, columns.low) + dot(gate$r.high, columns.high);
-        let up$r = up_eight(up_at, $ru, lane);
-        up_sum$r += dot(up$r.low, columns.low) + dot(up$r.high, columns.high);
+        let share = share_of_x(FOURS * run, lanes);
+        let total = total_of_x(share);
+        let gate_at = gate_run(tile, run, runs, gate_shift, lane);
+        let up_at = up_run(tile, run, runs, up_shift, lane);
+        let gate_row$r = gate_row(gate_at, $ru);
+        let up_row$r = up_row(up_at, $ru);
+        var gate_part$r = gate_begin(gate_sum$r);
+        var up_part$r = up_begin(up_sum$r);
+        #each $n
+        let x$n = x$n_of(share);
+        gate_part$r += dot(gate_four(gate_row$r, $nu), x$n);
+        up_part$r += dot(up_four(up_row$r, $nu), x$n);
+        #end
+        gate_sum$r = gate_end(gate_sum$r, gate_part$r, total, gate_row$r);
+        up_sum$r = up_end(up_sum$r, up_part$r, total, up_row$r);
     }
     put(first + 8u * $ru, gate_sum$r, up_sum$r);
 }

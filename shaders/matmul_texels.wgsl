@@ -2,7 +2,8 @@
 //
 // For software devices: weights in a texture, x in a uniform, one row of the weights a lane. Every lane makes rows $r of its tile for
 // inputs $i: a weight is loaded once for all inputs, an input once for eight rows, and nothing is summed across lanes.
-// A line with $r stands for one line for each of eight rows, one with $i for one for each of INPUTS inputs.
+// A line with $r stands for one line for each of eight rows, one with $i for one for each of INPUTS inputs; the lines from #each $n to
+// #end stand for as many such groups as a run of the weights has four columns.
 //
 // x (m, cols) from its `x_at`-th vec4 on, of which the last inputs may be missing, weight (rows, cols) in tiles of 64 rows,
 // out (m, stride). One workgroup of eight lanes makes one tile.
@@ -29,14 +30,21 @@ fn matmul_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let tile = group_index(group, groups);
     let first = tile * 64u + lane;
     let shift = shift_of(textureDimensions(weight));
-    let runs = params.cols4 / 2u;
+    let runs = params.cols4 / FOURS;
     let first$i = params.x_at + $iu * params.cols4;
     var sum$r_$i = 0.0;
     for (var run = 0u; run < runs; run++) {
-        let at = weight_run(tile * runs + run, shift);
-        let w$r = weight_eight(at, $ru, lane);
-        let x$i = eight_of_x(first$i + 2u * run, lanes);
-        sum$r_$i += dot(w$r.low, x$i.low) + dot(w$r.high, x$i.high);
+        let at = weight_run(tile, run, runs, shift, lane);
+        let row$r = weight_row(at, $ru);
+        let share$i = share_of_x(first$i + FOURS * run, lanes);
+        var part$r_$i = weight_begin(sum$r_$i);
+        #each $n
+        let w$n_$r = weight_four(row$r, $nu);
+        let x$n_$i = x$n_of(share$i);
+        part$r_$i += dot(w$n_$r, x$n_$i);
+        #end
+        let total$i = total_of_x(share$i);
+        sum$r_$i = weight_end(sum$r_$i, part$r_$i, total$i, row$r);
     }
     // In a loop, because the text of 64 stores takes a software device's compiler seconds.
     var sums: array<f32, 8u * INPUTS>;

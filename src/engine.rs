@@ -16,7 +16,7 @@ use crate::tokenizer::{Tokenizer, Turns};
 /// How to put a model on the device.
 #[derive(Clone)]
 pub struct LoadOptions {
-    /// How weights are kept; 16-bit by default.
+    /// How weights are kept; by default as the file has them, blocks as blocks and all else in 16 bits.
     pub format: WeightFormat,
     /// LoRA adapters merged into the weights, each with its scale (1 for what it was trained with); none by default.
     /// [`FileSet::adapter_from_path`] opens a folder.
@@ -25,7 +25,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { format: WeightFormat::F16, adapters: Vec::new() }
+        Self { format: WeightFormat::File, adapters: Vec::new() }
     }
 }
 
@@ -58,7 +58,7 @@ impl Default for LoadOptions {
 /// // The weights reach the device.
 /// let engine = Engine::new(&GpuOptions::default())?;
 /// let mut progress = |done, total| eprint!("\r{done} of {total} bytes");
-/// let loaded = block_on(engine.load_opened(model, WeightFormat::F16, &mut progress))?;
+/// let loaded = block_on(engine.load_opened(model, WeightFormat::File, &mut progress))?;
 ///
 /// let mut session = block_on(Session::new(&loaded.model, &chosen.policy, SessionOptions::default()))?;
 /// block_on(session.append(&prompt))?;

@@ -82,7 +82,12 @@ fn every_variant_recorded_is_a_declared_one() {
                     for sampled_texels in [false, true] {
                         let base = Capabilities::baseline(family);
                         let device = Capabilities { software, subgroups, sampled_texels, ..base };
-                        for format in [WeightFormat::F32, WeightFormat::F16] {
+                        for format in WeightFormat::ALL {
+                            if format.precision(None).blocks().is_some()
+                                && !config.ffn_size.is_multiple_of(32)
+                            {
+                                continue;
+                            }
                             for sampler in [&greedy(), &rich] {
                                 for dispatch in step(&config, format, sampler, &device).dispatches() {
                                     assert!(choose::is_declared(dispatch), "{dispatch:?}");
@@ -117,5 +122,5 @@ fn a_matrix_that_has_no_whole_blocks_is_refused_by_name() {
     let device = Capabilities::baseline(Family::Gpu);
     let error = planned_step(&config, WeightFormat::Q8_0, &policy(&config), &greedy(), &device).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("40") && text.contains("q8_0") && text.contains("f16"), "{text}");
+    assert!(text.contains("40") && text.contains("q8") && text.contains("f16"), "{text}");
 }

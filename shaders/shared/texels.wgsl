@@ -9,8 +9,3 @@ fn fold(i: u32, shift: u32) -> vec2<u32> {
 fn shift_of(size: vec2<u32>) -> u32 {
     return firstTrailingBit(size.x);
 }
-// Eight columns of a row of weights.
-struct Eight {
-    low: vec4<f32>,
-    high: vec4<f32>,
-}

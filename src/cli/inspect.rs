@@ -9,7 +9,7 @@ use super::{load, print_json, printable};
 use crate::error::Error;
 use crate::gpu::Capabilities;
 use crate::kv::Policy;
-use crate::model::MemoryPlan;
+use crate::model::{MemoryPlan, Precisions};
 use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
 use crate::session::SessionOptions;
 
@@ -62,8 +62,8 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let shape = SessionOptions::default().shape();
     let device =
         Capabilities { max_binding_bytes: args.max_binding, ..Capabilities::baseline(args.family.into()) };
-    let plan = MemoryPlan::new(&file.config, args.model.dtype.into(), &policy, shape, &device)
-        .map_err(Error::from)?;
+    let precisions = Precisions::of(file, args.model.dtype.into());
+    let plan = MemoryPlan::new(&file.config, precisions, &policy, shape, &device).map_err(Error::from)?;
     let tokenizer = model.optional_tokenizer()?.map(|tokenizer| TokenizerReport {
         vocab_size: tokenizer.vocab_size(),
         bos: tokenizer.bos(),

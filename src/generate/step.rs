@@ -3,15 +3,15 @@
 use super::{GenerateError, GenerateOptions, Logprobs, StopReason, Token};
 use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
 use crate::kernels::adjust::{self, Adjust};
+use crate::kernels::argmax;
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
 use crate::kernels::sample::{self, RowSettings, Sample};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
-use crate::kernels::{WeightFormat, argmax};
 use crate::kv::{Policy, Ring};
 use crate::model::llama::{self, Attend};
 use crate::model::{
-    Control, LOGPROB_WORDS, Memory, Network, PlanError, SessionPlan, outbox_bytes, recent_cap,
+    Control, LOGPROB_WORDS, Memory, Network, PlanError, Precisions, SessionPlan, outbox_bytes, recent_cap,
 };
 use crate::model_file::Config;
 use crate::sampling::{MAX_PENALTY_LAST_N, SamplerOptions};
@@ -175,15 +175,15 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
 ///
 /// # Errors
 /// The policy makes no ring, or the model does not fit the device.
-pub fn planned_step(
+pub fn planned_step<'a>(
     config: &Config,
-    format: WeightFormat,
+    precisions: impl Into<Precisions<'a>>,
     policy: &Policy,
     sampler: &SamplerOptions,
     device: &Capabilities,
 ) -> Result<Recording, GenerateError> {
     let shape = SessionOptions::default().shape();
-    let network = Network::planned(config, format, device)?;
+    let network = Network::planned(config, precisions.into(), device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
     let (scratch, texts, control) = plan.named()?;
     let memory = Memory { scratch: &scratch, texts: &texts, control: &control };

@@ -65,7 +65,7 @@ pub struct Kernel {
     pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
-    /// Whether it calls `eight_of_x`, so that a part that fetches inputs must be linked.
+    /// Whether it calls `share_of_x`, so that a part that fetches inputs must be linked.
     pub shares_x: bool,
     /// Whether one of these parts is the one with subgroup operations where a device has them.
     pub uses_subgroups: bool,
@@ -78,6 +78,8 @@ pub struct Part {
     pub name: &'static str,
     /// The text.
     pub source: &'static str,
+    /// Fours of columns that it reads at once: how often a line with `$n` is repeated; `FOURS` in the shader.
+    pub fours: u32,
 }
 
 impl PartialEq for Part {
@@ -167,7 +169,11 @@ impl Kernel {
             "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
              const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
         );
-        let source = unrolled(self.source, *inputs);
+        let fours = variant.weight.map_or(1, |part| part.fours);
+        if variant.weight.is_some() {
+            text.push_str(&format!("const FOURS: u32 = {fours}u;\n"));
+        }
+        let source = unrolled(self.source, *inputs, fours);
         text.push_str(&if variant.subgroups {
             source.replacen(LANES_OF_ENTRY, LANES_AND_SUBGROUP, 1)
         } else {
@@ -186,11 +192,12 @@ impl Kernel {
             });
         }
         if self.shares_x {
-            text.push_str(if variant.subgroups {
-                include_str!("../../shaders/shared/x_subgroup.wgsl")
-            } else {
-                include_str!("../../shaders/shared/x_uniform.wgsl")
-            });
+            let part = match (variant.subgroups, fours) {
+                (false, _) => include_str!("../../shaders/shared/x_uniform.wgsl"),
+                (true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
+                (true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
+            };
+            text.push_str(&unrolled(part, 1, fours));
         }
         if self.touches_texels() {
             text.push_str(include_str!("../../shaders/shared/texels.wgsl"));
@@ -207,18 +214,37 @@ impl Kernel {
 /// Rows of a tile that one lane makes: how often a line that names `$r` is repeated.
 const ROWS: u32 = 8;
 
-/// Repeats a line of code that names `$r` for each of eight rows, and one that names `$i` for each of `inputs`, with the number in place of
-/// the name. Software devices want such text instead of loops: there, reading an element of an array by an index that is known only while
-/// the shader runs costs as much as the arithmetic.
-fn unrolled(source: &str, inputs: u32) -> String {
+/// Repeats a line of code that names `$r` for each of eight rows, one that names `$i` for each of `inputs` and one that names `$n` for each
+/// of `fours`, with the number in place of the name; and the lines from `#each $n` to `#end` as a whole. Software devices want such text
+/// instead of loops: there, reading an element of an array by an index that is known only while the shader runs costs as much as the
+/// arithmetic.
+fn unrolled(source: &str, inputs: u32, fours: u32) -> String {
     let mut text = String::with_capacity(source.len());
-    for line in source.lines() {
-        let is_code = !line.trim_start().starts_with("//");
-        let times = |name: &str, n: u32| if is_code && line.contains(name) { n } else { 1 };
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "#each $n" {
+            let group: Vec<_> = lines.by_ref().take_while(|line| line.trim() != "#end").collect();
+            for n in 0..fours {
+                let n = n.to_string();
+                group.iter().for_each(|line| repeat(&mut text, &line.replace("$n", &n), inputs, fours));
+            }
+        } else {
+            repeat(&mut text, line, inputs, fours);
+        }
+    }
+    text
+}
+
+fn repeat(text: &mut String, line: &str, inputs: u32, fours: u32) {
+    let is_code = !line.trim_start().starts_with("//");
+    let times = |name: &str, n: u32| if is_code && line.contains(name) { n } else { 1 };
+    for n in 0..times("$n", fours) {
         for r in 0..times("$r", ROWS) {
             for i in 0..times("$i", inputs) {
+                let numbered = [("$n", n), ("$r", r), ("$i", i)];
+                let put = |line: String, (name, n): (&str, u32)| line.replace(name, &n.to_string());
                 text.push_str(&if is_code && line.contains('$') {
-                    line.replace("$r", &r.to_string()).replace("$i", &i.to_string())
+                    numbered.into_iter().fold(line.to_owned(), put)
                 } else {
                     line.to_owned()
                 });
@@ -226,7 +252,6 @@ fn unrolled(source: &str, inputs: u32) -> String {
             }
         }
     }
-    text
 }
 
 impl Gpu {

@@ -162,7 +162,7 @@ impl Implementation {
     /// Every variant that can be recorded on some device, with the longest uniform array for all.
     pub fn variants(&self) -> Vec<Variant> {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
-        let mut weights: Vec<_> = self.weight_layouts().map(|layout| Some(layout.part())).collect();
+        let mut weights: Vec<_> = self.weight_layouts().map(Some).collect();
         if weights.is_empty() {
             weights.push(None);
         }
@@ -173,9 +173,11 @@ impl Implementation {
             for weight in &weights {
                 for &subgroups in bools(self.kernel.uses_subgroups) {
                     for &residual in bools(self.kernel.source.contains("RESIDUAL")) {
-                        for &inputs in self.inputs {
+                        let most = weight.map_or(u32::MAX, |layout| layout.most_inputs());
+                        for &inputs in self.inputs.iter().filter(|inputs| **inputs <= most) {
                             for &sampled in bools(self.kernel.reads_texels()) {
-                                let (weight, uniform_len) = (*weight, LONGEST_UNIFORM);
+                                let weight = weight.map(|layout| layout.part());
+                                let uniform_len = LONGEST_UNIFORM;
                                 variants.push(Variant {
                                     workgroup,
                                     weight,
@@ -238,29 +240,18 @@ pub fn product(n: u32) -> &'static str {
 }
 
 /// Whether one dispatch makes the gated half of a feed-forward block of `n` inputs: both products and their gate.
-pub fn gate_is_fused(n: u32, biased: bool) -> bool {
-    n == 1 && !biased
+pub fn gate_is_fused(n: u32, biased: bool, gate: &Weight, up: &Weight) -> bool {
+    n == 1 && !biased && gate.lies_as(up)
 }
 
 /// How a matrix of `cols` columns is laid out on `device`.
-pub fn weight_layout(format: WeightFormat, cols: u32, device: &Capabilities) -> WeightLayout {
-    let texels = match format {
-        WeightFormat::F32 => Some(WeightLayout::F32Texels),
-        WeightFormat::F16 => Some(WeightLayout::F16Texels),
-        WeightFormat::Q8_0 => None,
-    };
+pub fn weight_layout(precision: Precision, cols: u32, device: &Capabilities) -> WeightLayout {
+    let texels = WeightLayout::new(precision, true);
     // The software kernels bind a row of inputs as a uniform, and a whole tile of rows is the least that a part may be.
-    let fits = |layout: &WeightLayout| {
-        cols.is_multiple_of(layout.columns_unit())
-            && product::fits_uniform(cols, device)
-            && layout.most_rows(cols, device.max_binding_bytes) > 0
-    };
-    let rows = match format {
-        WeightFormat::F32 => WeightLayout::F32Rows,
-        WeightFormat::F16 => WeightLayout::F16Rows,
-        WeightFormat::Q8_0 => WeightLayout::Q8_0Rows,
-    };
-    texels.filter(|_| device.family == Family::Software).filter(fits).unwrap_or(rows)
+    let fits = cols.is_multiple_of(texels.run_cols())
+        && product::fits_uniform(cols, device)
+        && texels.most_rows(cols, device.max_binding_bytes) > 0;
+    WeightLayout::new(precision, device.family == Family::Software && fits)
 }
 
 /// How keys and values are laid out on `device`.
@@ -281,7 +272,7 @@ mod tests {
     fn what_lies_in_texels_can_be_multiplied_wherever_a_row_of_inputs_begins() {
         let device = Capabilities::baseline(Family::Software);
         for cols in (8..20_000).step_by(8) {
-            let texels = weight_layout(WeightFormat::F16, cols, &device).is_texels();
+            let texels = weight_layout(Precision::F16, cols, &device).is_texels();
             let most = (0..64).map(|row| product::uniform_bytes(1, cols, row * u64::from(cols) * 4)).max();
             assert_eq!(texels, most.unwrap() <= device.max_uniform_bytes, "{cols} columns");
         }
@@ -291,10 +282,10 @@ mod tests {
     fn a_matrix_whose_tile_is_too_large_to_bind_lies_in_rows() {
         let device =
             Capabilities { max_binding_bytes: 1_500_000, ..Capabilities::baseline(Family::Software) };
-        assert_eq!(weight_layout(WeightFormat::F32, 8192, &device), WeightLayout::F32Rows);
-        assert_eq!(weight_layout(WeightFormat::F32, 4096, &device), WeightLayout::F32Texels);
+        assert_eq!(weight_layout(Precision::F32, 8192, &device), WeightLayout::F32Rows);
+        assert_eq!(weight_layout(Precision::F32, 4096, &device), WeightLayout::F32Texels);
         assert_eq!(
-            weight_layout(WeightFormat::F32, 8192, &Capabilities::baseline(Family::Software)),
+            weight_layout(Precision::F32, 8192, &Capabilities::baseline(Family::Software)),
             WeightLayout::F32Texels
         );
     }

@@ -44,7 +44,6 @@ const TEXELS_KERNEL: Kernel = Kernel {
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: IN_TEXELS,
-    columns: 8,
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
@@ -64,11 +63,12 @@ pub fn record(
     let elements = u64::from(rows) * u64::from(table.cols);
     need(KERNEL.name, "bytes of tokens", tokens.all(), u64::from(rows) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), elements * 4)?;
-    let one = choose::choose(KERNEL.op, Layout::Weight(table.layout), rec.device())?;
-    let variant = Variant { weight: Some(table.layout.part()), ..one.variant(rec.device()) };
-    let invocations = elements / u64::from(one.columns);
-    let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
     for part in &table.parts {
+        let one = choose::choose(KERNEL.op, Layout::Weight(part.layout), rec.device())?;
+        let variant = Variant { weight: Some(part.layout.part()), ..one.variant(rec.device()) };
+        // An invocation copies a run of columns of texels, four columns of rows.
+        let columns = if part.layout.is_texels() { part.layout.run_cols() } else { 4 };
+        let groups = spread(KERNEL.name, (elements / u64::from(columns)).div_ceil(MAP_WORKGROUP.into()))?;
         let params = EmbedParams { rows, cols4, part_first: part.first_row, part_rows: part.rows };
         rec.dispatch(one.kernel, variant, &[part.binding(), tokens.all(), out.all()], &params, groups)?;
     }

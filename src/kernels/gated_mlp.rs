@@ -52,11 +52,10 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
-/// `gate` and `up` (rows, cols), `x` (cols) into `out` (rows). Both weights are split at the same rows, since they have
-/// the same shape and format; one dispatch per pair of parts.
+/// `gate` and `up` (rows, cols), `x` (cols) into `out` (rows); one dispatch per pair of parts.
 ///
 /// # Errors
-/// [`GpuError::Shape`] when the two matrices differ in shape, or a buffer is too small.
+/// [`GpuError::Shape`] when the two matrices do not lie alike ([`Weight::lies_as`]), or a buffer is too small.
 pub fn record(
     rec: &mut Recorder,
     gate: &Weight,
@@ -64,30 +63,33 @@ pub fn record(
     x: &Buffer,
     out: &Buffer,
 ) -> Result<(), GpuError> {
-    let one = choose::choose(KERNEL.op, Layout::Weight(gate.layout), rec.device())?;
-    let name = one.kernel.name;
+    let name = KERNEL.op;
     let cols4 = multiple_of_4(name, "cols", gate.cols)?;
-    let same = |what, got: u32, need: u32| match got == need {
-        true => Ok(()),
-        false => Err(GpuError::Shape { kernel: name, what, got: got.into(), need: need.into() }),
-    };
-    same("rows of up", up.rows, gate.rows)?;
-    same("cols of up", up.cols, gate.cols)?;
-    same("parts of up", up.parts.len() as u32, gate.parts.len() as u32)?;
-    same("layout of up", up.layout as u32, gate.layout as u32)?;
+    if !gate.lies_as(up) {
+        let (got, need) = (up.rows.into(), gate.rows.into());
+        return Err(GpuError::Shape {
+            kernel: name,
+            what: "rows of up, cut and laid out as those of gate",
+            got,
+            need,
+        });
+    }
     need(name, "bytes of x", x.all(), u64::from(gate.cols) * 4)?;
     need(name, "bytes of out", out.all(), u64::from(gate.rows) * 4)?;
-    let (x, uniform_len) = if one.kernel.bindings.contains(&Access::Uniform) {
-        let (_, range) = uniform_tile(rec, name, &[1], x, 0, 1, gate.cols)?;
-        (range.binding, range.len)
-    } else {
-        (x.all(), 1)
-    };
-    let variant = Variant { weight: Some(gate.layout.part()), uniform_len, ..one.variant(rec.device()) };
-    for (gate, up) in gate.parts.iter().zip(&up.parts) {
-        let params = GatedMlpParams { rows: gate.rows, cols4, out_offset: gate.first_row, pad0: 0 };
-        let groups = spread(name, u64::from(gate.rows).div_ceil(one.rows.into()))?;
-        let bindings = [gate.binding(), up.binding(), x, out.all()];
+    for (gate_part, up_part) in gate.parts.iter().zip(&up.parts) {
+        let one = choose::choose(KERNEL.op, Layout::Weight(gate_part.layout), rec.device())?;
+        let name = one.kernel.name;
+        let (x, uniform_len) = if one.kernel.bindings.contains(&Access::Uniform) {
+            let (_, range) = uniform_tile(rec, name, &[1], x, 0, 1, gate.cols)?;
+            (range.binding, range.len)
+        } else {
+            (x.all(), 1)
+        };
+        let weight = Some(gate_part.layout.part());
+        let variant = Variant { weight, uniform_len, ..one.variant(rec.device()) };
+        let params = GatedMlpParams { rows: gate_part.rows, cols4, out_offset: gate_part.first_row, pad0: 0 };
+        let groups = spread(name, u64::from(gate_part.rows).div_ceil(one.rows.into()))?;
+        let bindings = [gate_part.binding(), up_part.binding(), x, out.all()];
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
     }
     Ok(())

@@ -33,7 +33,7 @@ use crate::gpu::pipeline::Kernel;
 use crate::gpu::{Binding, Buffer, BufferRequest, GpuError, MOST_TEXTURE_BYTES};
 pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
 pub use product::{Inputs, Product, Update};
-pub use weight::{Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
+pub use weight::{Precision, Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
 
 /// Declares a parameter struct (scalars only, a multiple of 16 bytes) with the layout that the test compares with WGSL.
 macro_rules! params {

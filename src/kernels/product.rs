@@ -1,7 +1,7 @@
 //! A matrix times one or many inputs: what `matvec` and `matmul` share.
 
 use super::choose::{self, Layout};
-use super::{Weight, need, params, spread};
+use super::{Weight, WeightPart, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
 use crate::gpu::{Binding, Buffer, Capabilities, GpuError, Recorder};
 
@@ -106,55 +106,66 @@ pub fn record(rec: &mut Recorder, io: Product<'_>) -> Result<(), GpuError> {
 }
 
 pub(super) fn record_op(rec: &mut Recorder, op: &'static str, io: Product<'_>) -> Result<(), GpuError> {
-    let Product { weight, inputs, out, update } = io;
-    let one = choose::choose(op, Layout::Weight(weight.layout), rec.device())?;
-    let Kernel { name, bindings, .. } = *one.kernel;
+    let Product { weight, inputs, out, .. } = io;
     let (rows, cols, count) = (u64::from(weight.rows), u64::from(weight.cols), u64::from(inputs.count));
-    let unit = weight.layout.columns_unit();
+    need(op, "bytes of x", inputs.x.all(), (u64::from(inputs.first) + count) * cols * 4)?;
+    need(op, "bytes of out", out.all(), count * rows * 4)?;
+    weight.parts.iter().try_for_each(|part| record_part(rec, op, io, part))
+}
+
+fn record_part(
+    rec: &mut Recorder,
+    op: &'static str,
+    io: Product<'_>,
+    part: &WeightPart,
+) -> Result<(), GpuError> {
+    let Product { weight, inputs, out, update } = io;
+    let one = choose::choose(op, Layout::Weight(part.layout), rec.device())?;
+    let Kernel { name, bindings, .. } = *one.kernel;
+    let unit = part.layout.run_cols();
     if weight.cols == 0 || !weight.cols.is_multiple_of(unit) {
-        return Err(GpuError::Shape { kernel: name, what: "cols", got: cols, need: unit.into() });
-    }
-    need(name, "bytes of x", inputs.x.all(), (u64::from(inputs.first) + count) * cols * 4)?;
-    need(name, "bytes of out", out.all(), count * rows * 4)?;
-    if rows == 0 {
-        return Ok(());
+        return Err(GpuError::Shape {
+            kernel: name,
+            what: "cols",
+            got: weight.cols.into(),
+            need: unit.into(),
+        });
     }
     let as_uniform = bindings.contains(&Access::Uniform);
+    let most = part.layout.most_inputs();
+    let tiles: Vec<_> = one.inputs.iter().copied().filter(|tile| !as_uniform || *tile <= most).collect();
     let mut done = 0;
     while done < inputs.count {
         let rest = inputs.count - done;
         let first = inputs.first + done;
         // A uniform holds few inputs, so there are more dispatches; a storage buffer holds them all.
         let (taken, tile, x) = if as_uniform {
-            let (tile, x) = uniform_tile(rec, name, one.inputs, inputs.x, first, rest, weight.cols)?;
+            let (tile, x) = uniform_tile(rec, name, &tiles, inputs.x, first, rest, weight.cols)?;
             (tile.min(rest), tile, x)
         } else {
             let x = InputRange { binding: inputs.x.all(), at: first * (weight.cols / 4), len: 1 };
             (rest, one.inputs[0], x)
         };
-        for part in &weight.parts {
-            let params = ProductParams {
-                rows: part.rows,
-                cols4: weight.cols / 4,
-                inputs: taken,
-                out_stride: weight.rows,
-                out_offset: part.first_row + done * weight.rows,
-                x_at: x.at,
-                pad0: 0,
-                pad1: 0,
-            };
-            let tiles =
-                u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
-            let variant = Variant {
-                weight: Some(weight.layout.part()),
-                residual: update == Update::Add,
-                inputs: tile,
-                uniform_len: x.len,
-                ..one.variant(rec.device())
-            };
-            let bindings = [part.binding(), x.binding, out.all()];
-            rec.dispatch(one.kernel, variant, &bindings, &params, spread(name, tiles)?)?;
-        }
+        let params = ProductParams {
+            rows: part.rows,
+            cols4: weight.cols / 4,
+            inputs: taken,
+            out_stride: weight.rows,
+            out_offset: part.first_row + done * weight.rows,
+            x_at: x.at,
+            pad0: 0,
+            pad1: 0,
+        };
+        let groups = u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
+        let variant = Variant {
+            weight: Some(part.layout.part()),
+            residual: update == Update::Add,
+            inputs: tile,
+            uniform_len: x.len,
+            ..one.variant(rec.device())
+        };
+        let bindings = [part.binding(), x.binding, out.all()];
+        rec.dispatch(one.kernel, variant, &bindings, &params, spread(name, groups)?)?;
         done += taken;
     }
     Ok(())

@@ -93,7 +93,7 @@ pub(crate) fn forward(
 
         // Feed-forward: down(silu(gate(h)) * up(h)).
         rms_norm::record(rec, norm(&w.ffn_norm), n, hidden, eps)?;
-        if choose::gate_is_fused(n, config.biases.mlp) {
+        if choose::gate_is_fused(n, config.biases.mlp, &w.gate.weight, &w.up.weight) {
             gated_mlp::record(rec, &w.gate.weight, &w.up.weight, &s.h, &s.gate)?; // gate (1, ffn)
         } else {
             linear(rec, &w.gate, &s.h, &s.gate, n)?; // gate (n, ffn)

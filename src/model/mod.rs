@@ -24,7 +24,7 @@ use crate::kernels::rope;
 use crate::model_file::{Config, ModelFile};
 
 pub(crate) use named::handed_out;
-pub use plan::{MemoryPlan, PlanError, PlanLine};
+pub use plan::{MemoryPlan, PlanError, PlanLine, Precisions};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
 pub(crate) use session_buffers::{Control, Memory, Scratch, ScratchShape, SharedScratch, Texts};
 pub use session_plan::SessionShape;
@@ -47,11 +47,11 @@ impl Network {
     /// A weight does not fit the format or the device's bindings.
     pub(crate) fn planned(
         config: &Config,
-        format: WeightFormat,
+        precisions: Precisions<'_>,
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let plan = WeightsPlan::new(config, format, device)?;
-        let weights = Weights::planned(&plan, config.n_layers);
+        let plan = WeightsPlan::new(config, precisions, device)?;
+        let weights = Weights::planned(&plan);
         let rope_table = Buffer::planned(&rope_table_request(config));
         Ok(Self { config: config.clone(), weights, rope_table })
     }
@@ -88,7 +88,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, LoadError> {
         let config = file.config.clone();
-        let plan = WeightsPlan::new(&config, format, gpu.capabilities())?;
+        let plan = WeightsPlan::new(&config, Precisions::of(file, format), gpu.capabilities())?;
         let allocated_bytes = plan.total_bytes();
         let weights = weights::load(gpu, file, &plan, progress).await?;
         let table_request = rope_table_request(&config);

@@ -10,9 +10,9 @@ use super::session_plan::{SessionPlan, SessionShape};
 use super::weights::{LayerWeights, Weights};
 use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
-use crate::kernels::{WeightFormat, WeightLayout, choose};
+use crate::kernels::{Precision, WeightFormat, WeightLayout, choose};
 use crate::kv::{KvError, Policy, RingLayout};
-use crate::model_file::Config;
+use crate::model_file::{Config, LayerWeight, ModelFile, WeightName};
 
 /// A plan that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum PlanError {
         /// The device's binding limit.
         limit: u64,
     },
-    /// A matrix that the format has no whole blocks for.
+    /// A matrix that the precision has no whole blocks for.
     #[error(
         "the columns of {what} are {cols}, which the format {format} cuts into blocks of {block}; take f16"
     )]
@@ -37,7 +37,7 @@ pub enum PlanError {
         what: String,
         /// Its columns.
         cols: u32,
-        /// The format asked for.
+        /// The precision asked for.
         format: &'static str,
         /// Columns of a block.
         block: u32,
@@ -84,7 +84,7 @@ pub enum PlanError {
 pub(crate) struct WeightsPlan {
     pub(crate) embedding: MatrixPlan,
     pub(crate) output: Option<MatrixPlan>,
-    pub(crate) layer: LayerPlan,
+    pub(crate) layers: Vec<LayerPlan>,
     config: Config,
 }
 
@@ -103,38 +103,59 @@ pub(crate) struct MatrixPlan {
     pub(crate) label: &'static str,
     pub(crate) rows: u32,
     pub(crate) cols: u32,
-    pub(crate) layout: WeightLayout,
-    pub(crate) rows_per_part: u32,
+    pub(crate) parts: Vec<PartPlan>,
     /// Whether a bias (rows) lies beside it.
     pub(crate) biased: bool,
 }
 
+/// Consecutive rows of a matrix, in memory of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartPlan {
+    pub(crate) first_row: u32,
+    pub(crate) rows: u32,
+    pub(crate) layout: WeightLayout,
+}
+
 impl MatrixPlan {
+    /// A matrix of `cols` columns out of weights with these rows and precisions, one below the other. It is cut where the layout changes
+    /// and where a binding is full.
     fn new(
         label: &'static str,
-        rows: u32,
         cols: u32,
-        format: WeightFormat,
+        stacked: impl IntoIterator<Item = (u32, Precision)>,
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let layout = choose::weight_layout(format, cols, device);
-        let (limit, block) = (device.max_binding_bytes, layout.columns_unit());
-        if !cols.is_multiple_of(block) {
-            return Err(PlanError::Blocks { what: label.to_owned(), cols, format: format.name(), block });
+        let mut plan = Self { label, rows: 0, cols, parts: Vec::new(), biased: false };
+        let mut alike: Vec<(u32, WeightLayout)> = Vec::new();
+        for (rows, precision) in stacked {
+            let layout = choose::weight_layout(precision, cols, device);
+            let block = layout.run_cols();
+            if !cols.is_multiple_of(block) {
+                let (what, format) = (label.to_owned(), precision.name());
+                return Err(PlanError::Blocks { what, cols, format, block });
+            }
+            match alike.last_mut() {
+                Some((last, of)) if *of == layout => *last += rows,
+                _ => alike.push((rows, layout)),
+            }
         }
-        let rows_per_part = layout.most_rows(cols, limit).min(rows);
-        if rows_per_part == 0 {
-            let row_bytes = layout.bytes(layout.rows_unit(), cols);
-            return Err(PlanError::RowTooLong { what: label.to_owned(), row_bytes, limit });
+        for (rows, layout) in alike {
+            let limit = device.max_binding_bytes;
+            let most = layout.most_rows(cols, limit).min(rows);
+            if most == 0 {
+                let row_bytes = layout.bytes(layout.rows_unit(), cols);
+                return Err(PlanError::RowTooLong { what: label.to_owned(), row_bytes, limit });
+            }
+            let cuts = (0..rows).step_by(most as usize);
+            let first_row = plan.rows;
+            plan.parts.extend(cuts.map(|cut| PartPlan {
+                first_row: first_row + cut,
+                rows: most.min(rows - cut),
+                layout,
+            }));
+            plan.rows += rows;
         }
-        Ok(Self { label, rows, cols, layout, rows_per_part, biased: false })
-    }
-
-    /// First row and number of rows of each part.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        (0..self.rows)
-            .step_by(self.rows_per_part as usize)
-            .map(|first| (first, self.rows_per_part.min(self.rows - first)))
+        Ok(plan)
     }
 
     fn with_bias(self, biased: bool) -> Self {
@@ -142,10 +163,35 @@ impl MatrixPlan {
     }
 }
 
+/// What each weight of a model becomes on the device.
+#[derive(Clone, Copy)]
+pub struct Precisions<'a> {
+    format: WeightFormat,
+    file: Option<&'a ModelFile>,
+}
+
+impl<'a> Precisions<'a> {
+    /// The weights of `file`, in `format`.
+    pub fn of(file: &'a ModelFile, format: WeightFormat) -> Self {
+        Self { format, file: Some(file) }
+    }
+
+    fn weight(self, name: WeightName) -> Precision {
+        self.format.precision(self.file.and_then(|file| file.stored_dtype(name)))
+    }
+}
+
+/// Those of a file that keeps floats.
+impl From<WeightFormat> for Precisions<'_> {
+    fn from(format: WeightFormat) -> Self {
+        Self { format, file: None }
+    }
+}
+
 impl WeightsPlan {
     pub(crate) fn new(
         config: &Config,
-        format: WeightFormat,
+        precisions: Precisions<'_>,
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
         let limit = device.max_binding_bytes;
@@ -156,21 +202,31 @@ impl WeightsPlan {
         if table.bytes > limit {
             return Err(PlanError::RowTooLong { what: table.label, row_bytes: table.bytes, limit });
         }
-        let heads = config.heads();
-        let matrix = |label, rows, cols| MatrixPlan::new(label, rows, cols, format, device);
-        let (hidden, ffn, biases) = (config.hidden_size, config.ffn_size, config.biases);
+        let matrix = |label, names: &[WeightName]| {
+            let cols = names.first().map_or(0, |name| name.shape(config).1);
+            let rows = names.iter().map(|name| (name.shape(config).0, precisions.weight(*name)));
+            MatrixPlan::new(label, cols, rows, device)
+        };
+        let biases = config.biases;
+        let layer = |layer| {
+            let of = |label, weights: &[LayerWeight]| {
+                matrix(
+                    label,
+                    &weights.iter().map(|weight| WeightName::Layer(layer, *weight)).collect::<Vec<_>>(),
+                )
+            };
+            Ok(LayerPlan {
+                qkv: of("qkv", &[LayerWeight::Q, LayerWeight::K, LayerWeight::V])?.with_bias(biases.qkv),
+                o: of("attention output", &[LayerWeight::O])?.with_bias(biases.attention_output),
+                gate: of("gate", &[LayerWeight::Gate])?.with_bias(biases.mlp),
+                up: of("up", &[LayerWeight::Up])?.with_bias(biases.mlp),
+                down: of("down", &[LayerWeight::Down])?.with_bias(biases.mlp),
+            })
+        };
         Ok(Self {
-            embedding: matrix("token embedding", config.vocab_size, hidden)?,
-            output: (!config.tied_embeddings)
-                .then(|| matrix("output", config.vocab_size, hidden))
-                .transpose()?,
-            layer: LayerPlan {
-                qkv: matrix("qkv", heads.qkv_dim(), hidden)?.with_bias(biases.qkv),
-                o: matrix("attention output", hidden, heads.q_dim())?.with_bias(biases.attention_output),
-                gate: matrix("gate", ffn, hidden)?.with_bias(biases.mlp),
-                up: matrix("up", ffn, hidden)?.with_bias(biases.mlp),
-                down: matrix("down", hidden, ffn)?.with_bias(biases.mlp),
-            },
+            embedding: matrix("token embedding", &[WeightName::TokenEmbedding])?,
+            output: (!config.tied_embeddings).then(|| matrix("output", &[WeightName::Output])).transpose()?,
+            layers: (0..config.n_layers).map(layer).collect::<Result<_, PlanError>>()?,
             config: config.clone(),
         })
     }
@@ -184,7 +240,7 @@ impl WeightsPlan {
         self.config.qk_norm.then_some(2 * self.config.head_dim)
     }
 
-    pub(crate) fn layer_requests(&self, layer: u32) -> Vec<BufferRequest> {
+    pub(crate) fn layer_requests(&self, layer: (u32, &LayerPlan)) -> Vec<BufferRequest> {
         requests_of(|make| _ = LayerWeights::of(self, layer, make))
     }
 
@@ -193,7 +249,7 @@ impl WeightsPlan {
     }
 
     fn all_requests(&self) -> Vec<BufferRequest> {
-        let layers = (0..self.config.n_layers).flat_map(|layer| self.layer_requests(layer));
+        let layers = (0..).zip(&self.layers).flat_map(|layer| self.layer_requests(layer));
         let table = super::rope_table_request(&self.config);
         self.shared_requests().into_iter().chain(layers).chain([table]).collect()
     }
@@ -242,14 +298,14 @@ impl MemoryPlan {
     ///
     /// # Errors
     /// Something does not fit a binding of the device.
-    pub fn new(
+    pub fn new<'a>(
         config: &Config,
-        format: WeightFormat,
+        precisions: impl Into<Precisions<'a>>,
         policy: &Policy,
         shape: SessionShape,
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let weights = WeightsPlan::new(config, format, device)?;
+        let weights = WeightsPlan::new(config, precisions.into(), device)?;
         let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();

@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use super::named::{Make, handed_out};
-use super::plan::{LayerPlan, MatrixPlan, PlanError, WeightsPlan, vector_request};
+use super::plan::{LayerPlan, MatrixPlan, PartPlan, PlanError, WeightsPlan, vector_request};
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError};
-use crate::kernels::{Unfit, Weight, WeightPart};
-use crate::model_file::{LayerWeight, ModelFile, ModelFileError, WeightName};
+use crate::kernels::{Precision, Unfit, Weight, WeightPart};
+use crate::model_file::{Block, Blocks, Config, LayerWeight, ModelFile, ModelFileError, WeightName};
 
 /// Weights converted at a time, in elements (16 MiB of 32-bit floats).
 const PIECE_ELEMENTS: u64 = 4 << 20;
@@ -79,10 +79,11 @@ impl Weights {
     }
 
     /// The weights of a plan as names without memory, for recordings that are looked at and not run.
-    pub(crate) fn planned(plan: &WeightsPlan, n_layers: u32) -> Self {
+    pub(crate) fn planned(plan: &WeightsPlan) -> Self {
         let mut name = |request: BufferRequest| Buffer::planned(&request);
         let mut weights = Self::shared(plan, &mut name);
-        weights.layers.extend((0..n_layers).map(|layer| LayerWeights::of(plan, layer, &mut name)));
+        let layers = (0..).zip(&plan.layers);
+        weights.layers.extend(layers.map(|(layer, of)| LayerWeights::of(plan, (layer, of), &mut name)));
         weights
     }
 
@@ -99,9 +100,9 @@ impl Weights {
 
 impl LayerWeights {
     /// The one list of what a layer owns.
-    pub(super) fn of(plan: &WeightsPlan, layer: u32, make: Make<'_>) -> Self {
+    pub(super) fn of(plan: &WeightsPlan, (layer, of): (u32, &LayerPlan), make: Make<'_>) -> Self {
         let vector = |what: &str, len| vector_request(format!("layer {layer} {what}"), len);
-        let LayerPlan { qkv, o, gate, up, down } = &plan.layer;
+        let LayerPlan { qkv, o, gate, up, down } = of;
         Self {
             attn_norm: make(vector("attention norm", plan.hidden())),
             ffn_norm: make(vector("feed-forward norm", plan.hidden())),
@@ -118,11 +119,11 @@ impl LayerWeights {
 impl MatrixPlan {
     /// Its parts, with the layer that they belong to in their labels.
     fn weight(&self, layer: Option<u32>, make: Make<'_>) -> Weight {
-        let parts = self.parts().map(|(first_row, rows)| {
+        let parts = self.parts.iter().map(|&PartPlan { first_row, rows, layout }| {
             let label = self.label_of(layer, &format!(" rows {first_row}..{}", first_row + rows));
-            WeightPart { buffer: make(self.layout.request(label, rows, self.cols)), first_row, rows }
+            WeightPart { buffer: make(layout.request(label, rows, self.cols)), layout, first_row, rows }
         });
-        Weight { parts: parts.collect(), rows: self.rows, cols: self.cols, layout: self.layout }
+        Weight { parts: parts.collect(), rows: self.rows, cols: self.cols }
     }
 
     fn linear(&self, layer: u32, make: Make<'_>) -> Linear {
@@ -135,6 +136,22 @@ impl MatrixPlan {
         let place = layer.map_or_else(String::new, |layer| format!("layer {layer} "));
         format!("{place}{}{what}", self.label)
     }
+}
+
+/// Rows `wanted` of the matrix that `names`, one below the other, make: which rows of which weights they are.
+fn pieces(
+    config: &Config,
+    names: &[WeightName],
+    wanted: Range<u32>,
+) -> impl Iterator<Item = (WeightName, Range<u32>)> {
+    let mut base = 0;
+    names.iter().filter_map(move |name| {
+        let (rows, _) = name.shape(config);
+        let from = wanted.start.max(base) - base;
+        let to = wanted.end.min(base + rows).max(base) - base;
+        base += rows;
+        (from < to).then_some((*name, from..to))
+    })
 }
 
 struct Loader<'a> {
@@ -164,9 +181,9 @@ pub(crate) async fn load(
         loader.matrix(output, &[WeightName::Output]).await?;
     }
 
-    for layer in 0..file.config.n_layers {
-        let made = gpu.allocate(&plan.layer_requests(layer)).await?;
-        let w = LayerWeights::of(plan, layer, &mut handed_out(made));
+    for (layer, of) in (0..).zip(&plan.layers) {
+        let made = gpu.allocate(&plan.layer_requests((layer, of))).await?;
+        let w = LayerWeights::of(plan, (layer, of), &mut handed_out(made));
         let LayerWeights { attn_norm, qkv, qk_norm, o, ffn_norm, gate, up, down } = &w;
         let of_layer = |weight| WeightName::Layer(layer, weight);
         loader.vector(attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
@@ -215,20 +232,22 @@ impl Loader<'_> {
 
     /// Fills a matrix with the rows of `names`, one below the other.
     async fn matrix(&mut self, matrix: &Weight, names: &[WeightName]) -> Result<(), LoadError> {
-        let Weight { parts, cols, layout, .. } = matrix;
-        let unit = layout.rows_unit();
-        let most = u32::try_from(PIECE_ELEMENTS / u64::from(*cols)).unwrap_or(u32::MAX);
-        let step = (most / unit * unit).max(unit);
-        for part in parts {
+        let cols = matrix.cols;
+        let most = u32::try_from(PIECE_ELEMENTS / u64::from(cols)).unwrap_or(u32::MAX);
+        for part in &matrix.parts {
+            let unit = part.layout.rows_unit();
+            let step = (most / unit * unit).max(unit);
             let end = part.first_row + part.rows;
             let mut row = part.first_row;
             while row < end {
                 let rows = row..end.min(row.saturating_add(step));
-                let values = self.stacked_rows(names, rows.clone()).await?;
-                let packed = layout.pack(&values, *cols);
-                let bytes = packed.map_err(|unfit| self.unfit(names, row, matrix, unfit))?;
+                let packed = match self.stacked_blocks(names, part.layout.precision(), rows.clone()).await? {
+                    Some(blocks) => part.layout.pack_blocks(&blocks, cols),
+                    None => part.layout.pack(&self.stacked_rows(names, rows.clone()).await?, cols),
+                };
+                let bytes = packed.map_err(|unfit| self.unfit(names, row, (part, cols), unfit))?;
                 // Rows before this piece are whole units.
-                let offset = layout.bytes(row - part.first_row, *cols);
+                let offset = part.layout.bytes(row - part.first_row, cols);
                 self.gpu.upload(&part.buffer, offset, &bytes)?;
                 self.count(bytes.len() as u64)?;
                 row = rows.end;
@@ -237,25 +256,46 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// Rows of the matrix that the weights `names`, one below the other, make, block by block as the file has them, if it has them in the
+    /// blocks of `precision`.
+    async fn stacked_blocks(
+        &self,
+        names: &[WeightName],
+        precision: Precision,
+        wanted: Range<u32>,
+    ) -> Result<Option<Vec<Block>>, LoadError> {
+        let pieces = || pieces(&self.file.config, names, wanted.clone());
+        let stored = |name| self.file.stored_dtype(name).and_then(Blocks::of);
+        let Some(wanted) = precision.blocks() else { return Ok(None) };
+        if pieces().any(|(name, _)| stored(name) != Some(wanted)) {
+            return Ok(None);
+        }
+        let mut blocks = Vec::new();
+        for (name, rows) in pieces() {
+            let (dtype, bytes) = self.file.read_stored(name, rows).await?;
+            blocks.extend(dtype.blocks(&bytes));
+        }
+        Ok(Some(blocks))
+    }
+
     /// Rows of the matrix that the weights `names`, one below the other, make.
     async fn stacked_rows(&self, names: &[WeightName], wanted: Range<u32>) -> Result<Vec<f32>, LoadError> {
         let mut values = Vec::new();
-        let mut base = 0;
-        for name in names {
-            let (rows, _) = name.shape(&self.file.config);
-            let from = wanted.start.max(base) - base;
-            let to = wanted.end.min(base + rows).max(base) - base;
-            if from < to {
-                values.extend(self.file.read_rows(*name, from..to).await?);
-            }
-            base += rows;
+        for (name, rows) in pieces(&self.file.config, names, wanted) {
+            values.extend(self.file.read_rows(name, rows).await?);
         }
         Ok(values)
     }
 
     /// Names the tensor of the weight that does not fit, in a piece that begins at `row` of the matrix.
-    fn unfit(&self, names: &[WeightName], row: u32, matrix: &Weight, unfit: Unfit) -> LoadError {
-        let row = row as usize + unfit.at / matrix.cols as usize;
+    fn unfit(
+        &self,
+        names: &[WeightName],
+        row: u32,
+        (part, cols): (&WeightPart, u32),
+        unfit: Unfit,
+    ) -> LoadError {
+        let row = row as usize + unfit.at / cols as usize;
         let mut base = 0;
         let name = names.iter().find(|name| {
             base += name.shape(&self.file.config).0 as usize;
@@ -264,7 +304,7 @@ impl Loader<'_> {
         let Some(info) = name.and_then(|name| self.file.weight(*name)) else {
             unreachable!("row {row} of {names:?} was read, and lies in no tensor")
         };
-        let (file, format) = (self.file.label().to_owned(), matrix.layout.format().name());
+        let (file, format) = (self.file.label().to_owned(), part.layout.precision().name());
         LoadError::Unfit { file, tensor: info.name.clone(), value: unfit.value, format }
     }
 

@@ -126,6 +126,11 @@ impl Adapter {
         Ok(Self { files, scale, deltas, policy: settings.policy.cloned() })
     }
 
+    /// Whether it changes a weight.
+    pub(super) fn touches(&self, name: WeightName) -> bool {
+        self.deltas.contains_key(&name)
+    }
+
     /// Adds to `out`, the rows `rows` of a weight, what the adapter changes.
     pub(super) async fn add_to(
         &self,

@@ -42,7 +42,7 @@ use source::Primary;
 pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation};
 #[cfg(feature = "convert")]
 pub(crate) use config::{llama3_divisors, original_llama3};
-pub use dtype::{Dtype, Encoding};
+pub use dtype::{BLOCK, Block, Blocks, Dtype, Encoding};
 pub use embedded::EMBEDDED;
 pub use error::ModelFileError;
 pub(crate) use error::{QUOTED_CHARS, cut, quoted};
@@ -202,6 +202,43 @@ impl ModelFile {
     /// [`ModelFileError::Missing`] for a weight the model lacks, [`ModelFileError::OverCap`] for rows it lacks,
     /// [`ModelFileError::Io`] if the source fails.
     pub async fn read_rows(&self, name: WeightName, rows: Range<u32>) -> Result<Vec<f32>, ModelFileError> {
+        let (tensor, columns, stored) = self.stored_rows(name, rows.clone())?;
+        let read = async |stored, out: &mut _| tensor.read_rows(&self.files, columns, stored, out).await;
+        let mut out = self.in_order(name, tensor, columns, stored, read).await?;
+        for adapter in &self.adapters {
+            adapter.add_to(name, rows.clone(), columns, &mut out).await?;
+        }
+        Ok(out)
+    }
+
+    /// Rows of a weight as the file stores them, in the order of [`ModelFile::read_rows`]; what adapters change of them is not in it.
+    ///
+    /// # Errors
+    /// As [`ModelFile::read_rows`].
+    pub async fn read_stored(
+        &self,
+        name: WeightName,
+        rows: Range<u32>,
+    ) -> Result<(Dtype, Vec<u8>), ModelFileError> {
+        let (tensor, columns, stored) = self.stored_rows(name, rows)?;
+        let row_bytes = tensor.dtype.bytes_of(reader::len_u64(columns)).unwrap_or_default();
+        let row_bytes = to_usize(&tensor.file, &tensor.field(), row_bytes)?;
+        let read = async |stored, out: &mut _| tensor.read_bytes(&self.files, columns, stored, out).await;
+        Ok((tensor.dtype, self.in_order(name, tensor, row_bytes, stored, read).await?))
+    }
+
+    /// How the file stores a weight; `None` if it lacks the weight or an adapter changes it.
+    pub fn stored_dtype(&self, name: WeightName) -> Option<Dtype> {
+        let is_changed = self.adapters.iter().any(|adapter| adapter.touches(name));
+        self.weight(name).filter(|_| !is_changed).map(|tensor| tensor.dtype)
+    }
+
+    /// The tensor that holds a weight, the weight's columns, and which of the tensor's rows are the weight's `rows`.
+    fn stored_rows(
+        &self,
+        name: WeightName,
+        rows: Range<u32>,
+    ) -> Result<(&TensorInfo, usize, Range<u32>), ModelFileError> {
         let lacks = || missing(self.label(), &self.tensor_name(name));
         let located = self.weights.get(&name).ok_or_else(lacks)?;
         let tensor = self.tensors.get(located.tensor).ok_or_else(lacks)?;
@@ -214,20 +251,49 @@ impl ModelFile {
             n_rows.into(),
         )?;
         let columns = to_usize(&tensor.file, &field, columns.into())?;
+        let first = located.first_row;
+        Ok((tensor, columns, first.saturating_add(rows.start)..first.saturating_add(rows.end)))
+    }
+
+    /// What `read` gives for rows of a weight, `width` values each, with those of an interleaved GGUF Q or K put back into rotate-half
+    /// order.
+    ///
+    /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
+    /// row `i` of a head `d` wide is stored as row `2 i` for `i < d / 2`, else as row `2 (i - d / 2) + 1`
+    /// (`permute` in `convert_hf_to_gguf.py`). A whole head is read and then picked from.
+    async fn in_order<T: Clone>(
+        &self,
+        name: WeightName,
+        tensor: &TensorInfo,
+        width: usize,
+        rows: Range<u32>,
+        read: impl AsyncFn(Range<u32>, &mut Vec<T>) -> Result<(), ModelFileError>,
+    ) -> Result<Vec<T>, ModelFileError> {
         use LayerWeight::{K, Q};
+        let mut out = Vec::new();
         let is_permuted = matches!(name, WeightName::Layer(_, Q | K) | WeightName::Bias(_, Q | K));
         let is_gguf = matches!(self.format, Format::Gguf { .. });
-        let mut out = if is_gguf && is_permuted && self.config.architecture.conventions().interleaved {
-            self.read_permuted(tensor, columns, rows.clone()).await?
-        } else {
-            let first = located.first_row;
-            let stored = first.saturating_add(rows.start)..first.saturating_add(rows.end);
-            let mut out = Vec::new();
-            tensor.read_rows(&self.files, columns, stored, &mut out).await?;
-            out
-        };
-        for adapter in &self.adapters {
-            adapter.add_to(name, rows.clone(), columns, &mut out).await?;
+        if !(is_gguf && is_permuted && self.config.architecture.conventions().interleaved) {
+            read(rows, &mut out).await?;
+            return Ok(out);
+        }
+        let head_dim = self.config.head_dim;
+        let half = head_dim.checked_div(2).unwrap_or_default();
+        let (mut head, mut held) = (Vec::new(), None);
+        for row in rows {
+            let within = row.checked_rem(head_dim).unwrap_or_default();
+            let first = row.saturating_sub(within);
+            if held != Some(first) {
+                head.clear();
+                read(first..first.saturating_add(head_dim), &mut head).await?;
+                held = Some(first);
+            }
+            let stored = match within.checked_sub(half) {
+                None => within.saturating_mul(2),
+                Some(upper) => upper.saturating_mul(2).saturating_add(1),
+            };
+            let stored = to_usize(&tensor.file, &tensor.field(), stored.into())?;
+            out.extend(head.chunks_exact(width.max(1)).nth(stored).into_iter().flatten().cloned());
         }
         Ok(out)
     }
@@ -250,39 +316,6 @@ impl ModelFile {
             }),
             None => Ok(Some(divisors)),
         }
-    }
-
-    /// Rows of an interleaved GGUF Q or K, put back into rotate-half order.
-    ///
-    /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
-    /// row `i` of a head `d` wide is stored as row `2 i` for `i < d / 2`, else as row `2 (i - d / 2) + 1`
-    /// (`permute` in `convert_hf_to_gguf.py`). A whole head is read and then picked from.
-    async fn read_permuted(
-        &self,
-        tensor: &TensorInfo,
-        columns: usize,
-        rows: Range<u32>,
-    ) -> Result<Vec<f32>, ModelFileError> {
-        let head_dim = self.config.head_dim;
-        let half = head_dim.checked_div(2).unwrap_or_default();
-        let (mut out, mut head, mut held) = (Vec::new(), Vec::new(), None);
-        for row in rows {
-            let within = row.checked_rem(head_dim).unwrap_or_default();
-            let first = row.saturating_sub(within);
-            if held != Some(first) {
-                head.clear();
-                let whole = first..first.saturating_add(head_dim);
-                tensor.read_rows(&self.files, columns, whole, &mut head).await?;
-                held = Some(first);
-            }
-            let stored = match within.checked_sub(half) {
-                None => within.saturating_mul(2),
-                Some(upper) => upper.saturating_mul(2).saturating_add(1),
-            };
-            let stored = to_usize(&tensor.file, &tensor.field(), stored.into())?;
-            out.extend(head.chunks_exact(columns).nth(stored).into_iter().flatten());
-        }
-        Ok(out)
     }
 
     /// The tokenizer the files hold.

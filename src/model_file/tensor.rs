@@ -45,18 +45,13 @@ impl TensorInfo {
         rows: Range<u32>,
         out: &mut Vec<f32>,
     ) -> Result<(), ModelFileError> {
-        let source = files.get(&self.file).ok_or_else(|| ModelFileError::Missing {
-            file: files.label().to_owned(),
-            field: self.file.to_string(),
-        })?;
         let row_bytes = self.dtype.bytes_of(len_u64(columns)).unwrap_or_default();
         let rows_at_once = len_u64(READ_BYTES).checked_div(row_bytes).unwrap_or_default().max(1);
         let (mut row, end) = (u64::from(rows.start), u64::from(rows.end));
         while row < end {
             let count = rows_at_once.min(end.saturating_sub(row));
-            let offset = self.offset.saturating_add(row.saturating_mul(row_bytes));
-            let len = to_usize(&self.file, &self.field(), count.saturating_mul(row_bytes))?;
-            let bytes = read_exact(source.as_ref(), &self.file, &self.field(), offset, len).await?;
+            let bytes =
+                self.read_raw(files, row.saturating_mul(row_bytes), count.saturating_mul(row_bytes)).await?;
             let filled = out.len();
             let count = to_usize(&self.file, &self.field(), count)?;
             out.resize(filled.saturating_add(count.saturating_mul(columns)), 0.0);
@@ -64,6 +59,32 @@ impl TensorInfo {
             row = row.saturating_add(rows_at_once);
         }
         Ok(())
+    }
+
+    /// Appends the stored bytes of rows of `columns` weights to `out`. As for [`TensorInfo::read_rows`], the caller has checked.
+    pub(super) async fn read_bytes(
+        &self,
+        files: &FileSet,
+        columns: usize,
+        rows: Range<u32>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ModelFileError> {
+        let row_bytes = self.dtype.bytes_of(len_u64(columns)).unwrap_or_default();
+        let count = u64::from(rows.end).saturating_sub(rows.start.into());
+        let first = u64::from(rows.start).saturating_mul(row_bytes);
+        out.extend(self.read_raw(files, first, count.saturating_mul(row_bytes)).await?);
+        Ok(())
+    }
+
+    /// `len` bytes of the tensor from its byte `at` on.
+    async fn read_raw(&self, files: &FileSet, at: u64, len: u64) -> Result<Vec<u8>, ModelFileError> {
+        let source = files.get(&self.file).ok_or_else(|| ModelFileError::Missing {
+            file: files.label().to_owned(),
+            field: self.file.to_string(),
+        })?;
+        let len = to_usize(&self.file, &self.field(), len)?;
+        let offset = self.offset.saturating_add(at);
+        read_exact(source.as_ref(), &self.file, &self.field(), offset, len).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gated_mlp`: every implementation and layout, split weights, gates far from zero on both sides.
 
-use killick::kernels::{Weight, WeightFormat, WeightLayout, gated_mlp};
+use killick::kernels::{Precision, Weight, WeightLayout, gated_mlp};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, output, run, thorough};
@@ -9,6 +9,7 @@ use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
 
 struct Case {
+    layout: WeightLayout,
     gate: TestWeight,
     up: TestWeight,
     x: Vec<f32>,
@@ -19,12 +20,12 @@ impl Case {
         let seed = (rows * 31 + cols) as u64;
         let gate = TestWeight::new(seed, rows, cols, layout, parts);
         let up = TestWeight::new(seed + 1, rows, cols, layout, parts);
-        Self { x: numbers(seed + 2, 1, gate.cols()), gate, up }
+        Self { layout, x: numbers(seed + 2, 1, gate.cols()), gate, up }
     }
 
     fn name(&self) -> String {
-        let Weight { rows, cols, layout, parts } = &self.gate.weight;
-        format!("{} ({rows}x{cols}) in {} parts", layout.name(), parts.len())
+        let Weight { rows, cols, parts } = &self.gate.weight;
+        format!("{} ({rows}x{cols}) in {} parts", self.layout.name(), parts.len())
     }
 
     fn produce(&self, gate: &Weight, up: &Weight) -> Produced {
@@ -86,7 +87,7 @@ fn gates_beyond_the_range_of_exp_are_finite() {
     let gates =
         [-1e4_f32, -500.0, -89.0, -88.0, -80.0, -79.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 88.0, 89.0, 1e4];
     each_layout("gated_mlp", |layout| {
-        if layout.format() != WeightFormat::F32 {
+        if layout.precision() != Precision::F32 {
             return;
         }
         let mut case = Case::new(gates.len(), 8, layout, 1);

@@ -1,6 +1,6 @@
 //! `matmul`: every implementation and layout, tiles of every shape, split weights, with and without the residual.
 
-use killick::kernels::{Inputs, Product, Update, Weight, WeightFormat, WeightLayout, choose, matmul};
+use killick::kernels::{Inputs, Precision, Product, Update, Weight, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, gpu, output, run};
@@ -11,6 +11,7 @@ use crate::support::numerics::{compare, passes, rejects};
 const X_ROW: usize = 2;
 
 struct Case {
+    layout: WeightLayout,
     weight: TestWeight,
     x: Vec<f32>,
     inputs: usize,
@@ -29,6 +30,7 @@ impl Case {
         let seed = (inputs * 37 + rows * 31 + cols) as u64;
         let weight = TestWeight::new(seed, rows, cols, layout, parts);
         Self {
+            layout,
             x: numbers(seed + 1, inputs + 2 * X_ROW, weight.cols()),
             weight,
             inputs,
@@ -37,11 +39,11 @@ impl Case {
     }
 
     fn name(&self) -> String {
-        let Weight { rows, cols, layout, parts } = &self.weight.weight;
+        let Weight { rows, cols, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
         format!(
             "{}{residual} ({}x{cols} by {rows}x{cols}) in {} parts",
-            layout.name(),
+            self.layout.name(),
             self.inputs,
             parts.len()
         )
@@ -100,7 +102,7 @@ fn matches_the_reference() {
 #[test]
 fn a_row_of_inputs_too_long_for_a_uniform_is_multiplied_too() {
     for cols in [16_376, 16_384, 16_392] {
-        let layout = choose::weight_layout(WeightFormat::F16, cols, gpu().capabilities());
+        let layout = choose::weight_layout(Precision::F16, cols, gpu().capabilities());
         Case::new(3, 70, cols as usize, layout, 1, true).check();
     }
 }

@@ -21,7 +21,7 @@ use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
 use killick::kernels::{
-    CacheLayout, Implementation, Inputs, Layout, Product, Update, Weight, WeightFormat, WeightLayout,
+    CacheLayout, Implementation, Inputs, Layout, Precision, Product, Update, Weight, WeightLayout,
     WeightPart, choose, matvec,
 };
 use pollster::block_on;
@@ -148,13 +148,13 @@ fn matvec_milliseconds() -> f64 {
     const COLS: u32 = 576;
     const REPEATS: u32 = 4;
     // As decoding runs it here: in the layout that suits the device.
-    let layout = choose::weight_layout(WeightFormat::F16, COLS, gpu().capabilities());
+    let layout = choose::weight_layout(Precision::F16, COLS, gpu().capabilities());
     let packed = layout.pack(&vec![1.0; (ROWS * COLS) as usize], COLS).unwrap();
     let request = layout.request("ones".to_owned(), ROWS, COLS);
     let ones = block_on(gpu().allocate(&[request])).unwrap().remove(0);
     gpu().upload(&ones, 0, &packed).unwrap();
-    let parts = vec![WeightPart { buffer: ones, first_row: 0, rows: ROWS }];
-    let weight = Weight { parts, rows: ROWS, cols: COLS, layout };
+    let parts = vec![WeightPart { buffer: ones, layout, first_row: 0, rows: ROWS }];
+    let weight = Weight { parts, rows: ROWS, cols: COLS };
     let (x, out) = (buffer("x", &vec![1.0_f32; COLS as usize]), output("out", ROWS as usize));
     let io = Product { weight: &weight, inputs: Inputs::one(&x, 0), out: &out, update: Update::Replace };
     let begun = Instant::now();

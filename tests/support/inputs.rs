@@ -9,7 +9,8 @@
 
 use half::f16;
 use killick::gpu::Buffer;
-use killick::kernels::{Weight, WeightFormat, WeightLayout, WeightPart};
+use killick::kernels::{Precision, Weight, WeightLayout, WeightPart};
+use killick::model_file::{BLOCK, Block, Blocks};
 use killick::reference::Matrix;
 
 use super::gpu::{buffer, gpu};
@@ -42,25 +43,35 @@ pub struct TestWeight {
 impl TestWeight {
     /// Random, split into `parts` parts or as many as the binding limit takes. The columns are filled up to what the layout wants.
     pub fn new(seed: u64, rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
-        let cols = cols.next_multiple_of(layout.columns_unit() as usize);
+        let cols = cols.next_multiple_of(layout.run_cols() as usize);
         Self::of(&numbers(seed, rows, cols), rows, cols, layout, parts)
     }
 
     /// These values, rounded as the layout holds them.
-    pub fn of(values: &[f32], rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
-        let values: Vec<f32> = match layout.format() {
-            WeightFormat::F32 => values.to_vec(),
-            WeightFormat::F16 => values.iter().map(|v| f16::from_f32(*v).to_f32()).collect(),
-            WeightFormat::Q8_0 => values.chunks(32).flat_map(q8_0).collect(),
+    pub fn of(original: &[f32], rows: usize, cols: usize, layout: WeightLayout, parts: usize) -> Self {
+        let values = original;
+        let kind = layout.precision().blocks();
+        let values: Vec<f32> = match (layout.precision(), kind) {
+            (_, Some(kind)) => rounded(values, kind).iter().flat_map(|block| kind.weights(block)).collect(),
+            (Precision::F16, _) => values.iter().map(|v| f16::from_f32(*v).to_f32()).collect(),
+            _ => values.to_vec(),
         };
+        let blocks = kind.map(|kind| rounded(original, kind));
         let room = layout.most_rows(cols as u32, gpu().max_binding_bytes() - 2048) as usize;
         let part_rows = rows.div_ceil(parts).min(room).max(1);
         let parts = values.chunks(part_rows * cols).zip((0..).step_by(part_rows)).map(|(part, first_row)| {
             let rows = (part.len() / cols) as u32;
-            WeightPart { buffer: on_device(part, rows, cols as u32, layout), first_row, rows }
+            let first_block = first_row as usize * cols / BLOCK;
+            let blocks = blocks.as_deref().map(|all| &all[first_block..first_block + part.len() / BLOCK]);
+            let packed = match blocks {
+                Some(blocks) => layout.pack_blocks(blocks, cols as u32),
+                None => layout.pack(part, cols as u32),
+            };
+            let buffer = on_device(packed.unwrap(), rows, cols as u32, layout);
+            WeightPart { buffer, layout, first_row, rows }
         });
         let parts = parts.collect();
-        Self { weight: Weight { parts, rows: rows as u32, cols: cols as u32, layout }, values }
+        Self { weight: Weight { parts, rows: rows as u32, cols: cols as u32 }, values }
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
@@ -72,16 +83,50 @@ impl TestWeight {
     }
 }
 
-/// A block as signed bytes under a 16-bit scale: what remains of it.
-fn q8_0(block: &[f32]) -> Vec<f32> {
-    let scale = block.iter().fold(0.0_f32, |most, v| most.max(v.abs())) / 127.0;
-    let stored = f16::from_f32(scale).to_f32();
-    // An integer has no minus zero.
-    block.iter().map(|v| if scale > 0.0 { (v / scale).round() * stored + 0.0 } else { 0.0 }).collect()
+/// Values in blocks, each with the scales that its values need, rounded to 16 bits.
+fn rounded(values: &[f32], kind: Blocks) -> Vec<Block> {
+    let half = |scale: f32| f16::from_f32(scale).to_f32();
+    let farthest = |values: &[f32]| values.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    let number = |v: f32, scale: f32, zero: f32, most: f32| {
+        if scale > 0.0 { (v / scale + zero).round().clamp(0.0, most) as u8 } else { zero as u8 }
+    };
+    let block = |block: &[f32]| {
+        let scales = match kind {
+            Blocks::Q8 => [half(farthest(block) / 127.0), 0.0],
+            Blocks::Q6 => [0, 1].map(|i| half(farthest(&block[16 * i..16 * i + 16]) / 31.0)),
+            Blocks::Q5 | Blocks::Q4 => {
+                let steps = if kind == Blocks::Q5 { 31.0 } else { 15.0 };
+                let (least, most) =
+                    block.iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+                [half((most - least) / steps), half(least)]
+            }
+        };
+        let mut quants = [0; BLOCK];
+        for (i, (quant, v)) in quants.iter_mut().zip(block).enumerate() {
+            *quant = match kind {
+                Blocks::Q8 => number(*v, scales[0], 128.0, 255.0),
+                Blocks::Q6 => number(*v, scales[i / 16], 32.0, 63.0),
+                Blocks::Q5 => number(*v - scales[1], scales[0], 0.0, 31.0),
+                Blocks::Q4 => number(*v - scales[1], scales[0], 0.0, 15.0),
+            };
+        }
+        Block { quants, scales }
+    };
+    values.chunks(BLOCK).map(block).collect()
 }
 
-fn on_device(values: &[f32], rows: u32, cols: u32, layout: WeightLayout) -> Buffer {
-    let packed = layout.pack(values, cols).unwrap();
+/// Blocks in which every number and every scale has a bit set.
+fn full(n: usize, kind: Blocks) -> Vec<Block> {
+    let most = match kind {
+        Blocks::Q8 => 255,
+        Blocks::Q6 => 63,
+        Blocks::Q5 => 31,
+        Blocks::Q4 => 15,
+    };
+    vec![Block { quants: [most; BLOCK], scales: [1.0; 2] }; n]
+}
+
+fn on_device(packed: Vec<u8>, rows: u32, cols: u32, layout: WeightLayout) -> Buffer {
     if !layout.is_texels() {
         return buffer::<u8>("weight", &packed);
     }
@@ -93,8 +138,12 @@ fn on_device(values: &[f32], rows: u32, cols: u32, layout: WeightLayout) -> Buff
 
 /// NaN for the rows that the last tile lacks, and for what lies behind it up to `bytes`: all bits set is NaN in both formats.
 fn poisoned(packed: Vec<u8>, rows: u32, cols: u32, layout: WeightLayout, bytes: u64) -> Vec<u8> {
-    let there = layout.pack(&vec![1.0; (rows * cols) as usize], cols).unwrap();
-    let element = if layout.format() == WeightFormat::F32 { 4 } else { 2 };
+    let elements = (rows * cols) as usize;
+    let there = match layout.precision().blocks() {
+        Some(kind) => layout.pack_blocks(&full(elements / BLOCK, kind), cols).unwrap(),
+        None => layout.pack(&vec![1.0; elements], cols).unwrap(),
+    };
+    let element = if layout.precision() == Precision::F32 { 4 } else { 2 };
     let mut poisoned = vec![0xFF; bytes as usize];
     for ((to, from), is_there) in
         poisoned.chunks_mut(element).zip(packed.chunks(element)).zip(there.chunks(element))

@@ -269,7 +269,7 @@ pub(crate) struct ModelArgs {
     #[command(flatten)]
     pub(crate) adapters: AdapterArgs,
     /// How weights are kept on the device.
-    #[arg(long, value_enum, default_value_t = DtypeArg::F16)]
+    #[arg(long, value_enum, default_value_t = DtypeArg::File)]
     pub(crate) dtype: DtypeArg,
 }
 
@@ -301,6 +301,8 @@ fn parse_adapter(text: &str) -> Result<AdapterArg, String> {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DtypeArg {
+    /// As the file keeps them: its blocks of 4 to 8 bits stay blocks, all else becomes f16.
+    File,
     /// 32-bit floats.
     F32,
     /// 16-bit floats; arithmetic stays 32-bit.
@@ -308,14 +310,19 @@ pub(crate) enum DtypeArg {
     /// Signed bytes under a scale for every 32 columns, half the memory of f16.
     #[value(name = "q8_0")]
     Q8_0,
+    /// Four bits under a scale for every 32 columns, a third of the memory of f16.
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 impl From<DtypeArg> for WeightFormat {
     fn from(dtype: DtypeArg) -> Self {
         match dtype {
+            DtypeArg::File => Self::File,
             DtypeArg::F32 => Self::F32,
             DtypeArg::F16 => Self::F16,
             DtypeArg::Q8_0 => Self::Q8_0,
+            DtypeArg::Q4_0 => Self::Q4_0,
         }
     }
 }

@@ -1,93 +1,100 @@
-//! How a weight matrix lies in device memory: bytes, units, packing, and the WGSL that reads it.
+//! How a weight matrix lies in device memory: bytes, units, and the WGSL that reads it.
 
-use std::borrow::Cow;
-
+use super::pack::{high_words, row_words};
+use super::precision::Precision;
 use crate::gpu::pipeline::Part;
 use crate::gpu::{BufferRequest, MOST_TEXTURE_BYTES};
-use crate::model_file::Encoding;
-
-/// How precisely weights are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum WeightFormat {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats; arithmetic stays 32-bit.
-    #[default]
-    F16,
-    /// Signed bytes under a 16-bit scale for every 32 columns, as GGUF's block format of that name.
-    Q8_0,
-}
-
-impl WeightFormat {
-    /// Every format.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8_0 => "q8_0",
-        }
-    }
-}
+use crate::model_file::BLOCK;
 
 /// How the elements of a matrix lie in memory.
 ///
 /// The layouts in rows are storage buffers, row after row. Those in texels are textures read as a linear array of 16 bytes a texel
-/// (`gpu::BufferUse::Words`): rows come in tiles of 64, and a tile goes through the columns eight at a time. In a run of eight columns,
-/// lane `l` of a workgroup of eight finds row `8 r + l` of the tile, for r = 0..8; so all that eight lanes read at once, and what they
-/// read next, lies together.
+/// (`gpu::BufferUse::Words`): rows come in tiles of 64, and a tile goes through the columns one run at a time. In a run, lane `l` of a
+/// workgroup of eight finds row `8 r + l` of the tile, for r = 0..8; so all that eight lanes read at once, and what they read next,
+/// lies together. Of blocks, a row or tile has first four bits of all numbers, then the bits above, then the scales (`pack.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightLayout {
     /// 32-bit floats.
     F32Rows,
     /// Pairs of 16-bit floats in a `u32`.
     F16Rows,
-    /// Per row: the bytes of all columns, four in a `u32`; then the scales of its blocks of 32 columns, two 16-bit floats in a `u32`.
-    Q8_0Rows,
-    /// Eight columns in two texels.
+    /// [`Precision::Q8`], signed bytes.
+    Q8Rows,
+    /// [`Precision::Q6`].
+    Q6Rows,
+    /// [`Precision::Q5`].
+    Q5Rows,
+    /// [`Precision::Q4`].
+    Q4Rows,
+    /// Runs of eight columns in two texels.
     F32Texels,
-    /// Eight columns in a texel.
+    /// Runs of eight columns in a texel.
     F16Texels,
+    /// [`Precision::Q8`], a block in two texels.
+    Q8Texels,
+    /// [`Precision::Q6`], a block in a texel and a half.
+    Q6Texels,
+    /// [`Precision::Q5`], a block in a texel and a quarter.
+    Q5Texels,
+    /// [`Precision::Q4`], a block in a texel.
+    Q4Texels,
 }
 
 /// Rows in a tile of texels.
 pub(in crate::kernels) const TILE_ROWS: u32 = 64;
-/// Columns that a tile goes on by.
-const TILE_COLS: u32 = 8;
-/// Columns under one scale.
-const BLOCK: usize = 32;
-/// Bytes of a scale, and of a block with its scale, in a file.
-const SCALE_BYTES: usize = 2;
-const BLOCK_BYTES: usize = SCALE_BYTES + BLOCK;
-
-/// A weight that a layout cannot hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Unfit {
-    /// Its place in the values that were to be packed.
-    pub at: usize,
-    /// The weight.
-    pub value: f32,
-}
+/// Columns of a run of floats in texels.
+const FLOAT_RUN: u32 = 8;
 
 impl WeightLayout {
     /// Every layout.
-    pub const ALL: [Self; 5] =
-        [Self::F32Rows, Self::F16Rows, Self::Q8_0Rows, Self::F32Texels, Self::F16Texels];
+    pub const ALL: [Self; 12] = [
+        Self::F32Rows,
+        Self::F16Rows,
+        Self::Q8Rows,
+        Self::Q6Rows,
+        Self::Q5Rows,
+        Self::Q4Rows,
+        Self::F32Texels,
+        Self::F16Texels,
+        Self::Q8Texels,
+        Self::Q6Texels,
+        Self::Q5Texels,
+        Self::Q4Texels,
+    ];
+
+    /// Weights of this precision in rows, or in texels.
+    pub fn new(precision: Precision, texels: bool) -> Self {
+        match (precision, texels) {
+            (Precision::F32, false) => Self::F32Rows,
+            (Precision::F16, false) => Self::F16Rows,
+            (Precision::Q8, false) => Self::Q8Rows,
+            (Precision::Q6, false) => Self::Q6Rows,
+            (Precision::Q5, false) => Self::Q5Rows,
+            (Precision::Q4, false) => Self::Q4Rows,
+            (Precision::F32, true) => Self::F32Texels,
+            (Precision::F16, true) => Self::F16Texels,
+            (Precision::Q8, true) => Self::Q8Texels,
+            (Precision::Q6, true) => Self::Q6Texels,
+            (Precision::Q5, true) => Self::Q5Texels,
+            (Precision::Q4, true) => Self::Q4Texels,
+        }
+    }
 
     /// How precise it is.
-    pub fn format(self) -> WeightFormat {
+    pub fn precision(self) -> Precision {
         match self {
-            Self::F32Rows | Self::F32Texels => WeightFormat::F32,
-            Self::F16Rows | Self::F16Texels => WeightFormat::F16,
-            Self::Q8_0Rows => WeightFormat::Q8_0,
+            Self::F32Rows | Self::F32Texels => Precision::F32,
+            Self::F16Rows | Self::F16Texels => Precision::F16,
+            Self::Q8Rows | Self::Q8Texels => Precision::Q8,
+            Self::Q6Rows | Self::Q6Texels => Precision::Q6,
+            Self::Q5Rows | Self::Q5Texels => Precision::Q5,
+            Self::Q4Rows | Self::Q4Texels => Precision::Q4,
         }
     }
 
     /// Whether it is a texture.
     pub fn is_texels(self) -> bool {
-        matches!(self, Self::F32Texels | Self::F16Texels)
+        self == Self::new(self.precision(), true)
     }
 
     /// A name for people.
@@ -102,24 +109,42 @@ impl WeightLayout {
                 Part {
                     name: $name,
                     source: include_str!(concat!("../../../shaders/shared/weight_", $name, ".wgsl")),
+                    fours: self.run_cols() / 4,
                 }
             };
         }
         match self {
             Self::F32Rows => part!("f32"),
             Self::F16Rows => part!("f16"),
-            Self::Q8_0Rows => part!("q8_0"),
+            Self::Q8Rows => part!("q8"),
+            Self::Q6Rows => part!("q6"),
+            Self::Q5Rows => part!("q5"),
+            Self::Q4Rows => part!("q4"),
             Self::F32Texels => part!("f32_texels"),
             Self::F16Texels => part!("f16_texels"),
+            Self::Q8Texels => part!("q8_texels"),
+            Self::Q6Texels => part!("q6_texels"),
+            Self::Q5Texels => part!("q5_texels"),
+            Self::Q4Texels => part!("q4_texels"),
         }
     }
 
-    /// What the number of columns must be a multiple of.
-    pub fn columns_unit(self) -> u32 {
+    /// Columns of a run, which the number of columns must be a multiple of.
+    pub fn run_cols(self) -> u32 {
         match self {
             Self::F32Rows | Self::F16Rows => 4,
-            Self::F32Texels | Self::F16Texels => TILE_COLS,
-            Self::Q8_0Rows => BLOCK as u32,
+            Self::F32Texels | Self::F16Texels => FLOAT_RUN,
+            Self::Q8Rows | Self::Q6Rows | Self::Q5Rows | Self::Q4Rows => BLOCK as u32,
+            Self::Q8Texels | Self::Q6Texels | Self::Q5Texels | Self::Q4Texels => BLOCK as u32,
+        }
+    }
+
+    /// Bytes of a run of floats of one row, where rows come in tiles.
+    pub(super) fn run_bytes(self) -> Option<usize> {
+        match self {
+            Self::F32Texels => Some(FLOAT_RUN as usize * 4),
+            Self::F16Texels => Some(FLOAT_RUN as usize * 2),
+            _ => None,
         }
     }
 
@@ -128,15 +153,39 @@ impl WeightLayout {
         if self.is_texels() { TILE_ROWS } else { 1 }
     }
 
+    /// Most inputs that a tile of texels is multiplied with at once: with more of them, a decoded block leaves the registers.
+    pub(in crate::kernels) fn most_inputs(self) -> u32 {
+        if self.precision().blocks().is_some() { 4 } else { 8 }
+    }
+
+    /// Texels of a tile of `runs` runs of blocks.
+    pub(super) fn tile_texels(self, runs: u32) -> u64 {
+        let rows = u64::from(TILE_ROWS);
+        // A tile begins where the numbers of a run lie in one row of the texture.
+        let unit = if self.precision() == Precision::Q8 { rows * 2 } else { rows };
+        let run = match self.precision() {
+            Precision::F32 => rows * 2,
+            Precision::F16 => rows,
+            // Two texels of numbers a row, and its scale in an eighth of one.
+            Precision::Q8 => rows * 2 + rows / 8,
+            // A texel of low bits; the bits above and the scales, a quarter of one for each word.
+            precision => rows + rows / 4 * (high_words(precision) as u64 + 1),
+        };
+        (u64::from(runs) * run).next_multiple_of(unit)
+    }
+
     /// Bytes of `rows` rows of `cols` columns, rows filled up to whole units.
     pub fn bytes(self, rows: u32, cols: u32) -> u64 {
-        let rows = u64::from(rows).next_multiple_of(self.rows_unit().into());
-        let cols = u64::from(cols);
-        match self {
-            Self::F32Rows | Self::F32Texels => rows * cols * 4,
-            Self::F16Rows | Self::F16Texels => rows * cols * 2,
-            Self::Q8_0Rows => rows * (cols + scale_words(cols) * 4),
+        let (runs, tiles) = (cols / self.run_cols(), u64::from(rows.div_ceil(self.rows_unit())));
+        if self.is_texels() {
+            return tiles * self.tile_texels(runs) * 16;
         }
+        let row = match self.precision() {
+            Precision::F32 => u64::from(cols) * 4,
+            Precision::F16 => u64::from(cols) * 2,
+            precision => row_words(precision, runs as usize) as u64 * 4,
+        };
+        u64::from(rows) * row
     }
 
     /// The memory for `rows` rows of `cols` columns.
@@ -160,92 +209,35 @@ impl WeightLayout {
         }
         units.saturating_mul(unit)
     }
-
-    /// The bytes of `values`, whole rows of `cols` columns from the beginning of a unit on. A block that a file keeps in Q8_0 comes out
-    /// as it was, as long as its largest byte is 127 or -127, which is how that format is made.
-    ///
-    /// # Errors
-    /// A value that the layout cannot hold.
-    pub fn pack(self, values: &[f32], cols: u32) -> Result<Vec<u8>, Unfit> {
-        let encoded = encoded(values, self.format())?;
-        let columns = cols as usize;
-        Ok(match self {
-            Self::F32Rows | Self::F16Rows => encoded.into_owned(),
-            Self::F32Texels => tiles(&encoded, columns * 4, TILE_COLS as usize * 4),
-            Self::F16Texels => tiles(&encoded, columns * 2, TILE_COLS as usize * 2),
-            Self::Q8_0Rows => scales_last(&encoded, columns),
-        })
-    }
-}
-
-/// Words of the scales of a row.
-fn scale_words(cols: u64) -> u64 {
-    (cols / BLOCK as u64).div_ceil(2)
-}
-
-/// The values as a file would keep them.
-fn encoded(values: &[f32], format: WeightFormat) -> Result<Cow<'_, [u8]>, Unfit> {
-    let encoding = match format {
-        WeightFormat::F32 => return Ok(Cow::Borrowed(bytemuck::cast_slice(values))),
-        WeightFormat::F16 => Encoding::F16,
-        WeightFormat::Q8_0 => Encoding::Q8_0,
-    };
-    let mut bytes = Vec::with_capacity(values.len() * 2);
-    encoding.encode(values, &mut bytes).map_err(|value| {
-        match values.iter().position(|other| other.to_bits() == value.to_bits()) {
-            Some(at) => Unfit { at, value },
-            None => unreachable!("{value} is refused, and is none of the values"),
-        }
-    })?;
-    Ok(Cow::Owned(bytes))
-}
-
-/// Bytes of a texel, and lanes that read one each at once.
-const TEXEL: usize = 16;
-const LANES: usize = 8;
-
-/// Rows of `row_bytes` bytes in tiles, in runs of `run_bytes`; rows that a tile lacks are zeros.
-fn tiles(rows: &[u8], row_bytes: usize, run_bytes: usize) -> Vec<u8> {
-    let (tile, pieces) = (TILE_ROWS as usize, run_bytes / TEXEL);
-    let n = rows.len().checked_div(row_bytes).unwrap_or_default();
-    let mut packed = vec![0; n.next_multiple_of(tile) * row_bytes];
-    for (row, values) in rows.chunks_exact(row_bytes.max(1)).enumerate() {
-        let (group, r, lane) = (row / tile, row % tile / LANES, row % LANES);
-        for (chunk, run) in values.chunks_exact(run_bytes).enumerate() {
-            // The texels of one run: all lanes' first texels, then all lanes' second ones.
-            let runs = (group * (row_bytes / run_bytes) + chunk) * LANES + r;
-            for (piece, texel) in run.chunks_exact(TEXEL).enumerate() {
-                let at = ((runs * pieces + piece) * LANES + lane) * TEXEL;
-                packed[at..at + TEXEL].copy_from_slice(texel);
-            }
-        }
-    }
-    packed
-}
-
-/// Blocks of a scale and its bytes, as files have them, row by row with the bytes first and the scales behind them.
-fn scales_last(blocks: &[u8], cols: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(blocks.len());
-    for row in blocks.chunks_exact((cols / BLOCK * BLOCK_BYTES).max(1)) {
-        let blocks = || row.chunks_exact(BLOCK_BYTES).map(|block| block.split_at(SCALE_BYTES));
-        blocks().for_each(|(_, bytes)| out.extend(bytes));
-        blocks().for_each(|(scale, _)| out.extend(scale));
-        // Scales come two in a word.
-        out.resize(out.len().next_multiple_of(4), 0);
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::WeightLayout;
+    use crate::kernels::Precision;
+    use crate::model_file::Dtype;
+
+    /// A type of files for each precision in blocks, and the bytes of `rows` rows of ones in it, more or less.
+    fn blocks(precision: Precision, elements: usize) -> Option<(Dtype, Vec<u8>)> {
+        let dtype = match precision {
+            Precision::Q8 => Dtype::Q8_0,
+            Precision::Q6 => Dtype::Q6K,
+            Precision::Q5 => Dtype::Q5_1,
+            Precision::Q4 => Dtype::Q4_1,
+            Precision::F32 | Precision::F16 => return None,
+        };
+        Some((dtype, vec![0x11; dtype.bytes_of(elements as u64).unwrap() as usize]))
+    }
 
     #[test]
     fn packed_bytes_are_those_of_the_formula() {
         for layout in WeightLayout::ALL {
-            for (rows, cols) in [(1_u32, 32_u32), (64, 64), (65, 96), (200, 576)] {
-                let values = vec![0.5; (rows * cols) as usize];
-                let packed = layout.pack(&values, cols).unwrap();
+            for (rows, cols) in [(1_u32, 256_u32), (64, 256), (65, 512), (200, 768)] {
+                let elements = (rows * cols) as usize;
+                let packed = match blocks(layout.precision(), elements) {
+                    Some((dtype, bytes)) => layout.pack_blocks(&dtype.blocks(&bytes), cols).unwrap(),
+                    None => layout.pack(&vec![0.5; elements], cols).unwrap(),
+                };
                 assert_eq!(packed.len() as u64, layout.bytes(rows, cols), "{layout:?} {rows}x{cols}");
                 assert!(layout.request(String::new(), rows, cols).bytes >= packed.len() as u64);
             }
@@ -272,8 +264,19 @@ mod tests {
             assert_eq!(layout.pack(&values, 64).unwrap_err().at, 70, "{layout:?}");
         }
         values[70] = 1.0e7;
-        let unfit = WeightLayout::Q8_0Rows.pack(&values, 64).unwrap_err();
-        assert_eq!((unfit.at, unfit.value), (70, 1.0e7));
+        for layout in [WeightLayout::Q8Rows, WeightLayout::Q8Texels, WeightLayout::Q4Texels] {
+            let unfit = layout.pack(&values, 64).unwrap_err();
+            assert_eq!((unfit.at, unfit.value), (70, 1.0e7));
+        }
+    }
+
+    #[test]
+    fn a_scale_that_does_not_fit_is_named() {
+        // The second superblock: d = 65504 (0x7BFF), each scale 0x11 = 17.
+        let mut bytes = vec![0x11; 2 * 210];
+        bytes[418..].copy_from_slice(&[0xFF, 0x7B]);
+        let unfit = WeightLayout::Q6Rows.pack_blocks(&Dtype::Q6K.blocks(&bytes), 256).unwrap_err();
+        assert_eq!((unfit.at, unfit.value), (256, 17.0 * 65504.0));
     }
 
     #[test]
@@ -289,7 +292,7 @@ mod tests {
         let values: Vec<f32> = blocks
             .flat_map(|(block, scale)| (0..32).map(move |i| byte(block, i) as f32 * scale.to_f32()))
             .collect();
-        let packed = WeightLayout::Q8_0Rows.pack(&values, 96).unwrap();
+        let packed = WeightLayout::Q8Rows.pack(&values, 96).unwrap();
         for row in 0..2 {
             let bytes = (0..96).map(|c| byte(3 * row + c / 32, c % 32) as i8 as u8);
             let scales = scales[3 * row..][..3].iter().flat_map(|scale| scale.to_le_bytes());

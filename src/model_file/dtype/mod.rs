@@ -5,12 +5,14 @@
 //! Quantised types come in blocks along a row, after llama.cpp's `ggml-quants`: 32 weights under one scale
 //! (`small.rs`), or 256 weights, a superblock, whose 8 or 16 parts have scales of their own (`superblock.rs`).
 
+mod blocks;
 mod encode;
 mod small;
 mod superblock;
 
 use half::f16;
 
+pub use blocks::{BLOCK, Block, Blocks};
 pub use encode::Encoding;
 
 /// How the weights of a tensor are stored.

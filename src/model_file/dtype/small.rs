@@ -54,7 +54,7 @@ pub(super) fn iq4_nl([d0, d1, quants @ ..]: &[u8; 18], out: &mut [f32; W]) {
 }
 
 /// Four bytes of fifth bits in the order of the weights, then the nibbles.
-fn five_bits(quants: &[u8; 20]) -> [u8; W] {
+pub(super) fn five_bits(quants: &[u8; 20]) -> [u8; W] {
     let (high, low) = quants.split_at(4);
     let mut numbers = unpack::<W, 4, GROUP>(low);
     for (number, high) in numbers.iter_mut().zip(unpack::<W, 1, 1>(high)) {

@@ -3,6 +3,7 @@
 //! Each function turns one stored superblock into its weights; [`Dtype`](super::Dtype) says what the fields mean.
 //! The products of scales are rounded before they meet a weight, as in the `gguf` package.
 
+use super::blocks::Block;
 use super::{half_to_f32, unpack};
 
 /// Weights of a superblock.
@@ -35,14 +36,54 @@ pub(super) fn q3_k([parts @ .., d0, d1]: &[u8; 110], out: &mut [f32; W]) {
 }
 
 /// d, e, scales and minima (12 bytes), numbers (128).
-pub(super) fn q4_k([d0, d1, e0, e1, parts @ ..]: &[u8; 144], out: &mut [f32; W]) {
-    let (d, e) = (half_to_f32([*d0, *d1]), half_to_f32([*e0, *e1]));
-    let (scales, numbers) = parts.split_at(12);
-    scale_and_subtract::<32>(out, &unpack::<W, 4, 32>(numbers), six_bit_pairs(d, e, scales));
+pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; W]) {
+    let (numbers, pairs) = q4_k_parts(block);
+    scale_and_subtract::<32>(out, &numbers, pairs);
 }
 
 /// d, e, scales and minima (12 bytes), fifth bits (32), low bits (128).
-pub(super) fn q5_k([d0, d1, e0, e1, parts @ ..]: &[u8; 176], out: &mut [f32; W]) {
+pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; W]) {
+    let (numbers, pairs) = q5_k_parts(block);
+    scale_and_subtract::<32>(out, &numbers, pairs);
+}
+
+/// Low bits (128 bytes), the two bits above (64), signed scales (16), d.
+pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; W]) {
+    let (numbers, scales) = q6_k_parts(block);
+    let numbers = numbers.map(|number| f32::from(number) - 32.0);
+    scale_only(out, &numbers, scales);
+}
+
+/// The parts of a superblock of Q4_K as blocks of their own.
+pub(super) fn q4_k_blocks(block: &[u8; 144], out: &mut Vec<Block>) {
+    let (numbers, pairs) = q4_k_parts(block);
+    out.extend(numbers.as_chunks().0.iter().zip(pairs).map(|(quants, (s, m))| Block::new(*quants, [s, -m])));
+}
+
+/// The parts of a superblock of Q5_K as blocks of their own.
+pub(super) fn q5_k_blocks(block: &[u8; 176], out: &mut Vec<Block>) {
+    let (numbers, pairs) = q5_k_parts(block);
+    out.extend(numbers.as_chunks().0.iter().zip(pairs).map(|(quants, (s, m))| Block::new(*quants, [s, -m])));
+}
+
+/// The parts of a superblock of Q6_K as blocks of their own, two parts in one.
+pub(super) fn q6_k_blocks(block: &[u8; 210], out: &mut Vec<Block>) {
+    let (numbers, mut scales) = q6_k_parts(block);
+    for quants in numbers.as_chunks().0 {
+        let pair = [scales.next(), scales.next()].map(Option::unwrap_or_default);
+        out.push(Block::new(*quants, pair));
+    }
+}
+
+/// Numbers; scales and minima, one pair for every 32.
+fn q4_k_parts([d0, d1, e0, e1, parts @ ..]: &[u8; 144]) -> ([u8; W], impl Iterator<Item = (f32, f32)>) {
+    let (d, e) = (half_to_f32([*d0, *d1]), half_to_f32([*e0, *e1]));
+    let (scales, numbers) = parts.split_at(12);
+    (unpack::<W, 4, 32>(numbers), six_bit_pairs(d, e, scales))
+}
+
+/// Numbers; scales and minima, one pair for every 32.
+fn q5_k_parts([d0, d1, e0, e1, parts @ ..]: &[u8; 176]) -> ([u8; W], impl Iterator<Item = (f32, f32)>) {
     let (d, e) = (half_to_f32([*d0, *d1]), half_to_f32([*e0, *e1]));
     let (scales, parts) = parts.split_at(12);
     let (high, low) = parts.split_at(32);
@@ -50,20 +91,19 @@ pub(super) fn q5_k([d0, d1, e0, e1, parts @ ..]: &[u8; 176], out: &mut [f32; W])
     for (number, high) in numbers.iter_mut().zip(unpack::<W, 1, 32>(high)) {
         *number |= high << 4;
     }
-    scale_and_subtract::<32>(out, &numbers, six_bit_pairs(d, e, scales));
+    (numbers, six_bit_pairs(d, e, scales))
 }
 
-/// Low bits (128 bytes), the two bits above (64), signed scales (16), d.
-pub(super) fn q6_k([parts @ .., d0, d1]: &[u8; 210], out: &mut [f32; W]) {
+/// Numbers of which 32 is zero; scales, one for every 16.
+fn q6_k_parts([parts @ .., d0, d1]: &[u8; 210]) -> ([u8; W], impl Iterator<Item = f32>) {
     let d = half_to_f32([*d0, *d1]);
     let (low, parts) = parts.split_at(128);
     let (high, scales) = parts.split_at(64);
-    let (low, high) = (unpack::<W, 4, 64>(low), unpack::<W, 2, 32>(high));
-    let mut numbers = [0.0; W];
-    for ((number, low), high) in numbers.iter_mut().zip(low).zip(high) {
-        *number = f32::from(low | (high << 4)) - 32.0;
+    let mut numbers = unpack::<W, 4, 64>(low);
+    for (number, high) in numbers.iter_mut().zip(unpack::<W, 2, 32>(high)) {
+        *number |= high << 4;
     }
-    scale_only(out, &numbers, scales.iter().map(|s| d * f32::from(i8::from_le_bytes([*s]))));
+    (numbers, scales.iter().map(move |s| d * f32::from(i8::from_le_bytes([*s]))))
 }
 
 /// w = q s, one scale for every 16 weights.

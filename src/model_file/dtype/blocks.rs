@@ -1,0 +1,139 @@
+//! Stored blocks as a device takes them: the numbers apart from their scales, 32 weights at a time, whatever the type of the file.
+
+use super::small::five_bits;
+use super::{Dtype, half_to_f32, superblock, unpack};
+
+/// Weights of a block.
+pub const BLOCK: usize = 32;
+
+/// 32 weights of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Block {
+    /// The numbers q, from 0 on.
+    pub quants: [u8; BLOCK],
+    /// What they mean, see [`Blocks`].
+    pub scales: [f32; 2],
+}
+
+impl Block {
+    pub(super) fn new(quants: [u8; BLOCK], scales: [f32; 2]) -> Self {
+        Self { quants, scales }
+    }
+}
+
+/// What the numbers of a type's blocks mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blocks {
+    /// w = q s + m, q of 4 bits, scales (s, m).
+    Q4,
+    /// w = q s + m, q of 5 bits, scales (s, m).
+    Q5,
+    /// w = (q - 32) s, q of 6 bits, scales of the first and of the last 16 weights.
+    Q6,
+    /// w = (q - 128) s, q of 8 bits, scales (s, 0).
+    Q8,
+}
+
+impl Blocks {
+    /// What the blocks of a type are; `None` for types that are kept otherwise: floats, and the rarer blocks.
+    pub fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q4K => Some(Self::Q4),
+            Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q5K => Some(Self::Q5),
+            Dtype::Q6K => Some(Self::Q6),
+            Dtype::Q8_0 => Some(Self::Q8),
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Iq4Nl | Dtype::Q2K | Dtype::Q3K => None,
+        }
+    }
+
+    /// The weights of a block.
+    pub fn weights(self, block: &Block) -> [f32; BLOCK] {
+        let ([s, m], half) = (block.scales, BLOCK / 2);
+        let mut number = 0..;
+        block.quants.map(|q| {
+            let in_first = number.next().is_some_and(|i| i < half);
+            let q = f32::from(q);
+            match self {
+                Self::Q4 | Self::Q5 => q * s + m,
+                Self::Q6 => (q - 32.0) * if in_first { s } else { m },
+                Self::Q8 => (q - 128.0) * s,
+            }
+        })
+    }
+}
+
+impl Dtype {
+    /// The blocks that `bytes` hold, whole ones of this type; of superblocks, their parts. None where [`Blocks::of`] says so.
+    pub fn blocks(self, bytes: &[u8]) -> Vec<Block> {
+        let mut out = Vec::new();
+        match self {
+            Self::Q8_0 => each(bytes, |[d0, d1, quants @ ..]: &[u8; 34]| {
+                // A signed byte plus 128 is the byte with its highest bit turned.
+                out.push(Block::new(quants.map(|q| q ^ 0x80), [half_to_f32([*d0, *d1]), 0.0]));
+            }),
+            Self::Q4_0 => each(bytes, |[d0, d1, quants @ ..]: &[u8; 18]| {
+                let scale = half_to_f32([*d0, *d1]);
+                out.push(Block::new(unpack::<BLOCK, 4, 16>(quants), [scale, -8.0 * scale]));
+            }),
+            Self::Q4_1 => each(bytes, |[d0, d1, m0, m1, quants @ ..]: &[u8; 20]| {
+                let scales = [half_to_f32([*d0, *d1]), half_to_f32([*m0, *m1])];
+                out.push(Block::new(unpack::<BLOCK, 4, 16>(quants), scales));
+            }),
+            Self::Q5_0 => each(bytes, |[d0, d1, quants @ ..]: &[u8; 22]| {
+                let scale = half_to_f32([*d0, *d1]);
+                out.push(Block::new(five_bits(quants), [scale, -16.0 * scale]));
+            }),
+            Self::Q5_1 => each(bytes, |[d0, d1, m0, m1, quants @ ..]: &[u8; 24]| {
+                out.push(Block::new(five_bits(quants), [half_to_f32([*d0, *d1]), half_to_f32([*m0, *m1])]));
+            }),
+            Self::Q4K => each(bytes, |block| superblock::q4_k_blocks(block, &mut out)),
+            Self::Q5K => each(bytes, |block| superblock::q5_k_blocks(block, &mut out)),
+            Self::Q6K => each(bytes, |block| superblock::q6_k_blocks(block, &mut out)),
+            Self::F32 | Self::F16 | Self::BF16 | Self::Iq4Nl | Self::Q2K | Self::Q3K => {}
+        }
+        out
+    }
+}
+
+fn each<const N: usize>(bytes: &[u8], block: impl FnMut(&[u8; N])) {
+    bytes.as_chunks().0.iter().for_each(block);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK, Blocks, Dtype};
+
+    /// Bytes that look random, with scales that are finite: the lowest bit of an f16's exponent is never set with the others.
+    fn bytes(dtype: Dtype, blocks: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_u32;
+        let mut bytes = vec![0; blocks * dtype.block_bytes() as usize];
+        for byte in &mut bytes {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (state >> 24) as u8 & 0xBB;
+        }
+        bytes
+    }
+
+    #[test]
+    fn blocks_are_the_weights_that_the_type_says() {
+        let mut seen = 0;
+        for dtype in Dtype::ALL {
+            let bytes = bytes(dtype, 12);
+            let blocks = dtype.blocks(&bytes);
+            let Some(kind) = Blocks::of(dtype) else {
+                assert!(blocks.is_empty(), "{dtype:?}");
+                continue;
+            };
+            seen += 1;
+            let mut want = vec![0.0; 12 * dtype.block_elems() as usize];
+            dtype.dequantize(&bytes, &mut want);
+            assert_eq!(blocks.len() * BLOCK, want.len());
+            let got = blocks.iter().flat_map(|block| kind.weights(block));
+            for (i, (got, want)) in got.zip(want).enumerate() {
+                // (q - 8) d and q d - 8 d round differently.
+                assert!((got - want).abs() <= 4e-6 * want.abs().max(1.0), "{dtype:?} {i}: {got} {want}");
+            }
+        }
+        assert_eq!(seen, 8);
+    }
+}
