@@ -392,27 +392,32 @@ fn the_texts_of_a_batch_are_streamed_as_they_are_alone() {
         let sampler = SamplerOptions { temperature: 1.0, seed: i.into(), ..SamplerOptions::default() };
         GenerateOptions { max_tokens: 40, ignore_eos: true, sampler, ..GenerateOptions::default() }
     };
-    let alone = |i, stops: Vec<String>| {
+    let alone = |i, max_tokens, stops: Vec<String>| {
         let mut session = begin(i);
         let stops = StopStrings::new(stops).unwrap();
-        let mut pieces = session.generate_text(&tokenizer, options(i), stops).unwrap();
+        let options = GenerateOptions { max_tokens, ..options(i) };
+        let mut pieces = session.generate_text(&tokenizer, options, stops).unwrap();
         let told: Vec<Piece> = pieces.by_ref().map(Result::unwrap).collect();
         (told, pieces.stop_reason())
     };
     // Every other text is stopped by a string from its own middle.
     let stops: Vec<Vec<String>> = (0..4)
         .map(|i| {
-            let whole: String = alone(i, Vec::new()).0.into_iter().map(|piece| piece.text).collect();
+            let whole: String = alone(i, 40, Vec::new()).0.into_iter().map(|piece| piece.text).collect();
             let middle: String = whole.chars().skip(whole.chars().count() / 3).take(4).collect();
             if i % 2 == 0 { vec![middle] } else { Vec::new() }
         })
         .collect();
-    let want: Vec<_> = (0..4).zip(&stops).map(|(i, stops)| alone(i, stops.clone())).collect();
+    // One comes to its stop with the last token that it may have.
+    let last = alone(2, 40, stops[2].clone()).0.len() as u32;
+    let most = |i: u32| if i == 2 { last } else { 40 };
+    let want: Vec<_> = (0..4).zip(&stops).map(|(i, stops)| alone(i, most(i), stops.clone())).collect();
     let mut batch = Batch::new(&pool, Steps::Fixed(5)).unwrap();
     let mut got: BTreeMap<TextId, (Vec<Piece>, Option<StopReason>)> = BTreeMap::new();
     for (i, stops) in (0..4).zip(stops) {
         let stops = StopStrings::new(stops).unwrap();
-        got.insert(batch.add_text(begin(i), &tokenizer, options(i), stops).unwrap(), (Vec::new(), None));
+        let options = GenerateOptions { max_tokens: most(i), ..options(i) };
+        got.insert(batch.add_text(begin(i), &tokenizer, options, stops).unwrap(), (Vec::new(), None));
     }
     while let Some(event) = block_on(batch.next_event()).unwrap() {
         match event {
@@ -422,7 +427,8 @@ fn the_texts_of_a_batch_are_streamed_as_they_are_alone() {
     }
     assert_eq!(got.into_values().collect::<Vec<_>>(), want);
     let reasons: Vec<_> = want.iter().map(|(_, reason)| *reason).collect();
-    assert!(reasons.contains(&Some(StopReason::Stop)) && reasons.contains(&Some(StopReason::MaxTokens)));
+    let [stop, budget] = [Some(StopReason::Stop), Some(StopReason::MaxTokens)];
+    assert_eq!(reasons, [stop, budget, stop, budget]);
 }
 
 /// What can be taken back is there before anything changes, whatever becomes of the question.

@@ -202,7 +202,7 @@ impl<S: BorrowMut<Session>> Batch<S> {
         match text.stage {
             Stage::First(_) => text.end(Ok(StopReason::Cancelled)),
             Stage::Running => text.stage = Stage::Cancelled,
-            Stage::Cancelled | Stage::Ending(_) => {}
+            Stage::Cancelled | Stage::Ending(_) | Stage::Over(_) => {}
         }
     }
 
@@ -320,7 +320,10 @@ impl<S: BorrowMut<Session>> Batch<S> {
             return Some(BatchEvent::Piece { id, piece: Piece { token: None, text } });
         }
         let Text { session, stage, .. } = self.texts.remove(index);
-        let end = if let Stage::Ending(end) = stage { end } else { Ok(StopReason::Cancelled) };
+        let end = match stage {
+            Stage::Ending(end) | Stage::Over(end) => end,
+            Stage::First(_) | Stage::Running | Stage::Cancelled => Ok(StopReason::Cancelled),
+        };
         Some(BatchEvent::Ended { id, session, end })
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Stage {
     Cancelled,
     /// How it ends after the tokens that are ready.
     Ending(Result<StopReason, GenerateError>),
+    /// How it has ended.
+    Over(Result<StopReason, GenerateError>),
 }
 
 impl<S: BorrowMut<Session>> Text<S> {
@@ -61,17 +63,17 @@ impl<S: BorrowMut<Session>> Text<S> {
     pub(super) fn is_over(&self) -> bool {
         self.ready.is_empty()
             && match self.stage {
-                Stage::Ending(_) => true,
+                Stage::Ending(_) | Stage::Over(_) => true,
                 Stage::Cancelled => self.ahead == 0,
                 Stage::First(_) | Stage::Running => false,
             }
     }
 
-    /// It ends here, unless it has ended.
+    /// It ends at the last token given out, unless it has ended there by itself.
     pub(super) fn end(&mut self, end: Result<StopReason, GenerateError>) {
-        if !(self.ready.is_empty() && matches!(self.stage, Stage::Ending(_))) {
+        if !matches!(self.stage, Stage::Over(_)) {
             self.ready.clear();
-            self.stage = Stage::Ending(end);
+            self.stage = Stage::Over(end);
         }
     }
 
@@ -84,15 +86,15 @@ impl<S: BorrowMut<Session>> Text<S> {
     /// What the device has drawn beyond the last token given out is lost; the text joins the loop again.
     pub(super) fn forget_ahead(&mut self) {
         self.ahead = 0;
-        if self.ready.is_empty() && matches!(self.stage, Stage::Ending(_) | Stage::Cancelled) {
+        if self.is_over() {
+            return;
+        }
+        if let Stage::Cancelled = self.stage {
+            self.end(Ok(StopReason::Cancelled));
             return;
         }
         self.ready.clear();
-        self.stage = match self.stage {
-            Stage::Cancelled => Stage::Ending(Ok(StopReason::Cancelled)),
-            _ if self.session().pending.is_some() => Stage::Running,
-            _ => Stage::First(None),
-        };
+        self.stage = if self.session().pending.is_some() { Stage::Running } else { Stage::First(None) };
     }
 
     /// The first token, if it has none to consume and it has come.
@@ -109,7 +111,7 @@ impl<S: BorrowMut<Session>> Text<S> {
         let reason = generation.stop_reason();
         match token {
             Ok(Some(token)) => {
-                self.stage = reason.map_or(Stage::Running, |reason| Stage::Ending(Ok(reason)));
+                self.stage = reason.map_or(Stage::Running, |reason| Stage::Over(Ok(reason)));
                 return Ok(Some(self.given_out(token)));
             }
             Ok(None) => self.stage = Stage::Ending(Ok(reason.unwrap_or_else(|| session.limit_reason()))),
@@ -146,7 +148,7 @@ impl<S: BorrowMut<Session>> Text<S> {
     pub(super) fn collect(&mut self, brought: &Brought, row: usize) -> Result<u32, GenerateError> {
         let Brought { steps, outbox, .. } = brought;
         self.ahead = self.ahead.saturating_sub(*steps);
-        if let Stage::First(_) | Stage::Ending(_) = self.stage {
+        if let Stage::First(_) | Stage::Ending(_) | Stage::Over(_) = self.stage {
             return Ok(0);
         }
         let (before, emitted) = (self.read, outbox.emitted(row, self.read, *steps)?);
@@ -166,13 +168,11 @@ impl<S: BorrowMut<Session>> Text<S> {
         let token = self.ready.pop_front()?;
         let session: &mut Session = self.session.borrow_mut();
         if let Err(error) = session.accept(token.id) {
-            self.ready.clear();
-            self.stage = Stage::Ending(Err(error.into()));
+            self.end(Err(error.into()));
             return None;
         }
         if let Some(reason) = session.ending(&self.options, token.id) {
-            self.ready.clear();
-            self.stage = Stage::Ending(Ok(reason));
+            self.end(Ok(reason));
         }
         Some(self.given_out(token))
     }
