@@ -1,6 +1,7 @@
-// scores[r, i] = logits[r, i] + bias[i], BANNED where the bias is BANNED
+// scores[r, i] = logits[r, i] + bias[r, i], BANNED where the bias is BANNED; logits[r, i] where row r has no bias
 //
-// logits, scores (rows, vocab), bias (vocab). The scores are a copy, because log-probabilities are of the model's own logits.
+// logits, scores, bias (rows, vocab), settings (rows). The scores are a copy, because log-probabilities are of the model's own logits.
+// The bias of a row that has none is not read into its scores, so it need not be written.
 struct AdjustParams {
     n: u32, // rows * vocab
     vocab: u32,
@@ -10,7 +11,8 @@ struct AdjustParams {
 @group(0) @binding(0) var<uniform> params: AdjustParams;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(3) var<storage, read> settings: array<RowSettings>;
+@group(0) @binding(4) var<storage, read_write> scores: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn adjust(
@@ -22,6 +24,10 @@ fn adjust(
     if i >= params.n {
         return;
     }
-    let b = bias[i % params.vocab];
-    scores[i] = select(logits[i] + b, BANNED, b == BANNED);
+    var score = logits[i];
+    if settings[i / params.vocab].biased == 1u {
+        let b = bias[i];
+        score = select(score + b, BANNED, b == BANNED);
+    }
+    scores[i] = score;
 }

@@ -2,8 +2,8 @@
 //
 // A token that would be the last a segment may have (M) and is no anchor is replaced by the inserted anchor, or ends the text, as
 // the policy says. Once the text has ended nothing is handed out any more, however many steps are still under way.
-// Row r is of the text that loop_state[r] names. drawn (rows), stop_bits ((vocabulary + 31) / 32): the ids that end a text as a bit set,
-// anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids in the even words, ring (texts), loop_state (rows), token (rows),
+// Row r is of the text that loop_state[r] names. drawn (rows), stop_bits (rows, (vocabulary + 31) / 32): the ids that end its text as a
+// bit set, anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids in the even words, ring (texts), loop_state (rows), token (rows),
 // outbox (rows, outbox_cap): token number n at n mod outbox_cap, recent (texts, recent_cap): the token at position p at p mod
 // recent_cap. One invocation a row.
 struct EmitParams {
@@ -46,13 +46,14 @@ fn emit(@builtin(workgroup_id) group: vec3<u32>) {
     }
     let text = state.text;
     let pos = ring[text].pos;
-    var ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
+    let stops = r * ((params.vocab + 31u) / 32u); // where the ids that end this text begin
+    var ends = ((stop_bits[stops + id / 32u] >> (id % 32u)) & 1u) == 1u;
     let listed = ((anchor_bits[2u * (id / 32u)] >> (id % 32u)) & 1u) == 1u;
     let closes = listed && ring[text].barred == 0u;
     let overflows = !closes && !ends && pos - ring[text].seg_start + 1u == params.max_segment;
     if overflows && params.at_max_segment == AT_MAX_INSERT {
         id = params.insert;
-        ends = ((stop_bits[id / 32u] >> (id % 32u)) & 1u) == 1u;
+        ends = ((stop_bits[stops + id / 32u] >> (id % 32u)) & 1u) == 1u;
     }
     token[r] = id;
     outbox[r * params.outbox_cap + state.emitted % params.outbox_cap] = id;

@@ -1,29 +1,22 @@
 // scores[r, id] = scores[r, id] * (1 / repetition where positive, else repetition) - frequency * count - presence
 //
 // for every id among the last_n tokens of the text, where it occurs count times. Anchors and banned tokens are left alone.
-// Row r is of the text that loop_state[r] names. state (texts), recent (texts, capacity): the token at position p at p mod capacity,
-// anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids as a bit set in the even words, loop_state (rows), scores (rows, vocab).
-// One lane per token of a window; the first that has an id acts for all.
+// Row r is of the text that loop_state[r] names, with penalties of its own: settings[r]. state (texts), recent (texts, capacity): the
+// token at position p at p mod capacity, anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids as a bit set in the even words,
+// loop_state (rows), settings (rows), scores (rows, vocab). One lane per token of a window; the first that has an id acts for all.
 struct PenalizeParams {
     rows: u32,
     vocab: u32,
     capacity: u32,
-    last_n: u32,
-    repetition: f32,
-    inverse_repetition: f32, // made by the host, so that it is rounded in one way everywhere
-    frequency: f32,
-    presence: f32,
     groups_of_row: u32, // workgroups that share a window
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }
 @group(0) @binding(0) var<uniform> params: PenalizeParams;
 @group(0) @binding(1) var<storage, read> state: array<RingState>;
 @group(0) @binding(2) var<storage, read> recent: array<u32>;
 @group(0) @binding(3) var<storage, read> anchor_bits: array<u32>;
 @group(0) @binding(4) var<storage, read> loop_state: array<LoopState>;
-@group(0) @binding(5) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(5) var<storage, read> settings: array<RowSettings>;
+@group(0) @binding(6) var<storage, read_write> scores: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn penalize(
@@ -38,7 +31,7 @@ fn penalize(
     }
     let text = loop_state[r].text;
     let end = state[text].pos;
-    let first = end - min(end, params.last_n);
+    let first = end - min(end, settings[r].last_n);
     let mine = first + index % params.groups_of_row * WORKGROUP + lane;
     if mine >= end {
         return;
@@ -61,6 +54,6 @@ fn penalize(
         }
     }
     let score = scores[at];
-    let scaled = score * select(params.repetition, params.inverse_repetition, score > 0.0);
-    scores[at] = scaled - (params.frequency * count + params.presence);
+    let scaled = score * select(settings[r].repetition, settings[r].inverse_repetition, score > 0.0);
+    scores[at] = scaled - (settings[r].frequency * count + settings[r].presence);
 }

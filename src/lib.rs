@@ -66,8 +66,8 @@ pub use chat::Chat;
 pub use engine::{Engine, LoadOptions, Loaded, Opened};
 pub use error::Error;
 pub use generate::{
-    Continued, GenerateOptions, Generation, Logprobs, Piece, Pieces, Steps, StopReason, TextGeneration,
-    Token, Tokens, generate_together,
+    Batch, BatchEvent, Continued, GenerateOptions, Generation, Logprobs, Piece, Pieces, Refused, Steps,
+    StopReason, TextGeneration, TextId, Token, Tokens, generate_together,
 };
 pub use gpu::{Gpu, GpuOptions};
 pub use kv::{Policy, PolicySpec, Preset};
@@ -85,7 +85,8 @@ pub use pollster::block_on;
 #[cfg(test)]
 mod tests {
     use super::{
-        Chat, Generation, Loaded, Model, Opened, Pieces, Pool, Session, TextGeneration, Tokenizer, Tokens,
+        Batch, Chat, Generation, Loaded, Model, Opened, Pieces, Pool, Session, TextGeneration, Tokenizer,
+        Tokens,
     };
 
     /// A worker, a server's task or an object of another language may hold them.
@@ -102,6 +103,7 @@ mod tests {
         is_send::<Tokens<'_>>();
         is_send::<Pieces<'_>>();
         is_send::<Pool>();
+        is_send::<Batch>();
         is_send::<Chat>();
     }
 }

@@ -6,6 +6,7 @@
 mod device;
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use device::{gpu, share};
@@ -16,7 +17,9 @@ use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile, WeightName};
 use killick::session::{Session, SessionOptions};
 use killick::tokenizer::{ChatTemplate, Message, StopStrings, Turns};
-use killick::{GenerateOptions, SamplerOptions, Steps, StopReason, Tokenizer};
+use killick::{
+    Batch, BatchEvent, GenerateOptions, Piece, Pool, SamplerOptions, Steps, StopReason, TextId, Tokenizer,
+};
 use pollster::block_on;
 use support::skip;
 use support::tiny_model::TinyModel;
@@ -280,9 +283,8 @@ fn a_token_that_ends_the_text_is_not_shown_though_the_tokenizer_takes_it_for_a_w
     assert_eq!((ended, text), (vec![ids[0]], String::new()));
 }
 
-/// A model that breaks when it reads one certain token: what was drawn before comes out, then the error, then nothing.
-#[test]
-fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
+/// A model that breaks when it reads token 7, and only then: embedding and head are two matrices.
+fn breaks_at_token_7() -> Arc<Model> {
     let mut tiny =
         TinyModel { hidden: 32, heads: 4, kv_heads: 2, head_dim: 8, tied: false, ..TinyModel::new() };
     tiny.randomize(5);
@@ -290,7 +292,13 @@ fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
     let cols = *cols as usize;
     values[7 * cols..8 * cols].fill(f32::NAN);
     let file = block_on(ModelFile::open(FileSet::from_bytes(tiny.files()))).unwrap();
-    let model = Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
+    Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
+}
+
+/// A model that breaks when it reads one certain token: what was drawn before comes out, then the error, then nothing.
+#[test]
+fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
+    let model = breaks_at_token_7();
     let policy = PolicySpec::new(Preset::Full).resolve(64).unwrap();
     // Token 7 is drawn once nothing else is left: each token drawn is penalized beyond all others.
     let sampler = SamplerOptions {
@@ -325,6 +333,102 @@ fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
     for steps in [Steps::Fixed(1), Steps::Fixed(16)] {
         assert_eq!(run(steps), (ids.clone(), error.clone()), "{steps:?}");
     }
+}
+
+/// In a batch the error is that of the one text that broke, at its first token or later; the others are as they would be alone.
+#[test]
+fn what_is_wrong_with_one_text_of_a_batch_does_not_touch_the_others() {
+    let model = breaks_at_token_7();
+    let policy = PolicySpec::new(Preset::Full).resolve(64).unwrap();
+    let pool = block_on(Pool::new(&model, &policy, SessionOptions::default(), 4)).unwrap();
+    let begin = |id: u32| {
+        let mut session = block_on(pool.session()).unwrap();
+        block_on(session.append(&[3, id])).unwrap();
+        session
+    };
+    let leaning = |nats: f32| {
+        let sampler = SamplerOptions { logit_bias: vec![(7, nats)], ..SamplerOptions::default() };
+        GenerateOptions { max_tokens: 20, ignore_eos: true, sampler, ..GenerateOptions::default() }
+    };
+    let alone = |id| begin(id).generate(leaning(-1e6)).unwrap().map(|token| token.unwrap().id).collect();
+    let want: [Vec<u32>; 2] = [alone(4), alone(9)];
+    let mut batch = Batch::new(&pool, Steps::Fixed(4)).unwrap();
+    let mut add = |id, nats| batch.add(begin(id), leaning(nats)).unwrap();
+    let (sound, broken) = ([add(4, -1e6), add(9, -1e6)], [add(7, -1e6), add(5, 1e6)]);
+    let (mut tokens, mut errors) = (BTreeMap::<_, Vec<u32>>::new(), BTreeMap::new());
+    while let Some(event) = block_on(batch.next_event()).unwrap() {
+        match event {
+            BatchEvent::Piece { id, piece } => {
+                tokens.entry(id).or_default().extend(piece.token.map(|token| token.id));
+            }
+            BatchEvent::Ended { id, end, .. } => {
+                _ = errors.insert(id, end.map_err(|error| error.to_string()));
+            }
+        }
+    }
+    for (id, pos, drawn) in [(broken[0], 1, None), (broken[1], 2, Some(&vec![7]))] {
+        let error = errors[&id].as_ref().unwrap_err();
+        assert!(error.contains(&format!("position {pos} are not finite")), "text {id}: {error}");
+        assert_eq!(tokens.get(&id), drawn, "text {id}");
+    }
+    for (id, want) in sound.iter().zip(want) {
+        assert_eq!((tokens[id].clone(), errors[id].clone()), (want, Ok(StopReason::MaxTokens)), "text {id}");
+    }
+}
+
+/// Each text of a batch has stop strings of its own; its pieces are those of the text alone.
+#[test]
+fn the_texts_of_a_batch_are_streamed_as_they_are_alone() {
+    let Opened { model, tokenizer } = open();
+    let policy = PolicySpec { max_segment: Some(20), ..PolicySpec::new(Preset::Anchor) };
+    let policy = PolicySpec { anchors: Some(vec![7, 30]), ..policy }.resolve(256).unwrap();
+    let pool = block_on(Pool::new(&model, &policy, SessionOptions::default(), 4)).unwrap();
+    let begin = |i: u32| {
+        let mut session = block_on(pool.session()).unwrap();
+        block_on(session.append(&[40 + i, 5, 100 + 3 * i])).unwrap();
+        session
+    };
+    let options = |i: u32| {
+        let sampler = SamplerOptions { temperature: 1.0, seed: i.into(), ..SamplerOptions::default() };
+        GenerateOptions { max_tokens: 40, ignore_eos: true, sampler, ..GenerateOptions::default() }
+    };
+    let alone = |i, max_tokens, stops: Vec<String>| {
+        let mut session = begin(i);
+        let stops = StopStrings::new(stops).unwrap();
+        let options = GenerateOptions { max_tokens, ..options(i) };
+        let mut pieces = session.generate_text(&tokenizer, options, stops).unwrap();
+        let told: Vec<Piece> = pieces.by_ref().map(Result::unwrap).collect();
+        (told, pieces.stop_reason())
+    };
+    // Every other text is stopped by a string from its own middle.
+    let stops: Vec<Vec<String>> = (0..4)
+        .map(|i| {
+            let whole: String = alone(i, 40, Vec::new()).0.into_iter().map(|piece| piece.text).collect();
+            let middle: String = whole.chars().skip(whole.chars().count() / 3).take(4).collect();
+            if i % 2 == 0 { vec![middle] } else { Vec::new() }
+        })
+        .collect();
+    // One comes to its stop with the last token that it may have.
+    let last = alone(2, 40, stops[2].clone()).0.len() as u32;
+    let most = |i: u32| if i == 2 { last } else { 40 };
+    let want: Vec<_> = (0..4).zip(&stops).map(|(i, stops)| alone(i, most(i), stops.clone())).collect();
+    let mut batch = Batch::new(&pool, Steps::Fixed(5)).unwrap();
+    let mut got: BTreeMap<TextId, (Vec<Piece>, Option<StopReason>)> = BTreeMap::new();
+    for (i, stops) in (0..4).zip(stops) {
+        let stops = StopStrings::new(stops).unwrap();
+        let options = GenerateOptions { max_tokens: most(i), ..options(i) };
+        got.insert(batch.add_text(begin(i), &tokenizer, options, stops).unwrap(), (Vec::new(), None));
+    }
+    while let Some(event) = block_on(batch.next_event()).unwrap() {
+        match event {
+            BatchEvent::Piece { id, piece } => got.get_mut(&id).unwrap().0.push(piece),
+            BatchEvent::Ended { id, end, .. } => got.get_mut(&id).unwrap().1 = Some(end.unwrap()),
+        }
+    }
+    assert_eq!(got.into_values().collect::<Vec<_>>(), want);
+    let reasons: Vec<_> = want.iter().map(|(_, reason)| *reason).collect();
+    let [stop, budget] = [Some(StopReason::Stop), Some(StopReason::MaxTokens)];
+    assert_eq!(reasons, [stop, budget, stop, budget]);
 }
 
 /// What can be taken back is there before anything changes, whatever becomes of the question.

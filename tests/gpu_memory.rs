@@ -10,13 +10,14 @@ mod support {
 
 use std::sync::{Arc, Mutex};
 
-use killick::gpu::{Counters, Gpu};
+use killick::gpu::{Counters, Gpu, LibraryCounters};
 use killick::kernels::{WeightFormat, choose};
 use killick::kv::{PolicySpec, Preset};
-use killick::model::{MemoryPlan, Model};
+use killick::model::{MemoryPlan, Model, SessionShape};
 use killick::model_file::Heads;
 use killick::model_file::ModelFile;
 use killick::session::{Session, SessionOptions};
+use killick::{Batch, BatchEvent, GenerateOptions, Pool, SamplerOptions, Steps};
 use pollster::block_on;
 use support::golden::data;
 use support::gpu::share;
@@ -29,6 +30,14 @@ fn open() -> (Gpu, Arc<Model>) {
     let file = ModelFile::open_path(&data("tiny/gqa")).unwrap();
     let model = Arc::new(block_on(Model::load(&gpu, &file, WeightFormat::F32, &mut |_, _| {})).unwrap());
     (gpu, model)
+}
+
+/// The library's count of objects once those are freed that nothing uses any more, such as what uploads were staged in.
+fn settled(gpu: &Gpu) -> LibraryCounters {
+    // Two submits: the first lets the device notice what is unused, the second frees it.
+    gpu.wait().unwrap();
+    gpu.wait().unwrap();
+    gpu.library_counters()
 }
 
 fn specs() -> Vec<PolicySpec> {
@@ -115,6 +124,80 @@ fn nothing_is_allocated_between_token_200_and_2000() {
     }
 }
 
+/// What several texts are told, row by row, is in the plan of their pool.
+#[test]
+fn allocated_bytes_of_a_pool_equal_the_plan() {
+    let _alone = ALONE.lock();
+    for texts in [1, 2, 5] {
+        let (gpu, model) = open();
+        let policy = specs()[1].resolve(model.config()).unwrap();
+        let options = SessionOptions { chunk: 33, in_flight: 5 };
+        let shape = SessionShape { texts, ..options.shape() };
+        let plan =
+            MemoryPlan::new(model.config(), WeightFormat::F32, &policy, shape, gpu.capabilities()).unwrap();
+        let pool = block_on(Pool::new(&model, &policy, options, texts)).unwrap();
+        // The plan is that of the pool and one of its sessions.
+        let session = block_on(pool.session()).unwrap();
+        let own = session.allocated_bytes() - pool.allocated_bytes() / u64::from(texts);
+        assert_eq!(plan.total_bytes, model.allocated_bytes() + pool.allocated_bytes() + own, "{texts} texts");
+        let arena = gpu.counters().buffer_bytes - plan.total_bytes;
+        assert_eq!(arena, 256 * 512, "nothing but the plan and the kernel parameters");
+    }
+}
+
+/// Texts come and go with all kinds of settings. Once every number of rows was met, nothing is made any more.
+#[test]
+fn nothing_is_made_for_texts_that_come_and_go() {
+    let _alone = ALONE.lock();
+    let (gpu, model) = open();
+    let policy = specs()[1].resolve(model.config()).unwrap();
+    let pool = block_on(Pool::new(&model, &policy, SessionOptions::default(), 4)).unwrap();
+    let mut free: Vec<Session> = (0..4).map(|_| block_on(pool.session()).unwrap()).collect();
+    let options = |i: u32| GenerateOptions {
+        max_tokens: 20 + i % 7,
+        ignore_eos: true,
+        sampler: SamplerOptions {
+            temperature: if i.is_multiple_of(2) { 0.9 } else { 0.0 },
+            top_k: i % 5,
+            repetition_penalty: if i.is_multiple_of(3) { 1.2 } else { 1.0 },
+            logit_bias: vec![(i % 300, 1.0)],
+            logprobs: i % 4,
+            seed: i.into(),
+            ..SamplerOptions::default()
+        },
+        ..GenerateOptions::default()
+    };
+    let mut batch = Batch::new(&pool, Steps::Fixed(8)).unwrap();
+    let (mut added, mut ended, mut tokens, mut early) = (0, 0, 0_u64, None);
+    while ended < 120 {
+        // After forty texts all leave, one after the other, so that every number of rows is met.
+        while added < 120 && (added % 40 != 0 || ended == added) {
+            let Some(mut session) = free.pop() else { break };
+            session.reset().unwrap();
+            block_on(session.append(&[1, 2, added % 300])).unwrap();
+            batch.add(session, options(added)).unwrap();
+            added += 1;
+        }
+        match block_on(batch.next_event()).unwrap() {
+            Some(BatchEvent::Piece { .. }) => tokens += 1,
+            Some(BatchEvent::Ended { session, end, .. }) => {
+                end.unwrap();
+                free.push(session);
+                ended += 1;
+            }
+            None => {}
+        }
+        if ended == 80 && early.is_none() {
+            early = Some((gpu.counters(), settled(&gpu)));
+        }
+    }
+    let ((early, early_library), late) = (early.unwrap(), gpu.counters());
+    let made = |c: Counters| [c.buffers, c.buffer_bytes, c.bind_groups, c.pipelines];
+    assert_eq!(made(early), made(late));
+    assert_eq!(early_library, settled(&gpu));
+    assert!(tokens > 120 * 20 && late.submits > early.submits, "{tokens} tokens");
+}
+
 /// A second text costs its cache and what the loop is told; results of passes lie in one place for all texts of a model.
 #[test]
 fn sessions_of_a_model_share_its_scratch() {
@@ -153,18 +236,12 @@ fn a_dropped_session_gives_its_memory_back() {
         block_on(session.append(&[1, 2, 3])).unwrap();
         block_on(session.step_greedy(4)).unwrap();
     };
-    let settle = || {
-        // Two submits: the first lets the device notice what is unused, the second frees it.
-        gpu.wait().unwrap();
-        gpu.wait().unwrap();
-        gpu.library_counters()
-    };
     use_one();
-    let first = settle();
+    let first = settled(&gpu);
     for _ in 0..5 {
         use_one();
     }
-    let last = settle();
+    let last = settled(&gpu);
     assert_eq!(first.buffers, last.buffers, "buffers");
     assert_eq!(first.bind_groups, last.bind_groups, "bind groups");
 }

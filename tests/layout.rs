@@ -7,6 +7,7 @@ use std::mem::offset_of;
 use killick::gpu::pipeline::{Access, Kernel, Variant};
 use killick::kernels::IMPLEMENTATIONS;
 use killick::kernels::emit::LoopState;
+use killick::kernels::sample::RowSettings;
 use killick::kv::{RingParams, RingState, Row, Tag};
 use naga::{
     AddressSpace, ImageClass, Module, ScalarKind, ShaderStage, StorageAccess, StorageFormat, TypeInner,
@@ -90,6 +91,27 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
         (
             layout!(LoopState { emitted, budget, stopped, text }),
             vec!["emit", "kv_step", "penalize", "sample", "top_logprobs"],
+        ),
+        (
+            layout!(RowSettings {
+                greedy,
+                top_k,
+                top_p,
+                inverse_temperature,
+                reach,
+                min_p_reach,
+                seed_low,
+                seed_high,
+                biased,
+                last_n,
+                repetition,
+                inverse_repetition,
+                frequency,
+                presence,
+                logprobs,
+                pad0,
+            }),
+            vec!["adjust", "penalize", "sample", "top_logprobs"],
         ),
         (layout!(Tag { is_anchor, forced, seg_start, anchors_upto }), vec!["masked_attention"]),
     ]

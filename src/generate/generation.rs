@@ -239,11 +239,12 @@ impl Generation {
         let begun = Instant::now();
         let staging = self.submits % SUBMITS;
         self.submits += 1;
+        let logprobs = self.options.sampler.logprobs > 0;
         let read = if first {
             let draw = step::record_first(session, &self.options.sampler)?;
-            step::submit(session, &draw, 1, staging, self.options.sampler.logprobs)?
+            step::submit(session, &draw, 1, staging, logprobs)?
         } else {
-            step::submit(session, &self.step, steps, staging, self.options.sampler.logprobs)?
+            step::submit(session, &self.step, steps, staging, logprobs)?
         };
         Ok(Batch { read, steps, on_host: false, begun })
     }

@@ -5,7 +5,10 @@
 //! generation.rs the loop on the host: submits ahead, reads behind, stops
 //! tokens.rs     the same as an iterator and a stream, which hold the session
 //! step.rs       one decode step as the device sees it
-//! together.rs   steps over several texts
+//! batch.rs      several texts together, each with its own settings, which come and go
+//! member.rs     one of these texts
+//! rows.rs       their loop on the device: whose row is which
+//! together.rs   the same for texts that begin at once and have the same settings
 //! text.rs       tokens as text, stop strings
 //! ```
 //!
@@ -14,8 +17,11 @@
 //! A stop that the device can see (an end-of-text token, the budget, the end of the ring) turns all later steps into nothing.
 //! A stop that only the host can see leaves the device ahead; the session puts it back before it is used again.
 
+mod batch;
 mod error;
 mod generation;
+mod member;
+mod rows;
 mod step;
 mod text;
 mod together;
@@ -26,6 +32,7 @@ use serde::Serialize;
 use crate::kv::TokenSet;
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::{Session, SessionError};
+pub use batch::{Batch, BatchEvent, Refused, TextId};
 pub use error::GenerateError;
 pub use generation::Generation;
 pub use step::planned_step;

@@ -2,10 +2,11 @@
 
 use super::{GenerateError, GenerateOptions, Logprobs, StopReason, Token};
 use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
-use crate::kernels::adjust;
+use crate::kernels::adjust::{self, Adjust};
+use crate::kernels::argmax;
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
-use crate::kernels::sample::{self, Sample};
+use crate::kernels::sample::{self, RowSettings, Sample};
 use crate::kernels::top_logprobs::{self, TopLogprobs};
 use crate::kv::{Policy, Ring};
 use crate::model::llama::{self, Attend};
@@ -13,30 +14,69 @@ use crate::model::{
     Control, LOGPROB_WORDS, Memory, Network, PlanError, Precisions, SessionPlan, outbox_bytes, recent_cap,
 };
 use crate::model_file::Config;
-use crate::sampling::SamplerOptions;
-use crate::session::{Session, SessionError, SessionOptions, alone, words};
+use crate::sampling::{MAX_PENALTY_LAST_N, SamplerOptions};
+use crate::session::{Pool, Session, SessionError, SessionOptions, alone, words};
 
 /// Uploads what all steps of a generation of one text share.
 pub(super) fn prepare(session: &Session, options: &GenerateOptions) -> Result<(), GenerateError> {
-    upload_settings(session, &session.control, options)?;
+    upload_settings(session, &session.control, 0, options)?;
     let start = LoopState { budget: options.max_tokens, ..session.idle_loop() };
     Ok(session.model.gpu.upload(&session.control.loop_state, 0, bytemuck::bytes_of(&start))?)
 }
 
-/// Uploads what ends a text, and what the sampler adds to scores.
+/// Uploads what a row of a loop is told of its text: how a token is drawn, what is added to its scores, and what ends it.
 pub(super) fn upload_settings(
     session: &Session,
     control: &Control,
+    row: u32,
     options: &GenerateOptions,
 ) -> Result<(), GenerateError> {
     let (gpu, vocab) = (&session.model.gpu, session.model.config.vocab_size);
-    let ends = session.ends(options).bitset_words(vocab);
-    gpu.upload(&control.stop_bits, 0, bytemuck::cast_slice(&ends))?;
-    if options.sampler.has_bias() || options.sampler.has_penalties() {
-        let bias = options.sampler.bias_vector(vocab);
-        gpu.upload(&control.bias, 0, bytemuck::cast_slice(&bias))?;
+    let put = |buffer: &Buffer, bytes: &[u8]| gpu.upload(buffer, u64::from(row) * bytes.len() as u64, bytes);
+    put(&control.settings, bytemuck::bytes_of(&RowSettings::of(&options.sampler, vocab)))?;
+    put(&control.stop_bits, bytemuck::cast_slice(&session.ends(options).bitset_words(vocab)))?;
+    if options.sampler.has_bias() {
+        put(&control.bias, bytemuck::cast_slice(&options.sampler.bias_vector(vocab)))?;
     }
     Ok(())
+}
+
+/// Which kernels of the sampler's chain a step has. Their settings lie in device memory, so this is all that a step depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Chain {
+    /// Whether a row has scores other than its logits.
+    adjusts: bool,
+    /// Tokens that penalties of a row look back at, at most.
+    window: u32,
+    /// Whether a row draws.
+    draws: bool,
+    /// Whether log-probabilities of a row are asked for.
+    pub(super) logprobs: bool,
+}
+
+impl Chain {
+    /// What one text needs.
+    pub(super) fn of(sampler: &SamplerOptions) -> Self {
+        Self {
+            adjusts: sampler.has_bias() || sampler.has_penalties(),
+            window: if sampler.has_penalties() { sampler.penalty_last_n } else { 0 },
+            draws: !sampler.is_greedy(),
+            logprobs: sampler.logprobs > 0,
+        }
+    }
+
+    /// What several texts need. Where one has penalties their window is the longest that there is, so that a text which joins is no
+    /// reason for another step.
+    pub(super) fn of_all<'a>(samplers: impl Iterator<Item = &'a SamplerOptions>) -> Self {
+        let mut all = Self::default();
+        for one in samplers.map(Self::of) {
+            all.adjusts |= one.adjusts;
+            all.window = if one.window > 0 { MAX_PENALTY_LAST_N } else { all.window };
+            all.draws |= one.draws;
+            all.logprobs |= one.logprobs;
+        }
+        all
+    }
 }
 
 /// What a step is recorded from. No device.
@@ -57,14 +97,10 @@ impl<'a> StepOf<'a> {
     }
 
     /// A whole step: consumes the tokens that the step before it drew, and draws the next.
-    pub(super) fn record(
-        self,
-        device: &Capabilities,
-        sampler: &SamplerOptions,
-    ) -> Result<Recording, GenerateError> {
+    pub(super) fn record(self, device: &Capabilities, chain: Chain) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
         llama::forward(&mut rec, self.network, self.memory, self.rows, Attend::Step(self.ring))?;
-        self.record_draw(&mut rec, sampler, &self.memory.scratch.h, 0)?;
+        self.record_draw(&mut rec, chain, &self.memory.scratch.h, 0)?;
         Ok(rec.finish())
     }
 
@@ -72,7 +108,7 @@ impl<'a> StepOf<'a> {
     pub(super) fn record_draw(
         self,
         rec: &mut Recorder,
-        sampler: &SamplerOptions,
+        chain: Chain,
         hidden: &Buffer,
         first: u32,
     ) -> Result<(), GenerateError> {
@@ -80,24 +116,29 @@ impl<'a> StepOf<'a> {
         let (network, rows, ring) = (self.network, self.rows, self.ring.params());
         let vocab = network.config.vocab_size;
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
-        let (state, loop_state) = (&texts.state, &control.loop_state);
+        let (state, loop_state, settings) = (&texts.state, &control.loop_state, &control.settings);
 
         llama::logits(rec, network, hidden, (first, rows), &scratch.logits)?;
         let mut scores = &scratch.logits;
-        if sampler.has_bias() || sampler.has_penalties() {
+        if chain.adjusts {
             // A copy: log-probabilities are those of the model itself.
-            adjust::record(rec, &scratch.logits, &control.bias, &scratch.scores, rows, vocab)?;
             scores = &scratch.scores;
+            let io = Adjust { logits: &scratch.logits, bias: &control.bias, settings, scores };
+            adjust::record(rec, io, rows, vocab)?;
             let (recent, anchor_bits) = (&texts.recent, &texts.anchor_bits);
-            let io = Penalize { state, recent, anchor_bits, loop_state, scores };
-            penalize::record(rec, io, rows, recent_cap, vocab, sampler)?;
+            let io = Penalize { state, recent, anchor_bits, loop_state, settings, scores };
+            penalize::record(rec, io, rows, recent_cap, vocab, chain.window)?;
         }
-        let io = Sample { scores, state, loop_state, out: &scratch.top };
-        sample::record(rec, io, rows, vocab, sampler)?;
-        if sampler.logprobs > 0 {
+        if chain.draws {
+            let io = Sample { scores, state, loop_state, settings, out: &scratch.top };
+            sample::record(rec, io, rows, vocab)?;
+        } else {
+            argmax::record(rec, scores, &scratch.top, rows, vocab, 0)?;
+        }
+        if chain.logprobs {
             let (logits, chosen) = (&scratch.logits, &scratch.top);
-            let io = TopLogprobs { logits, chosen, loop_state, out: &control.logprobs };
-            top_logprobs::record(rec, io, rows, vocab, sampler.logprobs, outbox_cap)?;
+            let io = TopLogprobs { logits, chosen, loop_state, settings, out: &control.logprobs };
+            top_logprobs::record(rec, io, rows, vocab, outbox_cap)?;
         }
         let io = Emit {
             drawn: &scratch.top,
@@ -118,7 +159,7 @@ impl<'a> StepOf<'a> {
 /// A whole step of one text, ready to run.
 pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
-    Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), sampler)?)?)
+    Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), Chain::of(sampler))?)?)
 }
 
 /// The first draw, from the hidden state that the prompt has left.
@@ -126,7 +167,7 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
     let gpu = &session.model.gpu;
     let mut rec = Recorder::new(gpu.capabilities());
     let (last, place) = (&session.memory().texts.last, session.place.index);
-    StepOf::new(session).record_draw(&mut rec, sampler, last, place)?;
+    StepOf::new(session).record_draw(&mut rec, Chain::of(sampler), last, place)?;
     Ok(gpu.prepare(rec.finish())?)
 }
 
@@ -147,7 +188,7 @@ pub fn planned_step<'a>(
     let (scratch, texts, control) = plan.named()?;
     let memory = Memory { scratch: &scratch, texts: &texts, control: &control };
     let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
-    StepOf { network: &network, memory, ring: &ring, policy, rows: 1 }.record(device, sampler)
+    StepOf { network: &network, memory, ring: &ring, policy, rows: 1 }.record(device, Chain::of(sampler))
 }
 
 /// Runs a step of one text `times` times, and asks for what it hands out.
@@ -156,27 +197,26 @@ pub(super) fn submit(
     step: &Prepared,
     times: u32,
     staging: usize,
-    logprobs: u32,
+    logprobs: bool,
 ) -> Result<PendingRead, GenerateError> {
-    submit_rows(session, &session.control, step, (times, 1), staging, logprobs)
+    submit_rows(session.pool(), &session.control, step, (times, 1), staging, logprobs)
 }
 
 /// Runs a step of `rows` texts `times` times, and asks for what it hands out: the loops' states, the outboxes, and the log-probabilities
-/// where they are made. `session` is one of these.
+/// where they are made.
 pub(super) fn submit_rows(
-    session: &Session,
+    pool: &Pool,
     control: &Control,
     step: &Prepared,
     (times, rows): (u32, u32),
     staging: usize,
-    logprobs: u32,
+    logprobs: bool,
 ) -> Result<PendingRead, GenerateError> {
-    let gpu = &session.model.gpu;
+    let (gpu, in_flight) = (&pool.model.gpu, pool.shape.in_flight);
     let Some(readback) = control.reads.get(staging) else { unreachable!("one staging buffer per submit") };
-    let in_flight = session.ring.params().in_flight;
     let state_bytes = u64::from(rows) * size_of::<LoopState>() as u64;
     let tokens = u64::from(rows) * outbox_bytes(in_flight);
-    let entries = if logprobs > 0 { tokens * u64::from(LOGPROB_WORDS) } else { 0 };
+    let entries = if logprobs { tokens * u64::from(LOGPROB_WORDS) } else { 0 };
     let (mut copies, mut at) = (Vec::new(), 0);
     let wanted =
         [(&control.loop_state, state_bytes), (&control.outbox, tokens), (&control.logprobs, entries)];
@@ -184,7 +224,7 @@ pub(super) fn submit_rows(
         copies.push(CopyOut::new(source, 0, readback.buffer(), at, bytes)?);
         at += bytes;
     }
-    let _alone = alone(&session.pool().scratch);
+    let _alone = alone(&pool.scratch);
     let submission = gpu.submit(step, times, &copies)?;
     Ok(readback.begin(gpu, at, submission)?)
 }

@@ -18,9 +18,39 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct TextGeneration {
     generation: Generation,
+    wording: Wording,
+    ended: bool,
+}
+
+/// Makes text of the tokens of a text, until a stop string.
+#[derive(Debug)]
+pub(super) struct Wording {
     decoder: DecodeStream,
     stops: StopStrings,
-    ended: bool,
+}
+
+impl Wording {
+    pub(super) fn new(session: &Session, tokenizer: &Tokenizer, stops: StopStrings) -> Self {
+        let inserted = session.policy().insert.map(|insert| insert.id);
+        // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
+        let ends = &session.model().config().eos_tokens;
+        Self { decoder: tokenizer.decode_stream().hide(inserted.as_slice()).hide(ends), stops }
+    }
+
+    /// The text that a token completes, and whether a stop string ends it.
+    pub(super) fn push(&mut self, id: u32) -> (String, bool) {
+        let (text, found) = self.stops.push(&self.decoder.push(id));
+        (text, found.is_some())
+    }
+
+    /// What was held back.
+    pub(super) fn finish(&mut self) -> String {
+        let (mut text, found) = self.stops.push(&self.decoder.finish());
+        if found.is_none() {
+            text.push_str(&self.stops.finish());
+        }
+        text
+    }
 }
 
 /// A [`TextGeneration`], and the session that it goes on with.
@@ -45,12 +75,9 @@ impl Session {
         options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextGeneration, GenerateError> {
-        let inserted = self.policy().insert.map(|insert| insert.id);
-        // A vocabulary without a list of special tokens (tokenizer.model) does not say that an end of text is one.
-        let ends = &self.model().config().eos_tokens;
-        let decoder = tokenizer.decode_stream().hide(inserted.as_slice()).hide(ends);
+        let wording = Wording::new(self, tokenizer, stops);
         let generation = self.start(options)?;
-        Ok(TextGeneration { generation, decoder, stops, ended: false })
+        Ok(TextGeneration { generation, wording, ended: false })
     }
 
     /// [`Session::start_text`], and holds the session: the pieces are an iterator.
@@ -79,14 +106,11 @@ impl TextGeneration {
         }
         let Some(token) = self.generation.next_token(session).await? else {
             self.ended = true;
-            let (mut text, found) = self.stops.push(&self.decoder.finish());
-            if found.is_none() {
-                text.push_str(&self.stops.finish());
-            }
+            let text = self.wording.finish();
             return Ok((!text.is_empty()).then_some(Piece { token: None, text }));
         };
-        let (text, found) = self.stops.push(&self.decoder.push(token.id));
-        if found.is_some() {
+        let (text, stopped) = self.wording.push(token.id);
+        if stopped {
             self.generation.stop();
             self.ended = true;
         }

@@ -69,7 +69,7 @@ pub const KERNEL: Kernel = Kernel {
 pub struct Emit<'a> {
     /// The tokens drawn (rows); an id outside the vocabulary says that there was nothing to draw from.
     pub drawn: &'a Buffer,
-    /// The ids that end a text, as a bit set over the vocabulary.
+    /// The ids that end the text of a row, as a bit set over the vocabulary (rows, vocab / 32).
     pub stop_bits: &'a Buffer,
     /// [`Policy::anchor_bits`].
     pub anchor_bits: &'a Buffer,
@@ -131,7 +131,7 @@ pub fn record(rec: &mut Recorder, io: Emit<'_>, shape: EmitShape) -> Result<(), 
     let bit_words = u64::from(vocab.div_ceil(32));
     let n = u64::from(rows);
     need(KERNEL.name, "bytes of drawn", io.drawn.all(), n * 4)?;
-    need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), bit_words * 4)?;
+    need(KERNEL.name, "bytes of stop_bits", io.stop_bits.all(), n * bit_words * 4)?;
     need(KERNEL.name, "bytes of anchor_bits", io.anchor_bits.all(), 2 * bit_words * 4)?;
     need(KERNEL.name, "bytes of ring", io.ring.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;

@@ -1,17 +1,13 @@
 //! Repetition, frequency and presence penalties over the last tokens of the text.
 
 use super::emit::LoopState;
+use super::sample::RowSettings;
 use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kv::RingState;
-use crate::sampling::SamplerOptions;
 
-params! { PenalizeParams {
-    rows: u32, vocab: u32, capacity: u32, last_n: u32,
-    repetition: f32, inverse_repetition: f32, frequency: f32, presence: f32,
-    groups_of_row: u32, pad0: u32, pad1: u32, pad2: u32,
-} }
+params! { PenalizeParams { rows: u32, vocab: u32, capacity: u32, groups_of_row: u32 } }
 
 /// Penalizes in place; anchors and banned tokens are left alone.
 pub const KERNEL: Kernel = Kernel {
@@ -22,10 +18,11 @@ pub const KERNEL: Kernel = Kernel {
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/banned.wgsl"),
         include_str!("../../shaders/shared/ring_state.wgsl"),
-        include_str!("../../shaders/shared/loop_state.wgsl")
+        include_str!("../../shaders/shared/loop_state.wgsl"),
+        include_str!("../../shaders/shared/row_settings.wgsl")
     ),
     params: PenalizeParams::LAYOUT,
-    bindings: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+    bindings: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
     x: None,
@@ -44,11 +41,14 @@ pub struct Penalize<'a> {
     pub anchor_bits: &'a Buffer,
     /// [`LoopState`] (rows), which names the text of each row.
     pub loop_state: &'a Buffer,
+    /// [`RowSettings`] (rows): the penalties, and over how many tokens.
+    pub settings: &'a Buffer,
     /// Changed in place (rows, vocab).
     pub scores: &'a Buffer,
 }
 
-/// Penalizes in `rows` rows the last tokens of their texts; nothing is recorded where the options have no penalty.
+/// Penalizes in `rows` rows the last tokens of their texts, each by its own settings, of which none looks back at more than `window`
+/// tokens; nothing is recorded where that is none.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `capacity` is smaller than the window, or a buffer is too small.
@@ -58,38 +58,31 @@ pub fn record(
     rows: u32,
     capacity: u32,
     vocab: u32,
-    options: &SamplerOptions,
+    window: u32,
 ) -> Result<(), GpuError> {
-    if !options.has_penalties() {
+    if window == 0 {
         return Ok(());
     }
-    let last_n = options.penalty_last_n;
-    if capacity < last_n {
-        let (got, need) = (capacity.into(), last_n.into());
+    if capacity < window {
+        let (got, need) = (capacity.into(), window.into());
         return Err(GpuError::Shape { kernel: KERNEL.name, what: "capacity of recent", got, need });
     }
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(capacity) * 4)?;
     let n = u64::from(rows);
     need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;
+    need(KERNEL.name, "bytes of settings", io.settings.all(), RowSettings::bytes(rows))?;
     need(KERNEL.name, "bytes of scores", io.scores.all(), n * u64::from(vocab) * 4)?;
-    let groups_of_row = last_n.div_ceil(MAP_WORKGROUP).max(1);
-    let params = PenalizeParams {
-        rows,
-        vocab,
-        capacity,
-        last_n,
-        repetition: options.repetition_penalty,
-        inverse_repetition: 1.0 / options.repetition_penalty,
-        frequency: options.frequency_penalty,
-        presence: options.presence_penalty,
-        groups_of_row,
-        pad0: 0,
-        pad1: 0,
-        pad2: 0,
-    };
-    let bindings =
-        [io.state.all(), io.recent.all(), io.anchor_bits.all(), io.loop_state.all(), io.scores.all()];
+    let groups_of_row = window.div_ceil(MAP_WORKGROUP);
+    let params = PenalizeParams { rows, vocab, capacity, groups_of_row };
+    let bindings = [
+        io.state.all(),
+        io.recent.all(),
+        io.anchor_bits.all(),
+        io.loop_state.all(),
+        io.settings.all(),
+        io.scores.all(),
+    ];
     let groups = spread(KERNEL.name, n * u64::from(groups_of_row))?;
     rec.dispatch(&KERNEL, Variant::plain(MAP_WORKGROUP), &bindings, &params, groups)
 }

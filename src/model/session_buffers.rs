@@ -86,8 +86,9 @@ pub(crate) struct Texts {
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) token: Buffer,        // (rows): what the next step consumes
-    pub(crate) stop_bits: Buffer,    // (vocab / 32)
-    pub(crate) bias: Buffer,         // (vocab)
+    pub(crate) settings: Buffer,     // (rows) RowSettings
+    pub(crate) stop_bits: Buffer,    // (rows, vocab / 32)
+    pub(crate) bias: Buffer,         // (rows, vocab), of the rows that have one
     pub(crate) loop_state: Buffer,   // (rows) LoopState
     pub(crate) outbox: Buffer,       // (rows, in_flight)
     pub(crate) logprobs: Buffer,     // (rows, in_flight, top_logprobs::ENTRY_WORDS)

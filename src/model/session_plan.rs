@@ -6,6 +6,7 @@ use super::session_buffers::{Control, Scratch, ScratchShape, SharedScratch, Text
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
+use crate::kernels::sample::RowSettings;
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
 use crate::model_file::Config;
 
@@ -284,6 +285,7 @@ impl<'a> SessionPlan<'a> {
 
     /// The one list of a decode loop over `rows` texts.
     fn control(&self, make: Make<'_>, rows: u32) -> Control {
+        let settings_bytes = RowSettings::bytes(rows);
         let (rows, in_flight) = (u64::from(rows), self.shape.in_flight);
         let state_bytes = rows * size_of::<LoopState>() as u64;
         let (outbox_bytes, logprobs_bytes) =
@@ -291,8 +293,9 @@ impl<'a> SessionPlan<'a> {
         let of_submit = state_bytes + outbox_bytes + logprobs_bytes;
         Control {
             token: make(BufferRequest::storage("token", rows * 4)),
-            stop_bits: make(BufferRequest::storage("stop bits", self.vocab_bits())),
-            bias: make(BufferRequest::storage("logit bias", floats(self.config.vocab_size))),
+            settings: make(BufferRequest::storage("sampler settings", settings_bytes)),
+            stop_bits: make(BufferRequest::storage("stop bits", rows * self.vocab_bits())),
+            bias: make(BufferRequest::storage("logit bias", rows * floats(self.config.vocab_size))),
             loop_state: make(BufferRequest::storage("loop state", state_bytes)),
             outbox: make(BufferRequest::storage("outbox", outbox_bytes)),
             logprobs: make(BufferRequest::storage("log-probabilities", logprobs_bytes)),

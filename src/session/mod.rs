@@ -39,6 +39,7 @@ pub use error::SessionError;
 pub(crate) use pace::Pace;
 use pool::Place;
 pub use pool::Pool;
+pub(crate) use pool::Together;
 pub use report::KvReport;
 pub(crate) use scratch::alone;
 

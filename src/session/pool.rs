@@ -14,9 +14,9 @@ use crate::model::{Control, Model, SessionPlan, SessionShape, SharedScratch, Tex
 /// place back.
 #[derive(Debug)]
 pub struct Pool {
-    pub(super) model: Arc<Model>,
-    pub(super) policy: Policy,
-    pub(super) shape: SessionShape,
+    pub(crate) model: Arc<Model>,
+    pub(crate) policy: Policy,
+    pub(crate) shape: SessionShape,
     pub(crate) scratch: Arc<SharedScratch>,
     pub(crate) texts: Texts,
     /// Of a loop over several texts, of which there is one at a time; none in a pool of one.
@@ -122,6 +122,7 @@ impl Pool {
 }
 
 /// See [`Pool::together`].
+#[derive(Debug)]
 pub(crate) struct Together(Arc<Pool>);
 
 impl Drop for Together {

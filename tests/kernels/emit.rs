@@ -33,16 +33,18 @@ struct Case {
     open: u32,
     barred: u32,
     insert: u32,
+    ends: &'static [u32],
 }
 
 /// A case of which the bound of segments is no part.
 const fn case(name: &'static str, state: LoopState, pos: u32, drawn: &'static [u32]) -> Case {
-    Case { name, state, pos, drawn, at_max_segment: AtMaxSegment::Close, open: 0, barred: 0, insert: 64 }
+    let at_max_segment = AtMaxSegment::Close;
+    Case { name, state, pos, drawn, at_max_segment, open: 0, barred: 0, insert: 64, ends: &ENDS }
 }
 
 /// The second of three tokens is the third of its segment, the last it may have.
 const fn bound(name: &'static str, at_max_segment: AtMaxSegment, barred: u32, drawn: &'static [u32]) -> Case {
-    Case { name, state: running(1, 100), pos: 9, drawn, at_max_segment, open: 1, barred, insert: 64 }
+    Case { at_max_segment, open: 1, barred, ..case(name, running(1, 100), 9, drawn) }
 }
 
 const CASES: [Case; 16] = [
@@ -87,17 +89,17 @@ fn join(parts: [&[u32]; 4]) -> Vec<u32> {
     parts.concat()
 }
 
-/// The ids that end a text, and the anchors in the even words.
-fn bit_sets() -> [Buffer; 2] {
-    let mut bits = vec![0_u32; VOCAB.div_ceil(32) as usize];
-    ENDS.iter().for_each(|id| bits[(id / 32) as usize] |= 1 << (id % 32));
+/// The ids that end the text of each row, and the anchors in the even words.
+fn bit_sets(ends: &[&[u32]]) -> [Buffer; 2] {
+    let of_row = |ends: &&[u32]| ends.iter().copied().collect::<TokenSet>().bitset_words(VOCAB);
+    let bits: Vec<u32> = ends.iter().flat_map(of_row).collect();
     let anchors: TokenSet = ANCHORS.into_iter().collect();
     let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, u32::MAX]);
     [buffer("stop bits", &bits), buffer("anchor bits", &words.collect::<Vec<u32>>())]
 }
 
 fn produce(case: &Case) -> Vec<Produced> {
-    let [stop_bits, anchor_bits] = bit_sets();
+    let [stop_bits, anchor_bits] = bit_sets(&[case.ends]);
     let loop_state = buffer("loop state", &[case.state]);
     let (token, outbox, recent) = (output("token", 1), output("outbox", 5), output("recent", 7));
     let inputs: Vec<_> = (case.pos..)
@@ -124,7 +126,7 @@ fn produce(case: &Case) -> Vec<Produced> {
 
 fn want(case: &Case) -> [Vec<u32>; 4] {
     let (mut state, mut token, mut outbox, mut recent) = (case.state, POISON, [POISON; 5], [POISON; 7]);
-    let (ends, anchors) = (ENDS.into_iter().collect(), ANCHORS.into_iter().collect());
+    let (ends, anchors) = (case.ends.iter().copied().collect(), ANCHORS.into_iter().collect());
     for (pos, id) in (case.pos..).zip(case.drawn) {
         let out = Emitted { token: &mut token, outbox: &mut outbox, recent: &mut recent };
         let lists = Lists { ends: &ends, anchors: &anchors };
@@ -175,7 +177,7 @@ fn a_text_ends_for_the_first_reason_and_stays_ended() {
 /// Every case once more, as rows of one step over texts of one pool. Row r is of the text at place n - 1 - r.
 fn produce_together(cases: &[&Case]) -> Vec<Produced> {
     let n = cases.len() as u32;
-    let [stop_bits, anchor_bits] = bit_sets();
+    let [stop_bits, anchor_bits] = bit_sets(&cases.iter().map(|case| case.ends).collect::<Vec<_>>());
     let states: Vec<_> =
         (0..n).zip(cases).map(|(r, case)| LoopState { text: n - 1 - r, ..case.state }).collect();
     let drawn: Vec<u32> = cases.iter().map(|case| case.drawn[0]).collect();
@@ -214,7 +216,10 @@ fn want_together(cases: &[&Case]) -> [Vec<u32>; 4] {
 fn rows_of_several_texts_are_handed_out_as_if_each_were_alone() {
     // The shape holds for all rows, so those that differ in it are other steps.
     let ended = Case { state: LoopState { stopped: LoopState::STOP_TOKEN, ..running(2, 9) }, ..CASES[0] };
-    let plain: Vec<&Case> = CASES[..8].iter().chain([&ended]).collect();
+    // Two texts draw the same id, which ends but one of them, and one has no end.
+    let other = Case { ends: &[7, 40], ..CASES[0] };
+    let endless = Case { ends: &[], ..case("no end", running(1, 100), 3, &[32]) };
+    let plain: Vec<&Case> = CASES[..8].iter().chain([&ended, &other, &endless]).collect();
     let (inserting, failing) = (CASES[8..12].iter().collect(), CASES[12..15].iter().collect());
     for cases in [plain, inserting, failing] {
         for (got, want) in produce_together(&cases).iter().zip(want_together(&cases)) {
@@ -229,6 +234,11 @@ fn rows_of_several_texts_are_handed_out_as_if_each_were_alone() {
     for (got, want) in got.iter().zip(want_together(&swapped)) {
         rejects("emit", "rows of two texts swapped", got, compare_words("emit", got, &want));
     }
+    // The ends alone swapped: the loop of one goes on that should have stopped.
+    let ending = Case { ends: &[7], ..CASES[0] };
+    let got = produce_together(&[&CASES[0], &ending]);
+    let swapped = want_together(&[&ending, &CASES[0]]);
+    rejects("emit", "the ends of two rows swapped", &got[0], compare_words("emit", &got[0], &swapped[0]));
 }
 
 #[test]

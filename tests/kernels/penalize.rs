@@ -3,6 +3,7 @@
 use killick::gpu::Recorder;
 use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
+use killick::kernels::sample::RowSettings;
 use killick::kv::{RingState, TokenSet};
 use killick::reference;
 use killick::sampling::{BANNED, SamplerOptions};
@@ -20,6 +21,8 @@ struct Case {
     text: Vec<u32>,
     anchors: TokenSet,
     options: SamplerOptions,
+    /// What the host takes for the longest window of a row.
+    window: u32,
 }
 
 impl Case {
@@ -44,7 +47,13 @@ impl Case {
             ..SamplerOptions::default()
         };
         let anchors = [2, 33].into_iter().collect();
-        Self { scores: numbers(len as u64, 1, vocab), text: (0..len).map(id).collect(), anchors, options }
+        Self {
+            scores: numbers(len as u64, 1, vocab),
+            text: (0..len).map(id).collect(),
+            anchors,
+            options,
+            window: last_n,
+        }
     }
 
     /// The even words are the anchors; what bars an anchor (here: everything) is nothing to this kernel.
@@ -61,14 +70,16 @@ impl Case {
         let anchor_bits = buffer("anchor bits", &self.anchor_bits(vocab));
         let scores = buffer("scores", &self.scores);
         let loop_state = buffer("loop state", &[LoopState::default()]);
+        let settings = buffer("settings", &[RowSettings::of(&self.options, vocab)]);
         let io = Penalize {
             state: &state,
             recent: &recent,
             anchor_bits: &anchor_bits,
             loop_state: &loop_state,
+            settings: &settings,
             scores: &scores,
         };
-        run(&scores, |rec| penalize::record(rec, io, 1, CAPACITY as u32, vocab, &self.options))
+        run(&scores, |rec| penalize::record(rec, io, 1, CAPACITY as u32, vocab, self.window))
     }
 
     fn window(&self) -> &[u32] {
@@ -114,6 +125,16 @@ fn a_penalty_that_is_off_changes_nothing() {
     }
 }
 
+/// A step over several rows is made for the longest window among them.
+#[test]
+fn a_window_shorter_than_the_longest_of_the_step_is_no_other() {
+    for (len, last_n) in [(5000, 64), (200, 1), (63, 64), (5000, 0)] {
+        let mut case = Case::new(321, len, last_n);
+        case.window = 1024;
+        case.check(&format!("last {last_n} of {len}, 1024 at most"));
+    }
+}
+
 #[test]
 fn banned_tokens_stay_banned() {
     let mut case = Case::new(321, 500, 1024);
@@ -125,10 +146,16 @@ fn banned_tokens_stay_banned() {
 fn a_window_longer_than_the_ring_is_refused() {
     let case = Case::new(321, 10, 1024);
     let words = buffer("any", &[0_u32; 2048]);
-    let io =
-        Penalize { state: &words, recent: &words, anchor_bits: &words, loop_state: &words, scores: &words };
+    let io = Penalize {
+        state: &words,
+        recent: &words,
+        anchor_bits: &words,
+        loop_state: &words,
+        settings: &words,
+        scores: &words,
+    };
     let mut rec = Recorder::new(gpu().capabilities());
-    let error = penalize::record(&mut rec, io, 1, 1023, 321, &case.options).unwrap_err().to_string();
+    let error = penalize::record(&mut rec, io, 1, 1023, 321, case.window).unwrap_err().to_string();
     assert!(error.contains("capacity of recent"), "{error}");
 }
 

@@ -1,11 +1,12 @@
 //! `sample`: the same ids as the CPU wherever rounding cannot decide, in the right distribution, for every combination
-//! of settings.
+//! of settings; a greedy row takes what `argmax` takes.
 
 use killick::gpu::{Buffer, Recorder};
-use killick::kernels::adjust;
+use killick::kernels::adjust::{self, Adjust};
+use killick::kernels::argmax;
 use killick::kernels::emit::LoopState;
 use killick::kernels::penalize::{self, Penalize};
-use killick::kernels::sample::{self, Sample};
+use killick::kernels::sample::{self, RowSettings, Sample};
 use killick::kv::{RingState, TokenSet};
 use killick::reference;
 use killick::sampling::{BANNED, NO_TOKEN, Sampler, SamplerOptions};
@@ -23,6 +24,7 @@ const ROOM: usize = 1200;
 struct Bench {
     scores: Buffer,
     loop_state: Buffer,
+    settings: Buffer,
     states: Vec<Buffer>,
     outs: Vec<Buffer>,
 }
@@ -33,9 +35,19 @@ impl Bench {
         Self {
             scores: output("scores", room),
             loop_state: buffer("loop state", &[LoopState::default()]),
+            settings: buffer("settings", &[RowSettings::default()]),
             states: (0..draws).map(state).collect(),
             outs: (0..draws).map(|_| output("out", 1)).collect(),
         }
+    }
+
+    fn set(&self, options: &SamplerOptions, vocab: u32) {
+        gpu().upload(&self.settings, 0, bytemuck::bytes_of(&RowSettings::of(options, vocab))).unwrap();
+    }
+
+    fn io<'a>(&'a self, state: &'a Buffer, out: &'a Buffer) -> Sample<'a> {
+        let Self { scores, loop_state, settings, .. } = self;
+        Sample { scores, state, loop_state, settings, out }
     }
 
     /// The ids drawn for the positions of this bench.
@@ -45,12 +57,10 @@ impl Bench {
         gpu().upload(&self.scores, 0, bytemuck::cast_slice(&words)).unwrap();
         let outs: Vec<&Buffer> = self.outs.iter().collect();
         let vocab = scores.len() as u32;
+        self.set(options, vocab);
         let mut drawn = try_run(&outs, |rec| {
             let mut pairs = self.states.iter().zip(&self.outs);
-            pairs.try_for_each(|(state, out)| {
-                let io = Sample { scores: &self.scores, state, loop_state: &self.loop_state, out };
-                sample::record(rec, io, 1, vocab, options)
-            })
+            pairs.try_for_each(|(state, out)| sample::record(rec, self.io(state, out), 1, vocab))
         })
         .unwrap();
         for one in &drawn {
@@ -178,15 +188,16 @@ fn the_chain_of_kernels_chooses_what_the_sampler_chooses() {
         let text: Vec<u32> = (0..bench.outs.len() as u32).map(|pos| pos * pos % 45).collect();
         let (logits, bias) = (buffer("logits", &model), buffer("bias", &options.bias_vector(vocab)));
         let recent = buffer("recent", &text);
+        bench.set(&options, vocab);
         let outs: Vec<&Buffer> = bench.outs.iter().collect();
         let drawn = try_run(&outs, |rec| {
-            let (scores, loop_state) = (&bench.scores, &bench.loop_state);
+            let Bench { scores, loop_state, settings, .. } = &bench;
             bench.states.iter().zip(&bench.outs).try_for_each(|(state, out)| {
-                adjust::record(rec, &logits, &bias, scores, 1, vocab)?;
+                adjust::record(rec, Adjust { logits: &logits, bias: &bias, settings, scores }, 1, vocab)?;
                 let (recent, anchor_bits) = (&recent, &anchor_bits);
-                let io = Penalize { state, recent, anchor_bits, loop_state, scores };
-                penalize::record(rec, io, 1, capacity, vocab, &options)?;
-                sample::record(rec, Sample { scores, state, loop_state, out }, 1, vocab, &options)
+                let io = Penalize { state, recent, anchor_bits, loop_state, settings, scores };
+                penalize::record(rec, io, 1, capacity, vocab, options.penalty_last_n)?;
+                sample::record(rec, bench.io(state, out), 1, vocab)
             })
         });
         for (pos, got) in drawn.unwrap().iter().enumerate() {
@@ -207,6 +218,44 @@ fn without_a_temperature_the_likeliest_is_taken() {
         let scores = scores(seed, 321);
         let want = reference::sample(&scores, &options, 0).id;
         assert_eq!(bench.draw(&scores, &options).words, [want, want]);
+    }
+}
+
+/// Rows that draw and rows that do not may share a step, so a greedy row must be what it is where none draws: `argmax`, bit by bit.
+#[test]
+fn a_greedy_row_is_what_argmax_takes_ties_included() {
+    let bench = Bench::new(1, 32_002);
+    let greedy = SamplerOptions { seed: 3, top_p: 0.5, ..SamplerOptions::default() };
+    let likeliest = |vocab: usize| {
+        let out = output("out", 1);
+        let record = |rec: &mut Recorder| argmax::record(rec, &bench.scores, &out, 1, vocab as u32, 0);
+        try_run(&[&out], record).unwrap()[0].words[0]
+    };
+    for vocab in [1, 2, 255, 256, 257, 321, 32_002] {
+        let mut cases = vec![
+            scores(1, vocab),
+            scores(2, vocab),
+            vec![0.5; vocab],
+            vec![f32::MIN; vocab],
+            vec![BANNED; vocab],
+            // Zeros of both signs are equal.
+            (0..vocab).map(|id| if id % 2 == 0 { -0.0 } else { 0.0 }).collect(),
+            (0..vocab).map(|id| if id < vocab / 2 { -1.0 } else { 7.0 }).collect(),
+        ];
+        cases.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|broken| {
+            let mut scores = scores(1, vocab);
+            scores[vocab / 2] = broken;
+            scores
+        }));
+        for (i, scores) in cases.iter().enumerate() {
+            let got = bench.draw(scores, &greedy);
+            assert_eq!(got.words, [likeliest(vocab)], "case {i} of {vocab}");
+            // The check sees a draw: among equals it would be another id.
+            if i == 2 && vocab > 2 {
+                let drawn = bench.draw(scores, &SamplerOptions { temperature: 1.0, ..greedy.clone() });
+                assert_ne!(drawn.words, got.words, "{vocab}");
+            }
+        }
     }
 }
 
@@ -237,11 +286,10 @@ fn scores_that_are_not_finite_have_no_token() {
 #[test]
 fn shapes_that_make_no_sense_are_refused() {
     let words = buffer("any", &[0_u32; 64]);
-    let options = SamplerOptions { temperature: 1.0, ..SamplerOptions::default() };
     for (vocab, what) in [(0, "vocab"), ((1 << 24) + 1, "vocab"), (1000, "bytes of scores")] {
         let mut rec = Recorder::new(gpu().capabilities());
-        let io = Sample { scores: &words, state: &words, loop_state: &words, out: &words };
-        let error = sample::record(&mut rec, io, 1, vocab, &options).unwrap_err().to_string();
+        let io = Sample { scores: &words, state: &words, loop_state: &words, settings: &words, out: &words };
+        let error = sample::record(&mut rec, io, 1, vocab).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
     }
 }

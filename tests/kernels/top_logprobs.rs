@@ -1,6 +1,7 @@
 //! `top_logprobs`: real vocabularies, ties, logits far from zero, and the entry that the loop's state names.
 
 use killick::gpu::Recorder;
+use killick::kernels::sample::RowSettings;
 use killick::kernels::top_logprobs::{self, ENTRY_WORDS, TopLogprobs};
 use killick::reference;
 use killick::sampling::MAX_LOGPROBS;
@@ -18,9 +19,16 @@ fn produce(logits: &[f32], chosen: u32, n: u32) -> Produced {
     let vocab = logits.len() as u32;
     let (logits, chosen) = (buffer("logits", logits), buffer("chosen", &[chosen]));
     let loop_state = buffer("loop state", &[EMITTED, 100, 0, 0]);
+    let settings = buffer("settings", &[RowSettings { logprobs: n, ..RowSettings::default() }]);
     let out = output("out", CAPACITY * ENTRY_WORDS as usize);
-    let io = TopLogprobs { logits: &logits, chosen: &chosen, loop_state: &loop_state, out: &out };
-    run(&out, |rec| top_logprobs::record(rec, io, 1, vocab, n, CAPACITY as u32))
+    let io = TopLogprobs {
+        logits: &logits,
+        chosen: &chosen,
+        loop_state: &loop_state,
+        settings: &settings,
+        out: &out,
+    };
+    run(&out, |rec| top_logprobs::record(rec, io, 1, vocab, CAPACITY as u32))
 }
 
 /// Ids word by word, log-probabilities by the tolerance; everything else must be untouched.
@@ -73,18 +81,19 @@ fn no_token_chosen_is_passed_on() {
 }
 
 #[test]
+fn a_row_that_asks_for_none_has_no_entry() {
+    let got = produce(&numbers(1, 1, 321), 7, 0);
+    assert_eq!(got.words[..CAPACITY * ENTRY_WORDS as usize], [POISON; CAPACITY * ENTRY_WORDS as usize]);
+}
+
+#[test]
 fn shapes_that_make_no_sense_are_refused() {
     let words = buffer("any", &[0_u32; 2048]);
-    let io = TopLogprobs { logits: &words, chosen: &words, loop_state: &words, out: &words };
-    for (vocab, n, capacity, what) in [
-        (0, 0, 1, "vocab"),
-        (100, 5, 0, "entries"),
-        (100, 21, 1, "n "),
-        (4, 5, 1, "n "),
-        (100, 5, 90, "bytes of out"),
-    ] {
+    let io =
+        TopLogprobs { logits: &words, chosen: &words, loop_state: &words, settings: &words, out: &words };
+    for (vocab, capacity, what) in [(0, 1, "vocab"), (100, 0, "entries"), (100, 90, "bytes of out")] {
         let mut rec = Recorder::new(gpu().capabilities());
-        let error = top_logprobs::record(&mut rec, io, 1, vocab, n, capacity).unwrap_err().to_string();
+        let error = top_logprobs::record(&mut rec, io, 1, vocab, capacity).unwrap_err().to_string();
         assert!(error.contains(what), "{error} instead of {what}");
     }
 }
