@@ -3,7 +3,7 @@
 //! The data comes from `tools/golden/dequant.py`, which also describes its layout: random blocks of every type,
 //! with zero, subnormal, largest and negative scales among them.
 
-use killick::model_file::{Dtype, Encoding};
+use killick::model_file::{Blocks, Dtype, Encoding};
 
 const GOLDEN: [(Dtype, &[u8]); 14] = [
     (Dtype::F32, include_bytes!("data/dequant/F32.bin")),
@@ -186,4 +186,39 @@ fn counts_bytes_in_whole_blocks() {
     assert_eq!(Dtype::Q6K.bytes_of(512), Some(420));
     assert_eq!(Dtype::Q6K.bytes_of(32), None);
     assert_eq!(Dtype::F32.bytes_of(u64::MAX / 2), None, "an overflow");
+}
+
+/// Bytes that look random, with scales that are finite: the second highest bit of no byte is set, which in an f16 is the highest of the
+/// exponent.
+fn sane_bytes(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8 & 0xBB
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+#[test]
+fn blocks_for_a_device_are_the_weights_that_the_type_says() {
+    let mut seen = 0;
+    for dtype in Dtype::ALL {
+        let bytes = sane_bytes(12 * dtype.block_bytes() as usize);
+        let blocks = dtype.blocks(&bytes);
+        let Some(kind) = Blocks::of(dtype) else {
+            assert!(blocks.is_empty(), "{dtype:?}");
+            continue;
+        };
+        seen += 1;
+        let got: Vec<f32> = blocks.iter().flat_map(|block| kind.weights(block)).collect();
+        let mut want = vec![f32::NAN; got.len()];
+        dtype.dequantize(&bytes, &mut want);
+        assert_eq!(want.len(), 12 * dtype.block_elems() as usize, "{dtype:?}");
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            // (q - 8) d and q d - 8 d round differently.
+            let close = f32::EPSILON * 64.0 * want.abs().max(1.0);
+            assert!(want.is_finite() && (got - want).abs() <= close, "{dtype:?} {i}: {got} {want}");
+        }
+    }
+    assert_eq!(seen, 8);
 }
