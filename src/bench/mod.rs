@@ -5,6 +5,8 @@
 //! text.rs      the synthetic text that it reads
 //! traffic.rs   what a token costs by formula
 //! ceilings.rs  what the device can do at best
+//! kernels/     kernels one by one
+//! agree.rs     whether one is right
 //! timing.rs    how a kernel is timed
 //! shapes.rs    shapes of known models
 //! schema.rs    the rows of the report, and how they are read again
@@ -15,8 +17,10 @@
 //! A time is that of the clock on the wall. Beside it stand the processor time of the process and, where the adapter has timestamps, the
 //! time that the device says it worked. Both come from the caller or the device; nothing here depends on an operating system.
 
+mod agree;
 mod ceilings;
 mod error;
+mod kernels;
 mod measure;
 mod random;
 mod rows;
@@ -27,8 +31,10 @@ mod text;
 mod timing;
 mod traffic;
 
+pub use agree::{Expected, agree};
 pub use ceilings::{Ceilings, ceilings};
 pub use error::BenchError;
+pub use kernels::{KernelCase, kernel_cases};
 pub use measure::{Measured, Method, Test, measure, with_room};
 pub use rows::Subject;
 pub use schema::{Kind, KernelRow, Machine, Row, SCHEMA, TestRow, rows};

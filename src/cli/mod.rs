@@ -1,6 +1,7 @@
 //! The command line. Text and JSON go to standard output, progress and messages to standard error.
 
 mod args;
+mod bench;
 mod chat;
 mod convert;
 mod devices;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::bench::BenchError;
 use crate::error::Error;
 use crate::eval::EvalError;
 use crate::generate::GenerateError;
@@ -25,13 +27,14 @@ use args::{Args, Command};
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse_from(args::spelled_out(std::env::args_os()));
     let done = |()| ExitCode::SUCCESS;
     let result = match &args.command {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args).map(done),
         Command::Score(args) => score::run(args).map(done),
         Command::Eval(args) => eval::run(args).map(done),
+        Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args).map(done),
         Command::Convert(args) => convert::run(args),
         Command::Devices(args) => devices::run(args).map(done),
@@ -61,6 +64,7 @@ fn is_device(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(SessionError::is_device)
         || error.downcast_ref().is_some_and(GenerateError::is_device)
         || error.downcast_ref().is_some_and(EvalError::is_device)
+        || error.downcast_ref().is_some_and(BenchError::is_device)
 }
 
 /// The error and its causes on one line; a cause that the message already ends with is not said again.
