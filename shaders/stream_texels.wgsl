@@ -1,4 +1,4 @@
-// out[l] = x[l] + x[l + lanes] + x[l + 2 lanes] + ...
+// out[l] = sum over k of x[(l / width) stretch + l mod width + k width]      (k width < stretch)
 //
 // For software devices, which read textures faster than buffers. x (count4) in a texture of floats, out (lanes) in a buffer.
 // It reads all of x and does next to nothing with it: what the bandwidth of a device is measured by.
@@ -17,17 +17,19 @@ fn stream_texels(
         return;
     }
     let shift = shift_of(textureDimensions(x));
+    let first = i / params.width * params.stretch;
+    let end = min(first + params.stretch, params.count4);
+    var at = first + i % params.width;
     var sum$i = vec4<f32>();
-    var at = i;
-    for (var turn = 0u; turn < params.turns; turn++) {
-        sum$i += textureLoad(x, fold(at + $iu * params.lanes, shift)$level);
-        at += INPUTS * params.lanes;
+    while at + (INPUTS - 1u) * params.width < end {
+        sum$i += textureLoad(x, fold(at + $iu * params.width, shift)$level);
+        at += INPUTS * params.width;
     }
     var total = vec4<f32>();
     total += sum$i;
-    while at < params.count4 {
+    while at < end {
         total += textureLoad(x, fold(at, shift)$level);
-        at += params.lanes;
+        at += params.width;
     }
     out[i] = total;
 }

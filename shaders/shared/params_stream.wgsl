@@ -1,7 +1,7 @@
 
 struct StreamParams {
-    count4: u32, // elements / 4
+    count4: u32,  // elements / 4
     lanes: u32,
-    turns: u32,  // whole turns of four loads a lane
-    pad0: u32,
+    width: u32,   // lanes that read side by side
+    stretch: u32, // vectors that they read, a multiple of width
 }

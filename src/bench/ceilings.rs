@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::BenchError;
 use super::timing::{Timed, repeat};
 use crate::gpu::{BufferRequest, Gpu, GpuError, Recorder, Recording};
-use crate::kernels::{CacheLayout, multiply_add, stream};
+use crate::kernels::stream::{self, Walk};
+use crate::kernels::{CacheLayout, multiply_add};
 
 /// The best rates that the device has reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +75,14 @@ async fn bandwidth(gpu: &Gpu, layout: CacheLayout) -> Result<f64, BenchError> {
     }
     gpu.idle().await?;
     let count = (rows * row_bytes / 4) as u32;
-    let best = best(gpu, |rec| stream::record(rec, x, out, count, lanes)).await?;
+    let best = best(gpu, |rec| stream::record(rec, x, out, count, walk(gpu, lanes))).await?;
     Ok((rows * row_bytes) as f64 / best)
+}
+
+/// How `lanes` lanes go through memory: all side by side on a GPU; on a software device eight, as one workgroup there has, so that each
+/// reads in order.
+pub(super) fn walk(gpu: &Gpu, lanes: u32) -> Walk {
+    Walk { lanes, width: if gpu.is_software() { 8 } else { lanes } }
 }
 
 async fn arithmetic(gpu: &Gpu) -> Result<f64, BenchError> {

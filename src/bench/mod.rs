@@ -12,6 +12,8 @@
 //! schema.rs    the rows of the report, and how they are read again
 //! rows.rs      from what was measured to the rows
 //! table.rs     the rows as Markdown, CSV and JSON
+//! compare.rs   reports side by side
+//! page.rs      reports as a page
 //! ```
 //!
 //! A time is that of the clock on the wall. Beside it stand the processor time of the process and, where the adapter has timestamps, the
@@ -19,9 +21,11 @@
 
 mod agree;
 mod ceilings;
+mod compare;
 mod error;
 mod kernels;
 mod measure;
+mod page;
 mod random;
 mod rows;
 mod schema;
@@ -33,9 +37,11 @@ mod traffic;
 
 pub use agree::{Expected, agree};
 pub use ceilings::{Ceilings, ceilings};
+pub use compare::{Report, machines, side_by_side};
 pub use error::BenchError;
 pub use kernels::{KernelCase, kernel_cases};
 pub use measure::{Measured, Method, Test, measure, with_room};
+pub use page::page;
 pub use rows::Subject;
 pub use schema::{Kind, KernelRow, Machine, Row, SCHEMA, TestRow, rows};
 pub use shapes::{shape, shape_config, shape_names};

@@ -266,6 +266,26 @@ pub enum Row {
 }
 
 impl Row {
+    /// Whether it is about a model.
+    pub fn is_test(&self) -> bool {
+        self.as_test().is_some()
+    }
+
+    /// Whether it is about a kernel.
+    pub fn is_kernel(&self) -> bool {
+        self.as_kernel().is_some()
+    }
+
+    /// The row of a model.
+    pub fn as_test(&self) -> Option<&TestRow> {
+        if let Self::Test(row) = self { Some(row) } else { None }
+    }
+
+    /// The row of a kernel.
+    pub fn as_kernel(&self) -> Option<&KernelRow> {
+        if let Self::Kernel(row) = self { Some(row) } else { None }
+    }
+
     /// Where it was measured.
     pub fn machine(&self) -> &Machine {
         match self {

@@ -25,10 +25,8 @@ pub fn markdown(rows: &[Row]) -> String {
 
 /// A table for each kind of rows that there are.
 pub fn tables(rows: &[Row]) -> Vec<Table> {
-    let tests = rows.iter().filter_map(|row| if let Row::Test(row) = row { Some(&**row) } else { None });
-    let tests: Vec<_> = tests.collect();
-    let kernels = rows.iter().filter_map(|row| if let Row::Kernel(row) = row { Some(&**row) } else { None });
-    let kernels: Vec<_> = kernels.collect();
+    let tests: Vec<_> = rows.iter().filter_map(Row::as_test).collect();
+    let kernels: Vec<_> = rows.iter().filter_map(Row::as_kernel).collect();
     let mut tables = Vec::new();
     if !tests.is_empty() {
         tables.push(of_tests(&tests));
@@ -152,8 +150,8 @@ pub fn markdown_of(table: &Table) -> String {
         text.push_str("|\n");
         if index == 0 {
             for (width, number) in widths.iter().zip(&numbers) {
-                let dashes = "-".repeat(width + 1);
-                text.push_str(&if *number { format!("| {dashes}:") } else { format!("| {dashes} ") });
+                let dashes = "-".repeat(width - 1);
+                text.push_str(&if *number { format!("| {dashes}: ") } else { format!("| {dashes}- ") });
             }
             text.push_str("|\n");
         }

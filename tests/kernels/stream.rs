@@ -1,37 +1,44 @@
-//! `stream`: sums of what lies so many vectors apart, with and without a rest.
+//! `stream`: sums of what each lane reads of its stretch, with and without a rest.
 
-use killick::kernels::stream;
+use killick::kernels::stream::{self, Walk};
 use killick::reference;
 
 use crate::support::gpu::{Produced, each_implementation, entries, output, run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
-fn produce(x: &[f32], count: usize, lanes: usize) -> Produced {
+fn produce(x: &[f32], count: usize, walk: Walk) -> Produced {
     let x = entries("x", x);
-    let out = output("out", 4 * lanes);
-    run(&out, |rec| stream::record(rec, &x, &out, count as u32, lanes as u32))
+    let out = output("out", 4 * walk.lanes as usize);
+    run(&out, |rec| stream::record(rec, &x, &out, count as u32, walk))
+}
+
+fn want(x: &[f32], walk: Walk) -> Vec<f64> {
+    let stretch = walk.stretch((x.len() / 4) as u32);
+    reference::stream(x, walk.lanes as usize, walk.width as usize, stretch as usize)
 }
 
 #[test]
 fn matches_the_reference() {
     each_implementation("stream", |_| {
-        for (count, lanes) in [
-            (4, 1),
-            (4, 3),
-            (28, 1),
-            (252, 7),
-            (4096, 8),
-            (4100, 9),
-            (4 * 1023, 255),
-            (4 * 65_541, 256),
-            (4 * 70_000, 4099),
+        for (count, lanes, width) in [
+            (4, 1, 1),
+            (4, 3, 3),
+            (28, 4, 1),
+            (252, 14, 7),
+            (4096, 8, 8),
+            (4100, 16, 8),
+            (4 * 1023, 255, 255),
+            (4 * 65_541, 256, 8),
+            (4 * 65_541, 512, 512),
+            (4 * 70_000, 4100, 1025),
         ] {
             // The buffer may go on behind what is read.
             let x = numbers(count as u64, 1, count + 8);
-            let got = produce(&x, count, lanes);
-            let want = reference::stream(&x[..count], lanes);
-            passes("stream", &format!("({count}) in {lanes}"), &got, compare("stream", &got, &want));
+            let walk = Walk { lanes, width };
+            let got = produce(&x, count, walk);
+            let case = format!("({count}) by {lanes}, {width} wide");
+            passes("stream", &case, &got, compare("stream", &got, &want(&x[..count], walk)));
         }
     });
 }
@@ -39,7 +46,7 @@ fn matches_the_reference() {
 #[test]
 fn no_lane_is_nothing_to_do() {
     each_implementation("stream", |_| {
-        let got = produce(&numbers(1, 1, 64), 64, 0);
+        let got = produce(&numbers(1, 1, 64), 64, Walk { lanes: 0, width: 1 });
         passes("stream", "no lane", &got, compare("stream", &got, &[]));
     });
 }
@@ -48,17 +55,18 @@ fn no_lane_is_nothing_to_do() {
 fn the_check_rejects_faults() {
     each_implementation("stream", |_| {
         let x = numbers(1, 1, 4100);
-        let want = reference::stream(&x, 9);
-        let got = produce(&x, 4100, 9);
+        let walk = Walk { lanes: 16, width: 8 };
+        let right = want(&x, walk);
+        let got = produce(&x, 4100, walk);
+        let mut dropped = x.clone();
+        dropped[4096..].fill(0.0);
         for (fault, wrong) in [
-            ("last vector dropped", reference::stream(&x[..4096], 9)),
-            ("another number of lanes", [reference::stream(&x, 8), vec![0.0; 4]].concat()),
-            ("off-by-one vector", off_by_one_row(&want, 4)),
-            ("two lanes swapped", swap_two(&want)),
+            ("last vector dropped", want(&dropped, walk)),
+            ("another width", want(&x, Walk { width: 16, ..walk })),
+            ("off-by-one vector", off_by_one_row(&right, 4)),
+            ("two lanes swapped", swap_two(&right)),
         ] {
             rejects("stream", fault, &got, compare("stream", &got, &wrong));
         }
-        let got = produce(&x, 4096, 9);
-        rejects("stream", "last vector not read", &got, compare("stream", &got, &want));
     });
 }

@@ -4,6 +4,7 @@ use super::Built;
 use super::memory::{entries, inputs, numbers, output};
 use crate::bench::BenchError;
 use crate::bench::agree::Expected;
+use crate::bench::ceilings::walk;
 use crate::gpu::Gpu;
 use crate::kernels::rms_norm::{self, RmsNorm};
 use crate::kernels::{CacheLayout, add_bias, argmax, multiply_add, qk_norm, silu_mul, stream};
@@ -94,12 +95,14 @@ pub(super) async fn streamed(gpu: &Gpu, layout: CacheLayout, mebibytes: u32) -> 
     let most = layout.most_bytes(gpu.max_binding_bytes()).min(u64::from(mebibytes) << 20);
     let count = most / 4096 * 1024;
     let values = numbers(1, count);
-    let want = reference::stream(&values, lanes as usize);
+    let walk = walk(gpu, lanes);
+    let stretch = walk.stretch((count / 4) as u32);
+    let want = reference::stream(&values, lanes as usize, walk.width as usize, stretch as usize);
     let x = entries(gpu, "x", layout, &values, 1024).await?;
     let out = output(gpu, "out", u64::from(lanes) * 4).await?;
     Ok(Built {
         outputs: vec![(out.clone(), Expected::all(want))],
-        record: Box::new(move |rec, _| stream::record(rec, &x, &out, count as u32, lanes)),
+        record: Box::new(move |rec, _| stream::record(rec, &x, &out, count as u32, walk)),
         bytes: count * FLOAT,
         flops: count,
         ..Built::nothing()

@@ -7,6 +7,7 @@
 //! ```
 
 mod compare;
+mod kernels;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -19,7 +20,7 @@ use web_time::Instant;
 use super::args::{BenchArgs, Form, TestArgs};
 use super::eval::Named;
 use super::{load, printable};
-use crate::bench::{self, Machine, Method, Row, Subject, Test, TestRow};
+use crate::bench::{self, Machine, Method, Report, Row, Subject, Test, TestRow};
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
 use crate::gpu::Gpu;
@@ -38,7 +39,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     if !args.what.compare.is_empty() {
         return compare::run(&args.what.compare, args.output, args.report.as_deref());
     }
-    let rows = end_to_end(args)?;
+    let rows = if args.what.kernels { kernels::measure(args)? } else { end_to_end(args)? };
     finish(args, &rows)
 }
 
@@ -235,7 +236,21 @@ fn finish(args: &BenchArgs, rows: &[Row]) -> anyhow::Result<ExitCode> {
     for remark in bench::remarks(rows) {
         let _ = writeln!(std::io::stderr(), "killick: note: {}", printable(&remark));
     }
+    if let Some(file) = &args.report {
+        let reports = [Report { name: "Figures".to_owned(), rows: rows.to_vec() }];
+        page(file, "Killick, measured", &reports)?;
+    }
+    // Figures of a kernel that is wrong are worth nothing, so the program must not end as if all were well.
+    let wrong = rows.iter().filter_map(Row::as_kernel).filter(|row| row.check != "ok").count();
+    if wrong > 0 {
+        bail!("{wrong} of {} kernels differ from their CPU twins", rows.len());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a page.
+fn page(file: &Path, title: &str, reports: &[Report]) -> anyhow::Result<()> {
+    std::fs::write(file, bench::page(title, reports)).with_context(|| format!("writing {}", file.display()))
 }
 
 /// The machine under a table.
