@@ -53,11 +53,8 @@ pub async fn ceilings(gpu: &Gpu) -> Result<Ceilings, BenchError> {
 }
 
 async fn bandwidth(gpu: &Gpu, layout: CacheLayout) -> Result<f64, BenchError> {
-    let (most, lanes) = if gpu.is_software() {
-        (BYTES_ON_SOFTWARE, LANES_ON_SOFTWARE)
-    } else {
-        (BYTES_ON_GPU, LANES_ON_GPU)
-    };
+    let (most, lanes) =
+        if gpu.is_software() { (BYTES_ON_SOFTWARE, LANES_ON_SOFTWARE) } else { (BYTES_ON_GPU, LANES_ON_GPU) };
     let row_bytes = u64::from(ROW) * 16;
     let rows = (most.min(layout.most_bytes(gpu.max_binding_bytes())) / row_bytes).max(1);
     let requests = [

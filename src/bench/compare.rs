@@ -87,11 +87,13 @@ pub fn side_by_side(reports: &[Report]) -> Vec<Table> {
 
 /// The machines of the reports: a line for each.
 pub fn machines(reports: &[Report]) -> Table {
-    let head = ["report", "adapter", "backend", "driver", "family", "GB/s", "GFLOP/s", "platform", "build", "time"];
+    let head =
+        ["report", "adapter", "backend", "driver", "family", "GB/s", "GFLOP/s", "platform", "build", "time"];
     let mut table: Table = vec![head.iter().map(|name| (*name).to_owned()).collect()];
     for report in reports {
         let Some(machine) = report.rows.first().map(Row::machine) else { continue };
-        let giga = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}", rate / 1e9));
+        let giga =
+            |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1}", rate / 1e9));
         table.push(vec![
             report.name.clone(),
             machine.gpu_info.clone(),

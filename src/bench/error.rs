@@ -26,7 +26,9 @@ pub enum BenchError {
     #[error(transparent)]
     File(#[from] ModelFileError),
     /// A text that ended before the tokens that were to be timed were made.
-    #[error("{test}: the text ended after {made} of {wanted} tokens ({reason:?}), so there is nothing to time")]
+    #[error(
+        "{test}: the text ended after {made} of {wanted} tokens ({reason:?}), so there is nothing to time"
+    )]
     Ended {
         /// Name of the test.
         test: String,

@@ -194,22 +194,11 @@ impl<'a> Bench<'a> {
         }
         // A text that is only generated begins with one token.
         let before = if test.n_prompt == 0 { test.n_depth.max(1) } else { test.n_depth };
-        let ids = synthetic(
-            model.config().vocab_size,
-            policy,
-            method.segment,
-            method.seed,
-            before + test.n_prompt,
-        );
+        let ids =
+            synthetic(model.config().vocab_size, policy, method.segment, method.seed, before + test.n_prompt);
         let (before, prompt) = ids.split_at(before as usize);
-        let mut bench = Self {
-            model,
-            method,
-            sessions,
-            filled: None,
-            before: before.to_vec(),
-            prompt: prompt.to_vec(),
-        };
+        let mut bench =
+            Self { model, method, sessions, filled: None, before: before.to_vec(), prompt: prompt.to_vec() };
         // A copy of what lives is cheaper than reading it again, but for the shortest of texts.
         if bench.before.len() > 1 {
             bench.fill().await?;
@@ -318,11 +307,7 @@ fn options(n: u32) -> GenerateOptions {
 }
 
 /// Makes `n` tokens; their ids, and when the first had come.
-async fn made(
-    session: &mut Session,
-    test: Test,
-    n: u32,
-) -> Result<(Vec<u32>, Option<Instant>), BenchError> {
+async fn made(session: &mut Session, test: Test, n: u32) -> Result<(Vec<u32>, Option<Instant>), BenchError> {
     let (mut ids, mut first) = (Vec::new(), None);
     let mut tokens = session.generate(options(n))?;
     while let Some(token) = tokens.next_token().await? {

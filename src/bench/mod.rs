@@ -43,7 +43,7 @@ pub use kernels::{KernelCase, kernel_cases};
 pub use measure::{Measured, Method, Test, measure, with_room};
 pub use page::page;
 pub use rows::Subject;
-pub use schema::{Kind, KernelRow, Machine, Row, SCHEMA, TestRow, rows};
+pub use schema::{KernelRow, Kind, Machine, Row, SCHEMA, TestRow, rows};
 pub use shapes::{shape, shape_config, shape_names};
 pub use table::{MOST_SPREAD, Table, csv, json, jsonl, markdown, markdown_of, remarks, tables};
 pub use traffic::{Cost, Traffic};

@@ -42,7 +42,8 @@ pub fn page(title: &str, reports: &[Report]) -> String {
         }
         let remarks = remarks(&report.rows);
         if !remarks.is_empty() {
-            let items: String = remarks.iter().map(|remark| format!("<li>{}</li>\n", escaped(remark))).collect();
+            let items: String =
+                remarks.iter().map(|remark| format!("<li>{}</li>\n", escaped(remark))).collect();
             html.push_str(&format!("<ul>\n{items}</ul>\n"));
         }
     }

@@ -16,19 +16,25 @@ struct Shape {
     model_type: &'static str,
 }
 
-const LLAMA: Shape = Shape {
-    name: "",
-    sizes: [0; 8],
-    theta: 10_000.0,
-    eps: 1e-5,
-    tied: false,
-    model_type: "llama",
-};
+const LLAMA: Shape =
+    Shape { name: "", sizes: [0; 8], theta: 10_000.0, eps: 1e-5, tied: false, model_type: "llama" };
 
 /// In the order of their size.
 const SHAPES: [Shape; 12] = [
-    Shape { name: "smollm2-135m", sizes: [576, 1536, 30, 9, 3, 64, 49_152, 8192], theta: 100_000.0, tied: true, ..LLAMA },
-    Shape { name: "smollm2-360m", sizes: [960, 2560, 32, 15, 5, 64, 49_152, 8192], theta: 100_000.0, tied: true, ..LLAMA },
+    Shape {
+        name: "smollm2-135m",
+        sizes: [576, 1536, 30, 9, 3, 64, 49_152, 8192],
+        theta: 100_000.0,
+        tied: true,
+        ..LLAMA
+    },
+    Shape {
+        name: "smollm2-360m",
+        sizes: [960, 2560, 32, 15, 5, 64, 49_152, 8192],
+        theta: 100_000.0,
+        tied: true,
+        ..LLAMA
+    },
     Shape {
         name: "qwen2.5-0.5b",
         sizes: [896, 4864, 24, 14, 2, 64, 151_936, 32_768],
@@ -38,9 +44,27 @@ const SHAPES: [Shape; 12] = [
         model_type: "qwen2",
     },
     Shape { name: "tinyllama-1.1b", sizes: [2048, 5632, 22, 32, 4, 64, 32_000, 2048], ..LLAMA },
-    Shape { name: "llama-3.2-1b", sizes: [2048, 8192, 16, 32, 8, 64, 128_256, 131_072], theta: 500_000.0, tied: true, ..LLAMA },
-    Shape { name: "smollm2-1.7b", sizes: [2048, 8192, 24, 32, 32, 64, 49_152, 8192], theta: 130_000.0, tied: true, ..LLAMA },
-    Shape { name: "llama-3.2-3b", sizes: [3072, 8192, 28, 24, 8, 128, 128_256, 131_072], theta: 500_000.0, tied: true, ..LLAMA },
+    Shape {
+        name: "llama-3.2-1b",
+        sizes: [2048, 8192, 16, 32, 8, 64, 128_256, 131_072],
+        theta: 500_000.0,
+        tied: true,
+        ..LLAMA
+    },
+    Shape {
+        name: "smollm2-1.7b",
+        sizes: [2048, 8192, 24, 32, 32, 64, 49_152, 8192],
+        theta: 130_000.0,
+        tied: true,
+        ..LLAMA
+    },
+    Shape {
+        name: "llama-3.2-3b",
+        sizes: [3072, 8192, 28, 24, 8, 128, 128_256, 131_072],
+        theta: 500_000.0,
+        tied: true,
+        ..LLAMA
+    },
     Shape {
         name: "qwen3-4b",
         sizes: [2560, 9728, 36, 32, 8, 128, 151_936, 40_960],
@@ -50,8 +74,18 @@ const SHAPES: [Shape; 12] = [
         model_type: "qwen3",
     },
     Shape { name: "llama-2-7b", sizes: [4096, 11_008, 32, 32, 32, 128, 32_000, 4096], ..LLAMA },
-    Shape { name: "mistral-7b", sizes: [4096, 14_336, 32, 32, 8, 128, 32_000, 32_768], model_type: "mistral", ..LLAMA },
-    Shape { name: "llama-3.1-8b", sizes: [4096, 14_336, 32, 32, 8, 128, 128_256, 131_072], theta: 500_000.0, ..LLAMA },
+    Shape {
+        name: "mistral-7b",
+        sizes: [4096, 14_336, 32, 32, 8, 128, 32_000, 32_768],
+        model_type: "mistral",
+        ..LLAMA
+    },
+    Shape {
+        name: "llama-3.1-8b",
+        sizes: [4096, 14_336, 32, 32, 8, 128, 128_256, 131_072],
+        theta: 500_000.0,
+        ..LLAMA
+    },
     Shape { name: "llama-2-13b", sizes: [5120, 13_824, 40, 40, 40, 128, 32_000, 4096], ..LLAMA },
 ];
 

@@ -43,7 +43,17 @@ fn of_tests(rows: &[&TestRow]) -> Table {
     if batches {
         head.push("batch");
     }
-    head.extend(["test", "t/s", "live", "KV MiB", "MB/tok", "disp/tok", "CPU ms/tok", "GPU ms/tok", "TTFT ms"]);
+    head.extend([
+        "test",
+        "t/s",
+        "live",
+        "KV MiB",
+        "MB/tok",
+        "disp/tok",
+        "CPU ms/tok",
+        "GPU ms/tok",
+        "TTFT ms",
+    ]);
     head.extend(["% BW", "% FLOP/s"]);
     let mut table = vec![owned(&head)];
     for row in rows {
@@ -76,8 +86,20 @@ fn of_tests(rows: &[&TestRow]) -> Table {
 }
 
 fn of_kernels(rows: &[&KernelRow]) -> Table {
-    let head =
-        ["op", "implementation", "layout", "shape", "of", "check", "us", "GPU us", "GB/s", "GFLOP/s", "% BW", "% FLOP/s"];
+    let head = [
+        "op",
+        "implementation",
+        "layout",
+        "shape",
+        "of",
+        "check",
+        "us",
+        "GPU us",
+        "GB/s",
+        "GFLOP/s",
+        "% BW",
+        "% FLOP/s",
+    ];
     let mut table = vec![owned(&head)];
     for row in rows {
         let check = match row.checked_percent {
@@ -107,7 +129,9 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     let mut remarks = Vec::new();
     for row in rows {
         let name = match row {
-            Row::Test(row) if row.batch != 1 => format!("{}, {} of {} texts", row.policy, row.test, row.batch),
+            Row::Test(row) if row.batch != 1 => {
+                format!("{}, {} of {} texts", row.policy, row.test, row.batch)
+            }
             Row::Test(row) => format!("{}, {}", row.policy, row.test),
             Row::Kernel(row) => format!("{} by {}, {}", row.op, row.implementation, row.shape),
         };
@@ -132,13 +156,20 @@ pub fn markdown_of(table: &Table) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
     let cells: Table = table.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
     let width = |column: usize| {
-        cells.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0).max(3)
+        cells
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|text| text.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(3)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     // Numbers go to the right, but for those that name something.
     let is_number = |column: usize| {
         let mut body = cells.iter().skip(1).filter_map(|row| row.get(column)).peekable();
-        body.peek().is_some() && body.all(|text| text == "-" || text.starts_with(|c: char| c.is_ascii_digit()))
+        body.peek().is_some()
+            && body.all(|text| text == "-" || text.starts_with(|c: char| c.is_ascii_digit()))
     };
     let numbers: Vec<bool> = (0..columns).map(is_number).collect();
     let mut text = String::new();
@@ -218,7 +249,11 @@ fn mib(bytes: u64) -> f64 {
 
 /// Bytes as llama-bench writes a model's size.
 fn size(bytes: u64) -> String {
-    if bytes >= 1 << 30 { format!("{:.2} GiB", mib(bytes) / 1024.0) } else { format!("{:.2} MiB", mib(bytes)) }
+    if bytes >= 1 << 30 {
+        format!("{:.2} GiB", mib(bytes) / 1024.0)
+    } else {
+        format!("{:.2} MiB", mib(bytes))
+    }
 }
 
 /// Mean and deviation as llama-bench writes them.

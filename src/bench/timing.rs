@@ -63,6 +63,7 @@ pub(super) async fn repeat(
     let runs = f64::from(times) * f64::from(repetitions);
     let cpu_seconds = cpu_seconds.map(|_| (cpu() - before) / runs);
     let device = gpu.stop_timing().await?.filter(|passes| passes.missed == 0);
-    let device_seconds = device.map(|passes| passes.busy.as_secs_f64() / runs).filter(|seconds| *seconds > 0.0);
+    let device_seconds =
+        device.map(|passes| passes.busy.as_secs_f64() / runs).filter(|seconds| *seconds > 0.0);
     Ok(Timed { seconds, device_seconds, cpu_seconds, times })
 }

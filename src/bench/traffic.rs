@@ -185,3 +185,88 @@ fn activations(config: &Config) -> (u64, u64) {
     // h read, logits written, read by the draw.
     (whole * FLOAT, (hidden + 2 * u64::from(config.vocab_size)) * FLOAT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Capabilities, Family};
+    use crate::kernels::WeightFormat;
+    use crate::kv::{PolicySpec, Preset};
+    use crate::model_file::{FileSet, ModelFile};
+
+    const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 100, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5}"#;
+
+    fn cost() -> Cost {
+        let file = pollster::block_on(ModelFile::open(FileSet::synthetic("tiny", CONFIG).unwrap())).unwrap();
+        let device = Capabilities::baseline(Family::Gpu);
+        Cost::of(&Network::planned(&file.config, WeightFormat::F16, &device).unwrap())
+    }
+
+    fn ring(preset: Preset, anchors: &[u32]) -> Ring {
+        let spec = PolicySpec { anchors: Some(anchors.to_vec()), ..PolicySpec::new(preset) };
+        Ring::new(&spec.resolve(64).unwrap(), 4).unwrap()
+    }
+
+    // By hand, of the shape above: qkv (64, 32), o (32, 32), gate and up (48, 32), down (32, 48).
+    const MATRIX: u64 = 64 * 32 + 32 * 32 + 3 * 48 * 32;
+    const NORMS: u64 = 2 * 32 * 4;
+    const LAYERS: u64 = 2 * (2 * MATRIX + NORMS) + 32 * 4;
+    const TABLE: u64 = 2 * 100 * 32;
+    const ENTRY: u64 = 2 * 2 * 16 * 4;
+    /// What the kernels of one layer hand each other: two norms, q, k and v, attention, its projection, gate, down.
+    const HANDED: u64 = 2 * 64 + (32 + 64) + (64 + 64) + (64 + 32) + (32 + 64) + (32 + 48) + (48 + 64);
+
+    #[test]
+    fn a_model_counts_its_weights() {
+        let cost = cost();
+        assert_eq!(cost.model_bytes, LAYERS + 2 * TABLE);
+        assert_eq!(cost.parameters, 2 * (MATRIX + 2 * 32) + 32 + 2 * 100 * 32);
+    }
+
+    #[test]
+    fn a_step_reads_each_weight_and_each_key_once() {
+        let cost = cost();
+        let mut full = ring(Preset::Full, &[]);
+        let first = cost.steps(&mut full, &[5], 1).unwrap();
+        let of_step = Traffic {
+            weights: LAYERS + TABLE + 2 * 32,
+            kv: 2 * ENTRY,
+            activations: 4 * (2 * HANDED + 32 + 64) + 4 * (32 + 200),
+            flops: 2 * 2 * MATRIX + 2 * 100 * 32 + 2 * 4 * 32,
+        };
+        assert_eq!(first, of_step);
+        let tenth = cost.steps(&mut full, &[5; 9], 1).unwrap();
+        // 2 to 10 keys, 54 in all, and nine entries written.
+        assert_eq!((tenth.kv, tenth.flops), ((54 + 9) * ENTRY, 9 * of_step.flops + (54 - 9) * 2 * 4 * 32));
+        assert_eq!(first.bytes(), first.weights + first.kv + first.activations);
+    }
+
+    #[test]
+    fn texts_of_one_step_share_the_weights_and_nothing_else() {
+        let cost = cost();
+        let one = cost.steps(&mut ring(Preset::Full, &[]), &[5, 6], 1).unwrap();
+        let three = cost.steps(&mut ring(Preset::Full, &[]), &[5, 6], 3).unwrap();
+        assert_eq!(three.weights - one.weights, 2 * 2 * (2 * 32), "two rows of the embedding more, twice");
+        assert_eq!(
+            [three.kv, three.activations, three.flops],
+            [one.kv, one.activations, one.flops].map(|n| 3 * n)
+        );
+    }
+
+    #[test]
+    fn a_prompt_reads_the_weights_once_a_chunk_and_what_lives_once_a_chunk() {
+        let cost = cost();
+        let mut full = ring(Preset::Full, &[]);
+        let all = cost.prompt(&mut full, &[5; 12], 8, 1).unwrap();
+        assert_eq!(all.weights, 2 * LAYERS + 12 * 2 * 32);
+        // Nothing lives before the first chunk, eight entries before the second.
+        assert_eq!(all.kv, (8 + 3 * 12) * ENTRY);
+        assert_eq!(all.flops, 12 * 2 * 2 * MATRIX + 78 * 2 * 4 * 32, "1 to 12 keys are 78");
+        // An anchor every other token: of the closed segments only the anchors are read.
+        let mut anchored = ring(Preset::Anchor, &[1]);
+        cost.prompt(&mut anchored, &[5, 1, 5, 1, 5, 1], 8, 1).unwrap();
+        assert_eq!(cost.steps(&mut anchored, &[5], 1).unwrap().kv, (4 + 1) * ENTRY);
+    }
+}

@@ -5,9 +5,9 @@ use super::memory::{entries, inputs, numbers, output};
 use crate::bench::BenchError;
 use crate::bench::agree::Expected;
 use crate::gpu::Gpu;
+use crate::kernels::CacheLayout;
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::rope::{self, Rope, Target};
-use crate::kernels::CacheLayout;
 use crate::kv::{Policy, PolicySpec, Preset, Ring, Row};
 use crate::model_file::{Heads, Rotation};
 use crate::reference::{self, Cache, Rotated};
@@ -114,8 +114,7 @@ pub(super) async fn rotation(
     rows: u32,
 ) -> Result<Built, BenchError> {
     let frequency = |pair: u32| 10_000_f64.powf(-2.0 * f64::from(pair) / f64::from(heads.head_dim));
-    let rotation =
-        Rotation { frequencies: (0..heads.head_dim / 2).map(frequency).collect(), magnitude: 1.0 };
+    let rotation = Rotation { frequencies: (0..heads.head_dim / 2).map(frequency).collect(), magnitude: 1.0 };
     let target = if rows == 1 { Target::Cache } else { Target::Chunk };
     let row = |r: u32| Row {
         pos: 1000 + 3 * r,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::BenchError;
 use super::agree::{Expected, agree};
 use super::rows::percent;
-use super::schema::{Kind, KernelRow, Machine, mean_and_deviation};
+use super::schema::{KernelRow, Kind, Machine, mean_and_deviation};
 use super::timing::repeat;
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError, Readback, Recorder};
 use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
@@ -143,9 +143,11 @@ fn sizes(op: &str, dims: &Dims, software: bool) -> Vec<Sizes> {
     let projections = [(qkv, hidden), (hidden, ffn)];
     let (prompt, depth) = if software { (32, 512) } else { (128, 4096) };
     match op {
-        "matvec" => {
-            projections.into_iter().chain([(hidden, heads.q_dim()), (vocab, hidden)]).map(product(1)).collect()
-        }
+        "matvec" => projections
+            .into_iter()
+            .chain([(hidden, heads.q_dim()), (vocab, hidden)])
+            .map(product(1))
+            .collect(),
         "matmul" => projections
             .into_iter()
             .flat_map(|shape| [4, prompt].map(|inputs| product(inputs)(shape)))
@@ -195,7 +197,14 @@ impl KernelCase {
 
     /// All by which it can be asked for.
     pub fn name(&self) -> String {
-        format!("{} {} {} {} {}", self.op(), self.implementation.kernel.name, self.layout_name(), self.shape(), self.of)
+        format!(
+            "{} {} {} {} {}",
+            self.op(),
+            self.implementation.kernel.name,
+            self.layout_name(),
+            self.shape(),
+            self.of
+        )
     }
 
     fn layout_name(&self) -> &'static str {

@@ -24,13 +24,15 @@ pub(super) async fn product(gpu: &Gpu, of: MadeUp, count: u32) -> Result<Built, 
     let weight = Matrix::new(&held, checked.len(), of.cols as usize);
     let x_rows = Matrix::new(&values, count as usize, of.cols as usize);
     let want = reference::matmul(weight, x_rows, 0, count as usize, None);
-    let places = (0..n as usize).flat_map(|m| checked.iter().map(move |row| m * of.rows as usize + *row as usize));
+    let places =
+        (0..n as usize).flat_map(|m| checked.iter().map(move |row| m * of.rows as usize + *row as usize));
     let expected = Expected::Numbers(places.zip(want).collect());
 
     let written = out.clone();
     let record = move |rec: &mut Recorder, copy: usize| {
         let inputs = Inputs { x: &x, first: 0, count };
-        let io = Product { weight: &weights[copy % weights.len()], inputs, out: &out, update: Update::Replace };
+        let io =
+            Product { weight: &weights[copy % weights.len()], inputs, out: &out, update: Update::Replace };
         if count == 1 { matvec::record(rec, io) } else { matmul::record(rec, io) }
     };
     Ok(Built {

@@ -114,9 +114,11 @@ impl FromStr for Pair {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed =
-            text.split_once(',').and_then(|(prompt, generate)| Some((prompt.parse().ok()?, generate.parse().ok()?)));
-        let Some((prompt, generate)) = parsed.filter(|(prompt, generate)| *prompt > 0 && *generate > 0) else {
+        let parsed = text
+            .split_once(',')
+            .and_then(|(prompt, generate)| Some((prompt.parse().ok()?, generate.parse().ok()?)));
+        let Some((prompt, generate)) = parsed.filter(|(prompt, generate)| *prompt > 0 && *generate > 0)
+        else {
             return Err("it must be two numbers from 1 on, such as 512,128".to_owned());
         };
         Ok(Self { prompt, generate })

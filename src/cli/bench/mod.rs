@@ -94,7 +94,8 @@ fn measure_all(
             let measured =
                 pollster::block_on(bench::measure(&loaded.model, &policy, *test, &method, &mut progress));
             bar.finish_and_clear();
-            let measured = measured.map_err(Error::from).with_context(|| format!("{}, {}", named.name, test.name()))?;
+            let measured =
+                measured.map_err(Error::from).with_context(|| format!("{}, {}", named.name, test.name()))?;
             let row = TestRow::of(subject, &loaded.model, (&named.name, &policy), &method, &measured);
             let row = Row::Test(Box::new(row));
             said(args, &row)?;
@@ -111,7 +112,8 @@ fn open(args: &BenchArgs) -> anyhow::Result<Opened> {
         bench::shape(shape).map_err(Error::from)?
     } else {
         let config = load::read_text(Some(Path::new(shape)))?;
-        let label = Path::new(shape).parent().and_then(Path::file_name).unwrap_or(Path::new(shape).as_os_str());
+        let label =
+            Path::new(shape).parent().and_then(Path::file_name).unwrap_or(Path::new(shape).as_os_str());
         FileSet::synthetic(label.to_string_lossy(), &config).map_err(Error::from)?
     };
     Ok(Opened::new(pollster::block_on(ModelFile::open(files)).map_err(Error::from)?))
@@ -121,11 +123,15 @@ fn open(args: &BenchArgs) -> anyhow::Result<Opened> {
 fn policies_of(args: &BenchArgs, opened: &Opened) -> anyhow::Result<Vec<Named>> {
     let shared = args.policy.options()?;
     if !args.policies.is_empty() {
-        let named = |choice: &super::eval::PolicyChoice| named(opened, choice.text(), choice.options(&shared));
+        let named =
+            |choice: &super::eval::PolicyChoice| named(opened, choice.text(), choice.options(&shared));
         return args.policies.iter().map(named).collect();
     }
     if args.what.depth_sweep && args.policy.policy.is_none() {
-        return Preset::ALL.iter().map(|preset| named(opened, preset.name(), every(*preset, &shared))).collect();
+        return Preset::ALL
+            .iter()
+            .map(|preset| named(opened, preset.name(), every(*preset, &shared)))
+            .collect();
     }
     let mut one = named(opened, "", shared)?;
     one.name = one.policy.preset.name().to_owned();
@@ -162,7 +168,8 @@ fn named(opened: &Opened, name: &str, mut options: PolicyOptions) -> anyhow::Res
 /// The tests that the flags ask for, in llama-bench's order.
 fn tests(args: &BenchArgs, software: bool) -> anyhow::Result<Vec<Test>> {
     let TestArgs { n_prompt, n_gen, pg, n_depth, batch, .. } = &args.tests;
-    let or = |given: &[u32], default: &[u32]| if given.is_empty() { default.to_vec() } else { given.to_vec() };
+    let or =
+        |given: &[u32], default: &[u32]| if given.is_empty() { default.to_vec() } else { given.to_vec() };
     let sweep = args.what.depth_sweep;
     let sweep_depths = if software { &SWEEP_ON_SOFTWARE[..] } else { &SWEEP_ON_GPU };
     let depths = or(n_depth, if sweep { sweep_depths } else { &[0] });
@@ -267,11 +274,7 @@ fn footer(rows: &[Row]) -> String {
         machine.family
     );
     if let (Some(bandwidth), Some(arithmetic)) = (machine.bandwidth, machine.arithmetic) {
-        text.push_str(&format!(
-            "measured: {:.1} GB/s, {:.1} GFLOP/s\n",
-            bandwidth / 1e9,
-            arithmetic / 1e9
-        ));
+        text.push_str(&format!("measured: {:.1} GB/s, {:.1} GFLOP/s\n", bandwidth / 1e9, arithmetic / 1e9));
     }
     if let Some(Row::Test(row)) = rows.first() {
         text.push_str(&format!("load: {:.2} s\n", row.load_ns as f64 / 1e9));
