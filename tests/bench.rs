@@ -147,6 +147,15 @@ fn what_a_reader_must_know_is_said() {
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("8 texts") && said[0].contains("57 %"), "{said:?}");
     assert!(said[1].contains("argmax") && said[1].contains("word 3"), "{said:?}");
+    // Of many that waver only the worst is named.
+    let wavering = |n: u64| {
+        test_row(
+            json!({ "n_depth": n, "test": format!("tg128 @ d{n}"), "samples_ns": [1, 2], "stddev_ns": 50_000_000 + n }),
+        )
+    };
+    let said = remarks(&read(&(1..6).map(wavering).chain([test_row(json!({}))]).collect::<Vec<_>>()));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("5 of 6") && said[0].contains("tg128 @ d5"), "{said:?}");
 }
 
 /// Two machines, of which the second is twice as fast and has one test more and one fewer.

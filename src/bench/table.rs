@@ -124,29 +124,47 @@ fn of_kernels(rows: &[&KernelRow]) -> Table {
     table
 }
 
+/// Rows that are named one by one where their times differ; of more, only the worst.
+const MOST_NAMED: usize = 3;
+
 /// What is to be said about the rows beside their figures: repetitions that differ much, kernels that are wrong.
 pub fn remarks(rows: &[Row]) -> Vec<String> {
+    let name = |row: &Row| match row {
+        Row::Test(row) if row.batch != 1 => format!("{}, {} of {} texts", row.policy, row.test, row.batch),
+        Row::Test(row) => format!("{}, {}", row.policy, row.test),
+        Row::Kernel(row) => format!("{} by {}, {}", row.op, row.implementation, row.shape),
+    };
+    let mut spread: Vec<(f64, &Row)> = rows
+        .iter()
+        .filter_map(|row| Some((row.spread().filter(|spread| *spread > MOST_SPREAD)?, row)))
+        .collect();
+    let why = "the machine is busy, or there are too few repetitions";
     let mut remarks = Vec::new();
-    for row in rows {
-        let name = match row {
-            Row::Test(row) if row.batch != 1 => {
-                format!("{}, {} of {} texts", row.policy, row.test, row.batch)
-            }
-            Row::Test(row) => format!("{}, {}", row.policy, row.test),
-            Row::Kernel(row) => format!("{} by {}, {}", row.op, row.implementation, row.shape),
-        };
-        if let Some(spread) = row.spread().filter(|spread| *spread > MOST_SPREAD) {
-            remarks.push(format!(
-                "{name}: the times of the repetitions differ by {:.0} % of their mean; the machine is busy, or there are too few",
-                100.0 * spread
-            ));
-        }
-        if let Row::Kernel(kernel) = row
-            && kernel.check != "ok"
-        {
-            remarks.push(format!("{name}: the result is wrong: {}", kernel.check));
-        }
+    if spread.len() > MOST_NAMED {
+        spread.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (most, worst) = spread[0];
+        remarks.push(format!(
+            "in {} of {} rows the times of the repetitions differ by more than {:.0} % of their mean, most in {} ({:.0} %); {why}",
+            spread.len(),
+            rows.len(),
+            100.0 * MOST_SPREAD,
+            name(worst),
+            100.0 * most
+        ));
+    } else {
+        remarks.extend(spread.iter().map(|(spread, row)| {
+            let percent = 100.0 * spread;
+            format!(
+                "{}: the times of the repetitions differ by {percent:.0} % of their mean; {why}",
+                name(row)
+            )
+        }));
     }
+    let wrong = rows.iter().filter(|row| row.as_kernel().is_some_and(|kernel| kernel.check != "ok"));
+    remarks.extend(wrong.map(|row| {
+        let check = row.as_kernel().map_or("", |kernel| &kernel.check);
+        format!("{}: the result is wrong: {check}", name(row))
+    }));
     remarks
 }
 

@@ -46,6 +46,8 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 /// Measures a model.
 fn end_to_end(args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
     let begun = Instant::now();
+    // What is wrong with the flags is said before a device is waited for.
+    tests(args, false)?;
     let opened = open(args)?;
     let policies = policies_of(args, &opened)?;
     let engine = load::open_device(&args.gpu)?;
