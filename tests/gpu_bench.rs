@@ -147,7 +147,7 @@ fn a_made_up_model_runs_beyond_its_context_under_every_policy() {
 #[test]
 fn the_check_of_a_kernel_rejects_a_fault() {
     let mut seen = std::collections::BTreeSet::new();
-    for case in kernel_cases(gpu(), &["odd".to_owned()]) {
+    for case in kernel_cases(gpu(), None, &["odd".to_owned()]).unwrap() {
         // One shape of each implementation; the others differ in size.
         if !seen.insert((case.op(), case.name().split(' ').nth(1).map(str::to_owned))) {
             continue;

@@ -85,9 +85,9 @@ pub struct Measured {
     pub cpu_seconds: Option<f64>,
     /// How long the device says it worked in all repetitions.
     pub device: Option<Duration>,
-    /// Dispatches and submits of all repetitions.
+    /// Dispatches of all repetitions.
     pub dispatches: u64,
-    /// See above.
+    /// Submits of all repetitions.
     pub submits: u64,
     /// Mean time from the beginning of the prompt to the first token.
     pub first_token: Option<Duration>,

@@ -99,16 +99,26 @@ pub fn shape_config(name: &str) -> Option<String> {
     SHAPES.iter().find(|shape| shape.name == name).map(Shape::config)
 }
 
+/// The name and the sizes of a known shape: hidden, ffn, layers, query heads, key and value heads, width of a head, vocabulary, context.
+pub(super) fn shape_sizes(name: &str) -> Option<(&'static str, [u32; 8])> {
+    SHAPES.iter().find(|shape| shape.name == name).map(|shape| (shape.name, shape.sizes))
+}
+
+/// The error for a name that is none.
+pub(super) fn unknown_shape(name: &str) -> BenchError {
+    BenchError::Setting {
+        field: "shape",
+        value: format!("{name:?}"),
+        need: format!("one of {}, or a config.json", shape_names().collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// A model of a known shape with made-up weights.
 ///
 /// # Errors
 /// A name that is not known; the error lists those that are.
 pub fn shape(name: &str) -> Result<FileSet, BenchError> {
-    let config = shape_config(name).ok_or_else(|| BenchError::Setting {
-        field: "shape",
-        value: format!("{name:?}"),
-        need: format!("one of {}, or a config.json", shape_names().collect::<Vec<_>>().join(", ")),
-    })?;
+    let config = shape_config(name).ok_or_else(|| unknown_shape(name))?;
     Ok(FileSet::synthetic(name, &config)?)
 }
 

@@ -22,6 +22,7 @@ use super::BenchError;
 use super::agree::{Expected, agree};
 use super::rows::percent;
 use super::schema::{KernelRow, Kind, Machine, mean_and_deviation};
+use super::shapes::{shape_sizes, unknown_shape};
 use super::timing::repeat;
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError, Readback, Recorder};
 use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
@@ -35,6 +36,7 @@ const COLD_ON_SOFTWARE: u64 = 16 << 20;
 const MOST_COPIES: u64 = 64;
 
 /// A model whose kernels are measured.
+#[derive(Clone, Copy, Debug)]
 struct Dims {
     of: &'static str,
     hidden: u32,
@@ -43,19 +45,24 @@ struct Dims {
     vocab: u32,
 }
 
-const fn heads(n_heads: u32, n_kv_heads: u32, head_dim: u32) -> Heads {
-    Heads { n_heads, n_kv_heads, head_dim }
-}
+/// Sizes that no block or workgroup divides.
+const ODD: Dims = Dims {
+    of: "odd",
+    hidden: 264,
+    ffn: 1028,
+    heads: Heads { n_heads: 7, n_kv_heads: 7, head_dim: 36 },
+    vocab: 32_003,
+};
+/// The models that are measured where none is named; on a software device the first, unless a filter asks for more.
+const MODELS: [&str; 3] = ["smollm2-135m", "tinyllama-1.1b", "llama-2-7b"];
 
-/// The models, and shapes that no block or workgroup divides.
-const DIMS: [Dims; 4] = [
-    Dims { of: "smollm2-135m", hidden: 576, ffn: 1536, heads: heads(9, 3, 64), vocab: 49_152 },
-    Dims { of: "tinyllama-1.1b", hidden: 2048, ffn: 5632, heads: heads(32, 4, 64), vocab: 32_000 },
-    Dims { of: "llama-2-7b", hidden: 4096, ffn: 11_008, heads: heads(32, 32, 128), vocab: 32_000 },
-    Dims { of: "odd", hidden: 264, ffn: 1028, heads: heads(7, 7, 36), vocab: 32_003 },
-];
-/// What is measured on a software device unless the filter asks for more.
-const ON_SOFTWARE: [&str; 2] = ["smollm2-135m", "odd"];
+impl Dims {
+    /// Of a known shape.
+    fn of(name: &str) -> Option<Self> {
+        let (of, [hidden, ffn, _, n_heads, n_kv_heads, head_dim, vocab, _]) = shape_sizes(name)?;
+        Some(Self { of, hidden, ffn, heads: Heads { n_heads, n_kv_heads, head_dim }, vocab })
+    }
+}
 
 /// What a kernel is run on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,24 +122,38 @@ fn copies_of(gpu: &Gpu, bytes: u64) -> usize {
     cold.div_ceil(bytes.max(1)).clamp(1, MOST_COPIES) as usize
 }
 
-/// Every case that has all texts of `filter` in its name. Without a filter a software device is asked the smallest model and odd shapes.
-pub fn kernel_cases(gpu: &Gpu, filter: &[String]) -> Vec<KernelCase> {
+/// Every case that has all texts of `filter` in its name, of the known shape `shape`, or where none is named of a few models and of odd
+/// sizes. With neither a software device is asked the smallest model and the odd sizes.
+///
+/// # Errors
+/// A shape that is not known.
+pub fn kernel_cases(
+    gpu: &Gpu,
+    shape: Option<&str>,
+    filter: &[String],
+) -> Result<Vec<KernelCase>, BenchError> {
     let software = gpu.is_software();
+    let dims: Vec<Dims> = match shape {
+        Some(name) => vec![Dims::of(name).ok_or_else(|| unknown_shape(name))?],
+        None => {
+            let models = if software && filter.is_empty() { &MODELS[..1] } else { &MODELS };
+            models.iter().filter_map(|name| Dims::of(name)).chain([ODD]).collect()
+        }
+    };
     let mut cases = Vec::new();
     for one in IMPLEMENTATIONS {
         for &layout in one.layouts {
-            for dims in &DIMS {
+            for dims in &dims {
                 for sizes in sizes(one.kernel.op, dims, software) {
                     let case = KernelCase { implementation: one, layout, sizes, of: dims.of };
-                    let known = !software || !filter.is_empty() || ON_SOFTWARE.contains(&dims.of);
-                    if known && case.fits() && case.is_named(filter) {
+                    if case.fits() && case.is_named(filter) {
                         cases.push(case);
                     }
                 }
             }
         }
     }
-    cases
+    Ok(cases)
 }
 
 /// What an op is run on for a model.

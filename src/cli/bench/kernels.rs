@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_millis(150);
 pub(super) fn measure(args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
     let engine = load::open_device(&args.gpu)?;
     let gpu = engine.gpu();
-    let cases = kernel_cases(gpu, &args.what.filter);
+    let cases = kernel_cases(gpu, args.shape.as_deref(), &args.what.filter).map_err(Error::from)?;
     if cases.is_empty() {
         bail!("no kernel has {:?} in its op, implementation, layout, shape and model", args.what.filter);
     }
