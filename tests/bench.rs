@@ -14,7 +14,10 @@ fn test_row(other: Value) -> Value {
         "schema": SCHEMA, "build_commit": "abc1234", "build_version": "0.1.0", "platform": "linux x86_64",
         "test_time": "2026-11-29T12:00:00Z", "gpu_info": "Some GPU, with 8 \"cores\"", "backends": "vulkan",
         "device_type": "discrete", "driver": "somedriver 1.2", "family": "gpu", "features": ["subgroups", "timestamps"],
-        "bandwidth": 2.0e11, "arithmetic": 4.0e12, "kind": "test", "model_filename": "tiny.gguf",
+        "bandwidth": 2.0e11, "arithmetic": 4.0e12
+    });
+    let of_model = json!({
+        "kind": "test", "model_filename": "tiny.gguf",
         "model_type": "llama 134.52 M f16", "model_size": 269_000_000, "model_n_params": 134_515_008, "type_k": "f32",
         "type_v": "f32", "policy": "anchor", "segment": 24, "batch": 1, "test": "tg128 @ d4096", "n_prompt": 0,
         "n_gen": 128, "n_depth": 4096, "avg_ns": 500_000_000, "stddev_ns": 5_000_000, "avg_ts": 256.0, "stddev_ts": 2.5,
@@ -25,6 +28,7 @@ fn test_row(other: Value) -> Value {
         "submits_per_token": 0.0625, "cpu_s_per_token": 0.0005, "device_ns_per_token": 3_500_000.0, "ttft_ns": null,
         "load_ns": 1_250_000_000, "bandwidth_percent": 35.584, "arithmetic_percent": 1.728
     });
+    merge(&mut row, of_model);
     merge(&mut row, other);
     row
 }
@@ -43,6 +47,7 @@ fn kernel_row(other: Value) -> Value {
             "bandwidth_percent": 80.8, "arithmetic_percent": 4.0
         }),
     );
+    merge(&mut row, other);
     row
 }
 
