@@ -91,7 +91,9 @@ fn several_texts_read_the_weights_once() {
         let [one, three] = pair else { panic!("pairs") };
         assert!(3.0 * three.weight_bytes_per_token < 1.1 * one.weight_bytes_per_token, "{one:?}\n{three:?}");
         assert!((three.kv_bytes_per_token - one.kv_bytes_per_token).abs() < 1.0);
-        assert_eq!(three.kv_bytes, 3 * one.kv_bytes);
+        assert_eq!(three.kv_bytes_live, 3 * one.kv_bytes_live);
+        // As it was made it is whole rows of textures on some devices.
+        assert!(three.kv_bytes > one.kv_bytes);
         assert!(three.dispatches_per_token < one.dispatches_per_token);
     }
 }

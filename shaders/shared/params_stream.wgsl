@@ -1,4 +1,5 @@
 
+// What the two implementations of `stream` are told.
 struct StreamParams {
     count4: u32,  // elements / 4
     lanes: u32,
