@@ -53,11 +53,9 @@ impl FileSet {
         let draft = Config::from_json(&object, None, false)?;
         let has_output = !draft.tied_embeddings;
         let shape = Config::from_json(&object, None, has_output)?;
-        let files: BTreeMap<String, Arc<dyn Source>> = [
-            (CONFIG.to_owned(), Arc::new(BytesSource::new(config.as_bytes())) as Arc<dyn Source>),
-            (WEIGHTS.to_owned(), Arc::new(SyntheticSource::new(&shape)?)),
-        ]
-        .into();
+        let mut files: BTreeMap<String, Arc<dyn Source>> = BTreeMap::new();
+        files.insert(CONFIG.to_owned(), Arc::new(BytesSource::new(config.as_bytes())));
+        files.insert(WEIGHTS.to_owned(), Arc::new(SyntheticSource::new(&shape)?));
         Ok(Self::new(label, files))
     }
 }
