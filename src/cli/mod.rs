@@ -113,17 +113,18 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, EvalError, GenerateError, GpuError, SessionError, exit_code};
+    use super::{BenchError, Error, EvalError, GenerateError, GpuError, SessionError, exit_code};
 
     #[test]
     fn a_lost_device_has_its_exit_code_whichever_room_tells_of_it() {
         let lost = || GpuError::Lost { reason: "unplugged".to_owned() };
         let session = || SessionError::from(lost());
-        let told: [anyhow::Error; 5] = [
+        let told: [anyhow::Error; 6] = [
             lost().into(),
             session().into(),
             GenerateError::from(session()).into(),
             EvalError::from(session()).into(),
+            BenchError::from(session()).into(),
             Error::from(GenerateError::from(session())).into(),
         ];
         assert!(told.iter().all(|error| exit_code(error) == 3), "{told:?}");
