@@ -1,5 +1,6 @@
 //! The error of the library's front door, which gathers those of the rooms behind it.
 
+use crate::bench::BenchError;
 use crate::eval::EvalError;
 use crate::generate::GenerateError;
 use crate::gpu::GpuError;
@@ -53,6 +54,9 @@ pub enum Error {
     /// What a model is measured by.
     #[error(transparent)]
     Eval(EvalError),
+    /// What cannot be timed, or a report that cannot be read.
+    #[error(transparent)]
+    Bench(BenchError),
 }
 
 impl Error {
@@ -116,6 +120,19 @@ impl From<EvalError> for Error {
             EvalError::Tokenizer(error) => error.into(),
             EvalError::Kv(error) => error.into(),
             other => Self::Eval(other),
+        }
+    }
+}
+
+impl From<BenchError> for Error {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Gpu(error) => error.into(),
+            BenchError::Session(error) => error.into(),
+            BenchError::Generate(error) => error.into(),
+            BenchError::Kv(error) => error.into(),
+            BenchError::File(error) => error.into(),
+            other => Self::Bench(other),
         }
     }
 }

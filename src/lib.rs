@@ -32,7 +32,7 @@
 //!
 //! The rooms, in the order data flows through them (`ARCHITECTURE.md` follows one token):
 //! [`model_file`], [`tokenizer`], [`kv`], [`policy_options`], [`sampling`], [`gpu`], [`kernels`] with [`reference`](mod@reference), [`model`], [`session`],
-//! [`generate`], [`score`] and [`eval`].
+//! [`generate`], [`score`], [`eval`] and [`bench`](mod@bench).
 //!
 //! Features: `cli` (default) builds the `killick` program, and with it comes `convert`, which writes a model file in another form.
 
@@ -41,6 +41,7 @@ compile_error!(
     "the feature `convert` writes files, which WebAssembly cannot; build with default-features = false"
 );
 
+pub mod bench;
 pub mod chat;
 #[cfg(feature = "cli")]
 pub mod cli;

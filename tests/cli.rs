@@ -459,6 +459,7 @@ fn every_flag_is_documented() {
         "eval perplexity",
         "eval choices",
         "eval recall",
+        "bench",
     ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = String::from_utf8(killick(&words).stdout).unwrap();

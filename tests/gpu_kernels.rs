@@ -34,6 +34,7 @@ mod kernels {
     mod masked_attention;
     mod matmul;
     mod matvec;
+    mod multiply_add;
     mod nll;
     mod penalize;
     mod qk_norm;
@@ -41,6 +42,7 @@ mod kernels {
     mod rope;
     mod sample;
     mod silu_mul;
+    mod stream;
     mod top_logprobs;
 }
 

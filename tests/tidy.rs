@@ -129,7 +129,7 @@ fn an_op_has_its_files_and_an_implementation_its_shader() {
 }
 
 /// The rooms in the order of ARCHITECTURE.md.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "model_file",
     "kv",
     "tokenizer",
@@ -144,6 +144,7 @@ const ROOMS: [&str; 18] = [
     "generate",
     "score",
     "eval",
+    "bench",
     "error",
     "chat",
     "engine",

@@ -1,6 +1,7 @@
 //! The command line. Text and JSON go to standard output, progress and messages to standard error.
 
 mod args;
+mod bench;
 mod chat;
 mod convert;
 mod devices;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::bench::BenchError;
 use crate::error::Error;
 use crate::eval::EvalError;
 use crate::generate::GenerateError;
@@ -25,13 +27,14 @@ use args::{Args, Command};
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::parse_from(args::spelled_out(std::env::args_os()));
     let done = |()| ExitCode::SUCCESS;
     let result = match &args.command {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args).map(done),
         Command::Score(args) => score::run(args).map(done),
         Command::Eval(args) => eval::run(args).map(done),
+        Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args).map(done),
         Command::Convert(args) => convert::run(args),
         Command::Devices(args) => devices::run(args).map(done),
@@ -61,6 +64,7 @@ fn is_device(error: &anyhow::Error) -> bool {
         || error.downcast_ref().is_some_and(SessionError::is_device)
         || error.downcast_ref().is_some_and(GenerateError::is_device)
         || error.downcast_ref().is_some_and(EvalError::is_device)
+        || error.downcast_ref().is_some_and(BenchError::is_device)
 }
 
 /// The error and its causes on one line; a cause that the message already ends with is not said again.
@@ -109,17 +113,18 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, EvalError, GenerateError, GpuError, SessionError, exit_code};
+    use super::{BenchError, Error, EvalError, GenerateError, GpuError, SessionError, exit_code};
 
     #[test]
     fn a_lost_device_has_its_exit_code_whichever_room_tells_of_it() {
         let lost = || GpuError::Lost { reason: "unplugged".to_owned() };
         let session = || SessionError::from(lost());
-        let told: [anyhow::Error; 5] = [
+        let told: [anyhow::Error; 6] = [
             lost().into(),
             session().into(),
             GenerateError::from(session()).into(),
             EvalError::from(session()).into(),
+            BenchError::from(session()).into(),
             Error::from(GenerateError::from(session())).into(),
         ];
         assert!(told.iter().all(|error| exit_code(error) == 3), "{told:?}");

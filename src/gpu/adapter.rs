@@ -65,7 +65,8 @@ impl AdapterDescription {
 }
 
 /// The optional features the engine knows how to use.
-const FEATURES: [(wgpu::Features, &str); 1] = [(wgpu::Features::SUBGROUP, "subgroups")];
+const FEATURES: [(wgpu::Features, &str); 2] =
+    [(wgpu::Features::SUBGROUP, "subgroups"), (wgpu::Features::TIMESTAMP_QUERY, "timestamps")];
 
 /// A binding below this cannot hold one row of a real vocabulary's logits.
 const LEAST_BINDING_BYTES: u64 = 64 << 10;

@@ -13,6 +13,7 @@
 //! pipeline.rs      kernels, their variants, and what is compiled of them
 //! params.rs        the parameters of dispatches
 //! readback.rs      results, back to the host; waiter.rs: the thread that waits for them
+//! timer.rs         how long the device worked
 //! error.rs         what a device refuses, or fails of
 //! ```
 //!
@@ -29,6 +30,7 @@ mod readback;
 mod recording;
 mod submit;
 mod texels;
+mod timer;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiter;
 
@@ -44,6 +46,7 @@ pub use readback::{PendingRead, PendingWork, Readback};
 pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};
 pub use submit::{Prepared, Submission};
 pub(crate) use texels::MOST_TEXTURE_BYTES;
+pub use timer::PassTimes;
 
 use params::ParamsArena;
 use pipeline::{BindingsLayout, Pipeline, PipelineKey};
@@ -116,6 +119,8 @@ struct Shared {
     memory: buffer::Memory,
     dead_buffers: Arc<Mutex<Vec<u64>>>,
     read_delay: Mutex<Duration>,
+    /// There while passes are timed.
+    timer: Mutex<Option<timer::Timer>>,
 }
 
 /// What the device told us outside a call: the first error nobody waited for, and whether it is gone.
@@ -168,6 +173,7 @@ impl Gpu {
                 memory: Mutex::default(),
                 dead_buffers: Arc::default(),
                 read_delay: Mutex::default(),
+                timer: Mutex::default(),
             }),
         })
     }

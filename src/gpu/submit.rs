@@ -116,7 +116,10 @@ impl Gpu {
         let mut encoder =
             shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !dispatches.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut timer = lock(&shared.timer);
+            let timestamp_writes = timer.as_mut().and_then(super::timer::Timer::next_pass);
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
             for _ in 0..times {
                 for ((dispatch, ready), offset) in dispatches.iter().zip(ready).zip(&offsets) {
                     let [x, y, z] = dispatch.groups;

@@ -29,6 +29,7 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     matmul::TEXELS,
     matvec::ROWS,
     matvec::TEXELS,
+    multiply_add::ONLY,
     Implementation::only(&nll::KERNEL, 64),
     Implementation::only(&penalize::KERNEL, MAP_WORKGROUP),
     Implementation { lanes: LANES_OF_SUMS, ..Implementation::only(&qk_norm::KERNEL, 64) },
@@ -37,6 +38,8 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     rope::TEXELS,
     Implementation::only(&sample::KERNEL, crate::sampling::DRAW_LANES),
     Implementation::only(&silu_mul::KERNEL, MAP_WORKGROUP),
+    stream::ROWS,
+    stream::TEXELS,
     Implementation::only(&top_logprobs::KERNEL, top_logprobs::WORKGROUP),
 ];
 

@@ -18,6 +18,7 @@ pub mod kv_write;
 pub mod masked_attention;
 pub mod matmul;
 pub mod matvec;
+pub mod multiply_add;
 pub mod nll;
 pub mod penalize;
 pub mod product;
@@ -26,6 +27,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod sample;
 pub mod silu_mul;
+pub mod stream;
 pub mod top_logprobs;
 mod weight;
 

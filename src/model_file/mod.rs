@@ -28,6 +28,7 @@ mod names;
 mod reader;
 mod safetensors;
 mod source;
+mod synthetic;
 mod tensor;
 mod tokenizer_source;
 

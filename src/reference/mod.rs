@@ -19,6 +19,7 @@ mod kv_write;
 mod masked_attention;
 mod matmul;
 mod matvec;
+mod multiply_add;
 mod nll;
 mod penalize;
 mod qk_norm;
@@ -26,6 +27,7 @@ mod rms_norm;
 mod rope;
 mod sample;
 mod silu_mul;
+mod stream;
 mod top_logprobs;
 
 pub use add_bias::add_bias;
@@ -40,6 +42,7 @@ pub use kv_write::kv_write;
 pub use masked_attention::masked_attention;
 pub use matmul::matmul;
 pub use matvec::matvec;
+pub use multiply_add::multiply_add;
 pub use nll::nll;
 pub use penalize::penalize;
 pub use qk_norm::qk_norm;
@@ -47,6 +50,7 @@ pub use rms_norm::rms_norm;
 pub use rope::{Rotated, rope};
 pub use sample::sample;
 pub use silu_mul::silu_mul;
+pub use stream::stream;
 pub use top_logprobs::top_logprobs;
 
 /// A matrix as the device holds it, row-major.

@@ -1,9 +1,11 @@
 //! The command line as data. `docs/cli.md` explains every flag; a test holds the two together.
 
+mod bench;
 mod convert;
 mod eval;
 mod policy;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -14,6 +16,7 @@ use crate::kernels::WeightFormat;
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
+pub(crate) use bench::{BenchArgs, Form, TestArgs};
 pub(crate) use convert::{ConvertArgs, FormArg};
 pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 pub(crate) use policy::PolicyArgs;
@@ -36,12 +39,29 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Measure a model under one cache policy or several.
     Eval(EvalArgs),
+    /// Time a model, or its kernels, and report it in llama-bench's terms.
+    Bench(BenchArgs),
     /// Describe a model and what it would take in memory, without loading it.
     Inspect(InspectArgs),
     /// Write a model in another form: GGUF or a safetensors folder, rounded or quantised, adapters merged.
     Convert(ConvertArgs),
     /// List the GPUs of this machine.
     Devices(DevicesArgs),
+}
+
+/// The arguments with llama-bench's `-pg`, a short flag of two letters, as the long one that it is here.
+pub(crate) fn spelled_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    if args.get(1).is_some_and(|command| command == "bench") {
+        for arg in &mut args {
+            match arg.to_str() {
+                Some("-pg") => *arg = "--pg".into(),
+                Some(text) if text.starts_with("-pg=") => *arg = format!("-{text}").into(),
+                _ => {}
+            }
+        }
+    }
+    args
 }
 
 #[derive(ClapArgs, Debug)]

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub(super) use self::policies::PolicyChoice;
-use self::policies::{Named, policies};
+use self::policies::policies;
+pub(super) use self::policies::{Named, PolicyChoice};
 use super::args::{CommonArgs, Eval, EvalArgs};
 use super::{load, print_json};
 use crate::engine::{Engine, Opened};

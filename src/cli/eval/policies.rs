@@ -61,9 +61,9 @@ fn field(text: &str) -> Result<Field, String> {
 }
 
 /// A policy and what it is called in tables.
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) policy: Policy,
+pub(in crate::cli) struct Named {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) policy: Policy,
 }
 
 /// The policies of `--policies`, or without it the one that the other flags ask for.
@@ -83,8 +83,13 @@ pub(super) fn policies(
 }
 
 impl PolicyChoice {
+    /// The entry as it was written.
+    pub(in crate::cli) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What this policy is asked for by: those of the `shared` options that belong to it, and its own fields.
-    fn options(&self, shared: &PolicyOptions) -> PolicyOptions {
+    pub(in crate::cli) fn options(&self, shared: &PolicyOptions) -> PolicyOptions {
         let mut options = match self.preset {
             Preset::Full => PolicyOptions { ctx: shared.ctx, ..PolicyOptions::default() },
             Preset::Anchor => PolicyOptions { ctx: None, ..shared.clone() },
