@@ -6,7 +6,7 @@
 
 use std::ops::AddAssign;
 
-use crate::kernels::Weight;
+use crate::kernels::{Weight, choose};
 use crate::kv::{KvError, Ring, Row};
 use crate::model::{Network, entry_bytes};
 use crate::model_file::{Config, WeightName};
@@ -60,6 +60,8 @@ pub struct Cost {
     entry: u64,
     /// Bytes that the kernels hand each other for one row: of the layers, of the logits.
     activations: (u64, u64),
+    /// Of those of the layers, what is handed on by norms: none of it where products normalize what they read.
+    norms: u64,
     /// Operations of a row but for attention and logits.
     row: u64,
     /// Operations for each key that a row sees.
@@ -70,7 +72,9 @@ impl Cost {
     /// Of a model as it lies on its device.
     pub(crate) fn of(network: &Network) -> Self {
         let (config, weights) = (&network.config, &network.weights);
-        let matrix = |weight: &Weight| weight.layout.bytes(weight.rows, weight.cols);
+        let matrix = |weight: &Weight| {
+            weight.parts.iter().map(|part| part.layout.bytes(part.rows, weight.cols)).sum::<u64>()
+        };
         let products = |weight: &Weight| 2 * u64::from(weight.rows) * u64::from(weight.cols);
         let (mut layers, mut row) = (weights.output_norm.size(), 0);
         for layer in &weights.layers {
@@ -91,6 +95,8 @@ impl Cost {
             embedding_row: matrix(embedding) / u64::from(config.vocab_size.max(1)),
             entry: entry_bytes(config),
             activations: activations(config),
+            // Twice a layer: h written, and x read once more than products would read it anyway.
+            norms: u64::from(config.n_layers) * 2 * 2 * u64::from(config.hidden_size) * FLOAT,
             row,
             // Scores and values: a multiplication and an addition for each column of each query head.
             key: 4 * u64::from(heads.q_dim()) * u64::from(config.n_layers),
@@ -102,6 +108,7 @@ impl Cost {
     /// # Errors
     /// Ids that the ring does not take.
     pub(crate) fn steps(&self, ring: &mut Ring, ids: &[u32], texts: u32) -> Result<Traffic, KvError> {
+        let fused = if choose::norm_is_fused(texts) { self.norms } else { 0 };
         let (mut all, texts) = (Traffic::default(), u64::from(texts));
         for id in ids {
             let keys = u64::from(ring.step(*id)?.n_keys);
@@ -109,7 +116,7 @@ impl Cost {
                 weights: self.layers + texts * self.embedding_row,
                 // The token's own entry is written and, as one of the keys, read.
                 kv: texts * (keys + 1) * self.entry,
-                activations: texts * self.activations.0,
+                activations: texts * (self.activations.0 - fused),
                 flops: texts * (self.row + keys * self.key),
             };
             all += self.logits(texts as u32);
@@ -201,7 +208,7 @@ mod tests {
     fn cost() -> Cost {
         let file = pollster::block_on(ModelFile::open(FileSet::synthetic("tiny", CONFIG).unwrap())).unwrap();
         let device = Capabilities::baseline(Family::Gpu);
-        Cost::of(&Network::planned(&file.config, WeightFormat::F16, &device).unwrap())
+        Cost::of(&Network::planned(&file.config, WeightFormat::F16.into(), &device).unwrap())
     }
 
     fn ring(preset: Preset, anchors: &[u32]) -> Ring {
@@ -215,8 +222,10 @@ mod tests {
     const LAYERS: u64 = 2 * (2 * MATRIX + NORMS) + 32 * 4;
     const TABLE: u64 = 2 * 100 * 32;
     const ENTRY: u64 = 2 * 2 * 16 * 4;
+    /// Two norms, which a step of one text does without.
+    const NORMED: u64 = 2 * 64;
     /// What the kernels of one layer hand each other: two norms, q, k and v, attention, its projection, gate, down.
-    const HANDED: u64 = 2 * 64 + (32 + 64) + (64 + 64) + (64 + 32) + (32 + 64) + (32 + 48) + (48 + 64);
+    const HANDED: u64 = NORMED + (32 + 64) + (64 + 64) + (64 + 32) + (32 + 64) + (32 + 48) + (48 + 64);
 
     #[test]
     fn a_model_counts_its_weights() {
@@ -233,7 +242,7 @@ mod tests {
         let of_step = Traffic {
             weights: LAYERS + TABLE + 2 * 32,
             kv: 2 * ENTRY,
-            activations: 4 * (2 * HANDED + 32 + 64) + 4 * (32 + 200),
+            activations: 4 * (2 * (HANDED - NORMED) + 32 + 64) + 4 * (32 + 200),
             flops: 2 * 2 * MATRIX + 2 * 100 * 32 + 2 * 4 * 32,
         };
         assert_eq!(first, of_step);
@@ -251,7 +260,7 @@ mod tests {
         assert_eq!(three.weights - one.weights, 2 * 2 * (2 * 32), "two rows of the embedding more, twice");
         assert_eq!(
             [three.kv, three.activations, three.flops],
-            [one.kv, one.activations, one.flops].map(|n| 3 * n)
+            [one.kv, one.activations + 2 * 4 * 2 * NORMED, one.flops].map(|n| 3 * n)
         );
     }
 

@@ -19,7 +19,8 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
-    shares_x: false,
+    x: None,
+    gain: None,
     uses_subgroups: false,
 };
 

@@ -1,11 +1,13 @@
 //! Inputs of kernels on the device, and the values that they hold there.
 
+use std::ops::Range;
+
 use crate::bench::BenchError;
 use crate::bench::agree::POISON;
 use crate::bench::random::Random;
 use crate::gpu::{Buffer, BufferRequest, Gpu};
-use crate::kernels::{CacheLayout, Weight, WeightFormat, WeightLayout, WeightPart};
-use crate::model_file::{Dtype, Encoding};
+use crate::kernels::{CacheLayout, Precision, Weight, WeightLayout, WeightPart};
+use crate::model_file::{BLOCK, Block, Blocks};
 
 /// Weights made at a time, in elements.
 const PIECE: u32 = 1 << 20;
@@ -64,30 +66,59 @@ pub(super) struct MadeUp {
 }
 
 impl MadeUp {
-    /// Some rows as they are before they are rounded.
-    fn rows(&self, rows: std::ops::Range<u32>) -> Vec<f32> {
+    /// Some rows, before they are rounded to floats.
+    fn rows(&self, rows: Range<u32>) -> Vec<f32> {
         let of_row = |row: u32| {
-            let mut random = Random(self.seed ^ (u64::from(row) << 20));
+            let mut random = self.random(row);
             (0..self.cols).map(move |_| random.uniform())
         };
         rows.flat_map(of_row).collect()
     }
 
+    /// Some rows of blocks. The scales are powers of two, so that 16 bits hold them.
+    fn blocks(&self, rows: Range<u32>, kind: Blocks) -> Vec<Block> {
+        let (most, scales) = match kind {
+            Blocks::Q8 => (255.0, [1.0 / 128.0, 0.0]),
+            Blocks::Q6 => (63.0, [1.0 / 32.0, 1.0 / 64.0]),
+            Blocks::Q5 => (31.0, [1.0 / 16.0, -1.0]),
+            Blocks::Q4 => (15.0, [1.0 / 8.0, -1.0]),
+        };
+        let of_row = |row: u32| {
+            let mut random = self.random(row);
+            let mut number = move || ((random.uniform() + 1.0) / 2.0 * most) as u8;
+            (0..self.cols as usize / BLOCK)
+                .map(move |_| Block { quants: std::array::from_fn(|_| number()), scales })
+        };
+        rows.flat_map(of_row).collect()
+    }
+
+    fn random(&self, row: u32) -> Random {
+        Random(self.seed ^ (u64::from(row) << 20))
+    }
+
     /// Some rows as the device holds them.
     pub(super) fn held(&self, rows: impl Iterator<Item = u32>) -> Vec<f32> {
-        let mut values: Vec<f32> = rows.flat_map(|row| self.rows(row..row + 1)).collect();
-        let encoding = match self.layout.format() {
-            WeightFormat::F32 => return values,
-            WeightFormat::F16 => Encoding::F16,
-            WeightFormat::Q8_0 => Encoding::Q8_0,
+        let of_row = |row: u32| match (self.layout.precision().blocks(), self.layout.precision()) {
+            (Some(kind), _) => {
+                self.blocks(row..row + 1, kind).iter().flat_map(|block| kind.weights(block)).collect()
+            }
+            (None, Precision::F16) => {
+                let values = self.rows(row..row + 1);
+                values.iter().map(|value| half::f16::from_f32(*value).to_f32()).collect::<Vec<_>>()
+            }
+            _ => self.rows(row..row + 1),
         };
-        let mut bytes = Vec::new();
-        // Numbers below 1 fit every format.
-        if encoding.encode(&values, &mut bytes).is_ok() {
-            let dtype: Dtype = encoding.dtype();
-            dtype.dequantize(&bytes, &mut values);
-        }
-        values
+        rows.flat_map(of_row).collect()
+    }
+
+    /// Some rows as the layout has them.
+    fn packed(&self, rows: Range<u32>) -> Vec<u8> {
+        let packed = match self.layout.precision().blocks() {
+            Some(kind) => self.layout.pack_blocks(&self.blocks(rows, kind), self.cols),
+            None => self.layout.pack(&self.rows(rows), self.cols),
+        };
+        let Ok(bytes) = packed else { unreachable!("numbers and scales of 1 and less fit every layout") };
+        bytes
     }
 
     /// Rows to compare, the first and the last among them, for a twin that makes `inputs` products of each column.
@@ -105,19 +136,18 @@ impl MadeUp {
     pub(super) async fn on_device(&self, gpu: &Gpu, copies: usize) -> Result<Vec<Weight>, BenchError> {
         let Self { rows, cols, layout, .. } = *self;
         let most = layout.most_rows(cols, gpu.max_binding_bytes()).max(1);
-        let mut weights = vec![Weight { parts: Vec::new(), rows, cols, layout }; copies];
+        let mut weights = vec![Weight { parts: Vec::new(), rows, cols }; copies];
         for first_row in (0..rows).step_by(most as usize) {
             let of_part = most.min(rows - first_row);
             for weight in &mut weights {
                 let buffer = memory(gpu, layout.request("weight".to_owned(), of_part, cols)).await?;
-                weight.parts.push(WeightPart { buffer, first_row, rows: of_part });
+                weight.parts.push(WeightPart { buffer, layout, first_row, rows: of_part });
             }
             let unit = layout.rows_unit();
             let step = (PIECE / cols.max(1) / unit * unit).max(unit);
             for row in (0..of_part).step_by(step as usize) {
                 let piece = first_row + row..first_row + of_part.min(row + step);
-                let packed = layout.pack(&self.rows(piece), cols);
-                let Ok(bytes) = packed else { unreachable!("numbers below 1 fit every format") };
+                let bytes = self.packed(piece);
                 for weight in &weights {
                     let Some(part) = weight.parts.last() else { unreachable!("it was just made") };
                     gpu.upload(&part.buffer, layout.bytes(row, cols), &bytes)?;

@@ -249,7 +249,7 @@ impl KernelCase {
             _ => return true,
         };
         match self.layout {
-            Layout::Weight(layout) => cols.is_multiple_of(layout.columns_unit()),
+            Layout::Weight(layout) => cols.is_multiple_of(layout.run_cols()),
             _ => true,
         }
     }

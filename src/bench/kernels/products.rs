@@ -30,7 +30,7 @@ pub(super) async fn product(gpu: &Gpu, of: MadeUp, count: u32) -> Result<Built, 
 
     let written = out.clone();
     let record = move |rec: &mut Recorder, copy: usize| {
-        let inputs = Inputs { x: &x, first: 0, count };
+        let inputs = Inputs::rows(&x, count);
         let io =
             Product { weight: &weights[copy % weights.len()], inputs, out: &out, update: Update::Replace };
         if count == 1 { matvec::record(rec, io) } else { matmul::record(rec, io) }
@@ -64,7 +64,7 @@ pub(super) async fn gated(gpu: &Gpu, of: MadeUp) -> Result<Built, BenchError> {
 
     let written = out.clone();
     let record = move |rec: &mut Recorder, copy: usize| {
-        gated_mlp::record(rec, &gates[copy % gates.len()], &ups[copy % ups.len()], &x, &out)
+        gated_mlp::record(rec, &gates[copy % gates.len()], &ups[copy % ups.len()], Inputs::rows(&x, 1), &out)
     };
     Ok(Built {
         copies,
