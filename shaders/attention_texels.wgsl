@@ -5,7 +5,7 @@
 // What is seen, and in which order, is said in attention.wgsl. For software devices: the query in a uniform, keys and values in textures,
 // eight keys at a time. Each lane scores one of them; then each lane gathers its own columns, texels lane + 8 $i of the head, by online
 // softmax (Milakov and Gimelshein, 2018), for which every lane keeps the largest score and the total.
-// A line with $i stands for one line for each of INPUTS texels.
+// A line with $i stands for one line for each of INPUTS texels, one with $r for one for each of eight keys.
 //
 // rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
 // k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
@@ -22,10 +22,6 @@
 
 // Finite, because a shader may assume that there is no infinity. Real scores lie far inside.
 const LOWEST: f32 = -3.0e38;
-const NO_PLACE: u32 = 0xffffffffu;
-
-var<workgroup> tile_score: array<f32, 8>;
-var<workgroup> tile_place: array<u32, 8>;
 
 fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
     let i = (place & ~IN_CHUNK) * (params.head_dim / 4u) + d;
@@ -36,11 +32,8 @@ fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32>
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn attention_texels(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lanes: Lanes) {
+    let lane = lanes.index;
     let i = group_index(group, groups);
     if i >= params.rows * params.n_heads {
         return;
@@ -61,47 +54,35 @@ fn attention_texels(
     var value$i = vec4<f32>();
     for (var base = 0u; base < keys; base += 8u) {
         let key = base + lane;
-        var place = NO_PLACE;
-        var score = LOWEST;
-        if key < keys {
-            let slot = locate(row, pinned, anchors, key);
-            place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
-            // Keys of the pinned prefix are read by the query's second rotation.
-            let rotation = i / params.n_heads * 2u + select(0u, 1u, key < pinned);
-            let query = params.q_at + (rotation * params.n_heads + head) * dim4;
-            let at = (place & ~IN_CHUNK) * dim4;
-            var sum = 0.0;
-            if (place & IN_CHUNK) != 0u {
-                for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], textureLoad(k_chunk, fold(at + d, chunk_shift)$level));
-                }
-            } else {
-                for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], textureLoad(k_cache, fold(at + d, cache_shift)$level));
-                }
+        // A lane without a key reads the last one again, and gives it no weight.
+        let seen = min(key, keys - 1u);
+        let slot = locate(row, pinned, anchors, seen);
+        let place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
+        // Keys of the pinned prefix are read by the query's second rotation.
+        let rotation = i / params.n_heads * 2u + select(0u, 1u, seen < pinned);
+        let query = params.q_at + (rotation * params.n_heads + head) * dim4;
+        let at = (place & ~IN_CHUNK) * dim4;
+        var sum = 0.0;
+        if (place & IN_CHUNK) != 0u {
+            for (var d = 0u; d < dim4; d++) {
+                sum += dot(q[query + d], textureLoad(k_chunk, fold(at + d, chunk_shift)$level));
             }
-            score = sum * params.scale;
+        } else {
+            for (var d = 0u; d < dim4; d++) {
+                sum += dot(q[query + d], textureLoad(k_cache, fold(at + d, cache_shift)$level));
+            }
         }
-        workgroupBarrier(); // the tile before may still be read
-        tile_score[lane] = score;
-        tile_place[lane] = place;
-        workgroupBarrier();
-        var best = top;
-        for (var k = 0u; k < 8u; k++) {
-            best = max(best, tile_score[k]);
-        }
+        let score = select(LOWEST, sum * params.scale, key < keys);
+        let best = max(top, most_of_lanes(score, lanes));
         let shrink = exp(top - best);
         top = best;
+        let tile = tile_of(exp(score - best), place, lanes);
         total *= shrink;
         value$i *= shrink;
-        for (var k = 0u; k < 8u; k++) {
-            let home = tile_place[k];
-            if home != NO_PLACE {
-                let weight = exp(tile_score[k] - best);
-                total += weight;
-                value$i += weight * value_at(home, lane + 8u * $iu, cache_shift, chunk_shift);
-            }
-        }
+        let weight$r = weight$r_of(tile);
+        total += weight$r;
+        let home$r = place$r_of(tile);
+        value$i += weight$r * value_at(home$r, lane + 8u * $iu, cache_shift, chunk_shift);
     }
 
     let to = (r * params.n_heads + head) * dim4 + lane;

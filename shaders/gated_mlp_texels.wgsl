@@ -31,18 +31,21 @@ fn gated_mlp_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     for (var run = 0u; run < runs; run++) {
         let share = share_of_x(0u, FOURS * run, lanes);
         let total = total_of_x(share);
+        // One weight after the other: a software device has no registers for both.
         let gate_at = gate_run(tile, run, runs, gate_shift, lane);
-        let up_at = up_run(tile, run, runs, up_shift, lane);
         let gate_row$r = gate_row(gate_at, $ru);
-        let up_row$r = up_row(up_at, $ru);
         var gate_part$r = gate_begin(gate_sum$r);
-        var up_part$r = up_begin(up_sum$r);
-        #each $n
         let x$n = x$n_of(share);
+        #each $n
         gate_part$r += dot(gate_four(gate_row$r, $nu), x$n);
-        up_part$r += dot(up_four(up_row$r, $nu), x$n);
         #end
         gate_sum$r = gate_end(gate_sum$r, gate_part$r, total, gate_row$r);
+        let up_at = up_run(tile, run, runs, up_shift, lane);
+        let up_row$r = up_row(up_at, $ru);
+        var up_part$r = up_begin(up_sum$r);
+        #each $n
+        up_part$r += dot(up_four(up_row$r, $nu), x$n);
+        #end
         up_sum$r = up_end(up_sum$r, up_part$r, total, up_row$r);
     }
     let scale = scale_of_x(lanes);

@@ -162,7 +162,7 @@ fn variants_differ_and_each_kernel_has_the_baseline() {
         let texts: BTreeSet<String> = variants.iter().map(|variant| kernel.compose(variant)).collect();
         assert_eq!(texts.len(), variants.len(), "two variants of {} have the same text", kernel.name);
         assert!(variants.iter().any(|variant| !variant.subgroups && !variant.residual), "{}", kernel.name);
-        assert!(kernel.uses_reduce || kernel.x.is_some() || !kernel.uses_subgroups, "{}", kernel.name);
+        assert!(kernel.uses_reduce || kernel.shares.is_some() || !kernel.uses_subgroups, "{}", kernel.name);
     }
 }
 
@@ -170,7 +170,7 @@ fn variants_differ_and_each_kernel_has_the_baseline() {
 fn a_kernel_without_its_parts_is_not_valid() {
     let kernels = IMPLEMENTATIONS.iter().map(|one| one.kernel);
     for kernel in
-        kernels.filter(|kernel| !kernel.weights.is_empty() || kernel.uses_reduce || kernel.x.is_some())
+        kernels.filter(|kernel| !kernel.weights.is_empty() || kernel.uses_reduce || kernel.shares.is_some())
     {
         assert!(naga::front::wgsl::parse_str(kernel.source).is_err(), "{} needs no part", kernel.name);
     }

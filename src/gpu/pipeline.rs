@@ -65,21 +65,23 @@ pub struct Kernel {
     pub weights: &'static [&'static str],
     /// Whether it calls `reduce_add4`, so that a reduction part must be linked.
     pub uses_reduce: bool,
-    /// How it reads its inputs, if by a part that must be linked.
-    pub x: Option<ReadX>,
+    /// What its lanes share, if by a part that must be linked.
+    pub shares: Option<Shared>,
     /// How the gain is bound, behind all else, in variants that normalize what they read; `None` for kernels that cannot.
     pub gain: Option<Access>,
     /// Whether one of these parts is the one with subgroup operations where a device has them.
     pub uses_subgroups: bool,
 }
 
-/// How a kernel reads the inputs that its weights are multiplied with.
+/// How the lanes of a workgroup come by what they all need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadX {
-    /// By `x_at`, each lane what it needs.
+pub enum Shared {
+    /// Inputs of weights, by `x_at`: each lane reads what it needs.
     Lanes,
-    /// By `share_of_x`, all lanes the same.
-    Shares,
+    /// Inputs of weights, by `share_of_x`: all lanes need the same.
+    Inputs,
+    /// Scores and places of keys, by `most_of_lanes` and `tile_of`.
+    Keys,
 }
 
 /// A piece of WGSL that reads one layout of weights, with `NAME` in place of the binding's name.
@@ -223,14 +225,19 @@ impl Kernel {
                 include_str!("../../shaders/shared/reduce_tree.wgsl")
             });
         }
-        if let Some(x) = self.x {
-            let norm = variant.gain_len > 0;
-            text.push_str(&format!("const NORM: bool = {norm};\n{}", self.declared_gain(variant.gain_len)));
-            let part = match (x, variant.subgroups, fours) {
-                (ReadX::Lanes, ..) => include_str!("../../shaders/shared/x_rows.wgsl"),
-                (ReadX::Shares, false, _) => include_str!("../../shaders/shared/x_uniform.wgsl"),
-                (ReadX::Shares, true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
-                (ReadX::Shares, true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
+        if let Some(shared) = self.shares {
+            if shared != Shared::Keys {
+                let norm = variant.gain_len > 0;
+                let gain = self.declared_gain(variant.gain_len);
+                text.push_str(&format!("const NORM: bool = {norm};\n{gain}"));
+            }
+            let part = match (shared, variant.subgroups, fours) {
+                (Shared::Lanes, ..) => include_str!("../../shaders/shared/x_rows.wgsl"),
+                (Shared::Inputs, false, _) => include_str!("../../shaders/shared/x_uniform.wgsl"),
+                (Shared::Inputs, true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
+                (Shared::Inputs, true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
+                (Shared::Keys, false, _) => include_str!("../../shaders/shared/tile_memory.wgsl"),
+                (Shared::Keys, true, _) => include_str!("../../shaders/shared/tile_subgroup.wgsl"),
             };
             text.push_str(&unrolled(part, 1, fours));
         }

@@ -3,7 +3,7 @@
 use super::choose::{self, CacheLayout, Implementation, Layout};
 use super::product::{InputRange, uniform_tile};
 use super::{need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel, Variant};
+use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
 use crate::model_file::Heads;
@@ -41,7 +41,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: false,
 };
@@ -71,6 +71,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
         Access::Read,
         Access::ReadWrite,
     ],
+    shares: Some(Shared::Keys),
+    uses_subgroups: true,
     ..KERNEL
 };
 
@@ -78,6 +80,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
+    least_subgroup: 8,
     inputs: &[8, 4, 2, 1],
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };

@@ -4,7 +4,7 @@ use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
 use super::product::{Inputs, uniform_tile};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel, ReadX, Variant};
+use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
 params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, eps: f32 } }
@@ -22,7 +22,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
     weights: &["gate", "up"],
     uses_reduce: true,
-    x: Some(ReadX::Lanes),
+    shares: Some(Shared::Lanes),
     gain: Some(Access::Read),
     uses_subgroups: true,
 };
@@ -40,7 +40,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
-    x: Some(ReadX::Shares),
+    shares: Some(Shared::Inputs),
     gain: Some(Access::Uniform),
     ..KERNEL
 };

@@ -22,7 +22,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: false,
 };

@@ -3,7 +3,7 @@
 use super::choose::{Implementation, LANES_OF_SUMS};
 use super::product::{self, Product};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
-use crate::gpu::pipeline::{Access, Kernel, ReadX};
+use crate::gpu::pipeline::{Access, Kernel, Shared};
 use crate::gpu::{Family, GpuError, Recorder};
 
 /// `out[m, r] = sum_c x[m, c] * weight[r, c]`, or `+=` in the residual variant; four rows for four inputs a workgroup.
@@ -19,7 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: true,
 };
@@ -42,7 +42,7 @@ pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     ),
     bindings: &[Access::Words, Access::Uniform, Access::ReadWrite],
     uses_reduce: false,
-    x: Some(ReadX::Shares),
+    shares: Some(Shared::Inputs),
     ..KERNEL
 };
 

@@ -3,7 +3,7 @@
 use super::choose::Implementation;
 use super::matmul;
 use super::product::{self, Product};
-use crate::gpu::pipeline::{Access, Kernel, ReadX};
+use crate::gpu::pipeline::{Access, Kernel, Shared};
 use crate::gpu::{GpuError, Recorder};
 
 /// `out[r] = sum_c weight[r, c] * x[c]`, or `+=` in the residual variant; four rows a workgroup.
@@ -19,7 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &["weight"],
     uses_reduce: true,
-    x: Some(ReadX::Lanes),
+    shares: Some(Shared::Lanes),
     gain: Some(Access::Read),
     uses_subgroups: true,
 };

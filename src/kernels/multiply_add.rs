@@ -19,7 +19,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: false,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: false,
 };

@@ -16,7 +16,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::Read, Access::Read, Access::ReadWrite],
     weights: &[],
     uses_reduce: true,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: true,
 };

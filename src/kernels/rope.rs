@@ -35,7 +35,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     weights: &[],
     uses_reduce: false,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: false,
 };

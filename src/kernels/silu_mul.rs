@@ -18,7 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     bindings: &[Access::ReadWrite, Access::Read],
     weights: &[],
     uses_reduce: false,
-    x: None,
+    shares: None,
     gain: None,
     uses_subgroups: false,
 };
