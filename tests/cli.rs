@@ -236,10 +236,10 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let readback = buffer((vocab * 4).max(chunk * 8));
     // The decode loop, 32 steps of which may be under way: its state, tokens out and their 42 words of log-probabilities, all
     // three again for each of two submits to read, the 1,024 tokens that penalties see and 32 more, ids that end a text, scores
-    // and bias.
+    // and bias, and the 16 words of the sampler's settings.
     let (state, outbox, logprobs) = (16, 32 * 4, 32 * 42 * 4);
     let decode = state + outbox + logprobs + 2 * buffer(state + outbox + logprobs) + (1024 + 32) * 4;
-    let decode = decode + buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4);
+    let decode = decode + buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4) + 16 * 4;
     // What outlives a pass: the token that the next step consumes, and the last hidden state.
     let text = buffer(4) + buffer(hidden * 4);
     [
@@ -473,4 +473,27 @@ fn every_flag_is_documented() {
         }
     }
     assert!(flags > 100, "only {flags} flags were found");
+}
+
+#[test]
+fn inspect_says_what_becomes_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blocks.gguf").display().to_string();
+    assert!(killick(&["convert", &tiny(), &path, "--to", "q8_0"]).status.success());
+    let adapter = data("adapter/wide").display().to_string();
+    let kept = |flags: &[&str]| {
+        let output = killick(&[&["inspect", "--model", &path], flags].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .find(|line| line.contains("matrices: "))
+            .unwrap()
+            .split_once("matrices: ")
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    // Three layers of seven matrices, of which `down` has no whole blocks; and the tied table.
+    assert_eq!(kept(&[]), "3 in f16, 19 in q8)");
+    assert_eq!(kept(&["--dtype", "f32"]), "22 in f32)");
+    assert_ne!(kept(&["--adapter", &adapter]), kept(&[]), "what an adapter changes is kept in floats");
 }

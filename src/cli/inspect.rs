@@ -9,7 +9,7 @@ use super::{load, print_json, printable};
 use crate::error::Error;
 use crate::gpu::Capabilities;
 use crate::kv::Policy;
-use crate::model::{MemoryPlan, Precisions};
+use crate::model::{MemoryPlan, PrecisionLine, Precisions};
 use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
 use crate::session::SessionOptions;
 
@@ -149,7 +149,8 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
     )?;
     writeln!(out, "memory on the device")?;
     for line in &plan.lines {
-        writeln!(out, "  {:<15} {:>10.1} MiB", line.what, mib(line.bytes))?;
+        let kept = if line.what == "weights" { matrices(plan) } else { String::new() };
+        writeln!(out, "  {:<15} {:>10.1} MiB{kept}", line.what, mib(line.bytes))?;
     }
     let [pinned, anchors, live] = plan.slots;
     writeln!(
@@ -160,6 +161,13 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
         plan.entry_bytes
     )?;
     Ok(())
+}
+
+/// What the matrices become on the device.
+fn matrices(plan: &MemoryPlan) -> String {
+    let line = |line: &PrecisionLine| format!("{} in {}", line.weights, line.precision);
+    let lines: Vec<_> = plan.precisions.iter().map(line).collect();
+    format!("   (matrices: {})", lines.join(", "))
 }
 
 /// What the first Llama did not have.

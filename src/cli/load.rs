@@ -11,6 +11,7 @@ use super::printable;
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
 use crate::kv::{KvError, MAX_POSITIONS, Policy};
+use crate::model::Precisions;
 use crate::model_file::{EMBEDDED, FileSet, ModelFile};
 use crate::policy_options::{ChosenPolicy, PolicyError, PolicyNote, PolicyOptions};
 use crate::tokenizer::{TokenizerError, Turns};
@@ -95,6 +96,13 @@ pub(super) fn open_device(args: &GpuArgs) -> Result<Engine, Error> {
 
 /// Puts the model on the device, under a bar.
 pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs) -> Result<Loaded, Error> {
+    let floats = Precisions::of(&model.file, args.dtype.into()).taken_out_of_blocks();
+    if floats > 0 {
+        let _ = writeln!(
+            std::io::stderr(),
+            "killick: note: {floats} matrices that the adapter changes are kept in f16, not in the blocks of their file"
+        );
+    }
     let (bar, mut progress) = progress_bar("loading");
     let loaded = pollster::block_on(engine.load_opened(model, args.dtype.into(), &mut progress))?;
     bar.finish_and_clear();

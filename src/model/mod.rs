@@ -24,7 +24,7 @@ use crate::kernels::rope;
 use crate::model_file::{Config, ModelFile};
 
 pub(crate) use named::handed_out;
-pub use plan::{MemoryPlan, PlanError, PlanLine, Precisions};
+pub use plan::{MemoryPlan, PlanError, PlanLine, PrecisionLine, Precisions};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
 pub(crate) use session_buffers::{Control, Memory, Scratch, ScratchShape, SharedScratch, Texts};
 pub use session_plan::SessionShape;

@@ -12,7 +12,7 @@ use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
 use crate::kernels::{Precision, WeightFormat, WeightLayout, choose};
 use crate::kv::{KvError, Policy, RingLayout};
-use crate::model_file::{Config, LayerWeight, ModelFile, WeightName};
+use crate::model_file::{Blocks, Config, LayerWeight, ModelFile, WeightName};
 
 /// A plan that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -179,6 +179,27 @@ impl<'a> Precisions<'a> {
     fn weight(self, name: WeightName) -> Precision {
         self.format.precision(self.file.and_then(|file| file.stored_dtype(name)))
     }
+
+    /// How many matrices of a model become what.
+    fn lines(self, config: &Config) -> Vec<PrecisionLine> {
+        let matrices: Vec<_> =
+            WeightName::all(config).filter(WeightName::is_matrix).map(|name| self.weight(name)).collect();
+        let line = |precision: Precision| PrecisionLine {
+            precision: precision.name(),
+            weights: matrices.iter().filter(|other| **other == precision).count(),
+        };
+        Precision::ALL.into_iter().map(line).filter(|line| line.weights > 0).collect()
+    }
+
+    /// Matrices that the file keeps in blocks and the device does not, because an adapter changes them.
+    pub fn taken_out_of_blocks(self) -> usize {
+        let Some(file) = self.file.filter(|_| self.format == WeightFormat::File) else { return 0 };
+        let was_blocks =
+            |name: &WeightName| file.weight(*name).is_some_and(|tensor| Blocks::of(tensor.dtype).is_some());
+        WeightName::all(&file.config)
+            .filter(|name| was_blocks(name) && self.weight(*name).blocks().is_none())
+            .count()
+    }
 }
 
 /// Those of a file that keeps floats.
@@ -291,6 +312,17 @@ pub struct MemoryPlan {
     pub entry_bytes: u64,
     /// Parts the weights are split into by the binding limit.
     pub weight_buffers: usize,
+    /// What the matrices become, the most precise first.
+    pub precisions: Vec<PrecisionLine>,
+}
+
+/// The matrices of one precision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrecisionLine {
+    /// The name of the precision.
+    pub precision: &'static str,
+    /// How many weights of the file are kept so.
+    pub weights: usize,
 }
 
 impl MemoryPlan {
@@ -305,7 +337,8 @@ impl MemoryPlan {
         shape: SessionShape,
         device: &Capabilities,
     ) -> Result<Self, PlanError> {
-        let weights = WeightsPlan::new(config, precisions.into(), device)?;
+        let precisions = precisions.into();
+        let weights = WeightsPlan::new(config, precisions, device)?;
         let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();
@@ -323,6 +356,7 @@ impl MemoryPlan {
             slots: [layout.sinks, layout.anchor_cap, layout.live_cap],
             entry_bytes: entry_bytes(config),
             weight_buffers: weights.all_requests().len(),
+            precisions: precisions.lines(config),
         })
     }
 }

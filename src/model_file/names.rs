@@ -135,6 +135,12 @@ impl WeightName {
             .chain(divisors)
     }
 
+    /// Whether it is a matrix that inputs are multiplied with, or a table of rows; all else are vectors.
+    pub fn is_matrix(&self) -> bool {
+        use LayerWeight::{Down, Gate, K, O, Q, Up, V};
+        matches!(self, Self::TokenEmbedding | Self::Output | Self::Layer(_, Q | K | V | O | Gate | Up | Down))
+    }
+
     /// Rows and columns that follow from the config.
     pub fn shape(self, config: &Config) -> (u32, u32) {
         let (hidden, ffn) = (config.hidden_size, config.ffn_size);

@@ -33,19 +33,24 @@ fn start() {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Dtype {
-    F32,
     #[default]
+    File,
+    F32,
     F16,
     #[serde(rename = "q8_0")]
     Q8_0,
+    #[serde(rename = "q4_0")]
+    Q4_0,
 }
 
 impl From<Dtype> for WeightFormat {
     fn from(dtype: Dtype) -> Self {
         match dtype {
+            Dtype::File => Self::File,
             Dtype::F32 => Self::F32,
             Dtype::F16 => Self::F16,
             Dtype::Q8_0 => Self::Q8_0,
+            Dtype::Q4_0 => Self::Q4_0,
         }
     }
 }
