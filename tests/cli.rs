@@ -333,7 +333,7 @@ gqa.f32.gguf (gguf v3)
 policy full
   window 256, sinks 0, 0 anchor ids, segments off, at most 256 anchors, 256 tokens a segment, distance 256
 memory on the device
-  weights                0.6 MiB
+  weights                0.6 MiB   (matrices: 22 in f16)
   kv cache               0.2 MiB
   working memory         0.5 MiB
   in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes)
