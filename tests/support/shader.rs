@@ -31,5 +31,6 @@ pub(crate) fn name(kernel: &Kernel, variant: &Variant) -> String {
         (true, true) => format!("-{}-sampled", variant.inputs),
         (true, false) => format!("-{}-storage", variant.inputs),
     };
-    format!("{}-{}-{weight}-{reduction}-{output}{texels}", kernel.name, variant.workgroup)
+    let norm = if variant.gain_len > 0 { "-normed" } else { "" };
+    format!("{}-{}-{weight}-{reduction}-{output}{norm}{texels}", kernel.name, variant.workgroup)
 }
