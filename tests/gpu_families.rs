@@ -249,13 +249,13 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         return;
     }
     for (family, per_layer) in [
-        ("linear", 8),
-        ("mistral", 8),
-        ("smollm3", 8),
-        ("phi3", 8),
-        ("qwen2", 9),
-        ("qwen3", 9),
-        ("biases", 15),
+        ("linear", 6),
+        ("mistral", 6),
+        ("smollm3", 6),
+        ("phi3", 6),
+        ("qwen2", 7),
+        ("qwen3", 7),
+        ("biases", 13),
     ] {
         let model = load(&open(checkpoint(family)));
         let policy = PolicySpec::new(Preset::Full).resolve(model.config()).unwrap();

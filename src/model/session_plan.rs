@@ -240,7 +240,7 @@ impl<'a> SessionPlan<'a> {
             rows: rows("rows", size_of::<Row>() as u64, Plain)?,
             chunk_anchors: rows("chunk anchors", 4, Plain)?,
             tags: rows("tags", tag_bytes, Plain)?,
-            x: rows("x", hidden, Plain)?,
+            x: rows("x", hidden, Inputs)?,
             h: rows("h", hidden, Inputs)?,
             qkv: rows("qkv", floats(heads.qkv_dim()), Plain)?,
             q: rows("q", floats(heads.q_dim()) * 2, Inputs)?,
