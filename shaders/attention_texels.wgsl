@@ -5,7 +5,7 @@
 // What is seen, and in which order, is said in attention.wgsl. For software devices: the query in a uniform, keys and values in textures,
 // eight keys at a time. Each lane scores one of them; then each lane gathers its own columns, texels lane + 8 $i of the head, by online
 // softmax (Milakov and Gimelshein, 2018), for which every lane keeps the largest score and the total.
-// A line with $i stands for one line for each of INPUTS texels, one with $r for one for each of eight keys.
+// A line with $i stands for one line for each of INPUTS texels.
 //
 // rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
 // k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
@@ -53,9 +53,8 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     var total = 0.0;
     var value$i = vec4<f32>();
     for (var base = 0u; base < keys; base += 8u) {
-        let key = base + lane;
         // A lane without a key reads the last one again, and gives it no weight.
-        let seen = min(key, keys - 1u);
+        let seen = min(base + lane, keys - 1u);
         let slot = locate(row, pinned, anchors, seen);
         let place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
         // Keys of the pinned prefix are read by the query's second rotation.
@@ -72,17 +71,20 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
                 sum += dot(q[query + d], textureLoad(k_cache, fold(at + d, cache_shift)$level));
             }
         }
-        let score = select(LOWEST, sum * params.scale, key < keys);
+        let score = select(LOWEST, sum * params.scale, base + lane < keys);
         let best = max(top, most_of_lanes(score, lanes));
         let shrink = exp(top - best);
         top = best;
         let tile = tile_of(exp(score - best), place, lanes);
         total *= shrink;
         value$i *= shrink;
-        let weight$r = weight$r_of(tile);
-        total += weight$r;
-        let home$r = place$r_of(tile);
-        value$i += weight$r * value_at(home$r, lane + 8u * $iu, cache_shift, chunk_shift);
+        // In a loop, because the text of all loads takes SwiftShader's compiler minutes and gigabytes.
+        for (var key = 0u; key < 8u; key++) {
+            let weight = weight_of(tile, key);
+            let home = place_of(tile, key);
+            total += weight;
+            value$i += weight * value_at(home, lane + 8u * $iu, cache_shift, chunk_shift);
+        }
     }
 
     let to = (r * params.n_heads + head) * dim4 + lane;

@@ -53,7 +53,7 @@ fn the_embedded_model_is_measured_end_to_end() {
         let timed = row.machine.features.iter().any(|name| name == "timestamps");
         assert_eq!(row.device_ns_per_token.is_some(), timed, "{row:?}");
     }
-    // A decoded token is eight dispatches a layer and six more, and it reads every weight once.
+    // A decoded token is six dispatches a layer and six more, and it reads every weight once.
     let [_, decoded, .., deep, _] = rows[..] else { panic!("six rows") };
     assert_eq!(decoded.dispatches_per_token, 36.0);
     assert_eq!(deep.dispatches_per_token, 36.0);

@@ -13,7 +13,9 @@ fn most_of_lanes(score: f32, lanes: Lanes) -> f32 {
     tile_number[lanes.index] = score;
     workgroupBarrier();
     var most = score;
-    most = max(most, tile_number[$r]);
+    for (var key = 0u; key < 8u; key++) {
+        most = max(most, tile_number[key]);
+    }
     return most;
 }
 fn tile_of(weight: f32, place: u32, lanes: Lanes) -> Tile {
@@ -23,5 +25,9 @@ fn tile_of(weight: f32, place: u32, lanes: Lanes) -> Tile {
     workgroupBarrier();
     return 0u;
 }
-fn weight$r_of(tile: Tile) -> f32 { return tile_number[$r]; }
-fn place$r_of(tile: Tile) -> u32 { return tile_place[$r]; }
+fn weight_of(tile: Tile, key: u32) -> f32 {
+    return tile_number[key];
+}
+fn place_of(tile: Tile, key: u32) -> u32 {
+    return tile_place[key];
+}

@@ -17,5 +17,9 @@ fn most_of_lanes(score: f32, lanes: Lanes) -> f32 {
 fn tile_of(weight: f32, place: u32, lanes: Lanes) -> Tile {
     return Tile(weight, place);
 }
-fn weight$r_of(tile: Tile) -> f32 { return subgroupBroadcast(tile.weight, $ru); }
-fn place$r_of(tile: Tile) -> u32 { return subgroupBroadcast(tile.place, $ru); }
+fn weight_of(tile: Tile, key: u32) -> f32 {
+    return subgroupShuffle(tile.weight, key);
+}
+fn place_of(tile: Tile, key: u32) -> u32 {
+    return subgroupShuffle(tile.place, key);
+}

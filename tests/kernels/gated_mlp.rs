@@ -3,7 +3,7 @@
 use killick::kernels::{Inputs, Norm, Precision, Weight, WeightLayout, gated_mlp};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, output, run, thorough};
+use crate::support::gpu::{Produced, buffer, each_layout, is_asked, output, run, thorough};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
@@ -104,7 +104,9 @@ fn an_input_is_normalized_on_the_way() {
 #[test]
 fn more_rows_than_one_dimension_has_workgroups() {
     each_layout("gated_mlp", |layout| {
-        Case::new(4 * 65_535 + 9, 4, layout, 1).check();
+        if is_asked(layout, 4 * 65_535 + 9, 4) {
+            Case::new(4 * 65_535 + 9, 4, layout, 1).check();
+        }
         // A tile of texels is a workgroup; so many are slow.
         if layout != WeightLayout::F16Texels {
             return;

@@ -3,7 +3,7 @@
 use killick::kernels::{Inputs, Precision, Product, Update, Weight, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, gpu, output, run};
+use crate::support::gpu::{Produced, buffer, each_layout, gpu, is_asked, output, run};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
@@ -111,6 +111,9 @@ fn a_row_of_inputs_too_long_for_a_uniform_is_multiplied_too() {
 fn a_split_weight_is_the_same_weight() {
     each_layout("matmul", |layout| {
         for (inputs, rows, cols, parts) in [(3, 5, 64, 5), (6, 257, 64, 2), (2, 32_002, 32, 3)] {
+            if !is_asked(layout, rows, cols) {
+                continue;
+            }
             Case::new(inputs, rows, cols, layout, parts, false).check();
             Case::new(inputs, rows, cols, layout, parts, true).check();
         }
@@ -119,7 +122,11 @@ fn a_split_weight_is_the_same_weight() {
 
 #[test]
 fn more_tiles_than_one_dimension_has_workgroups() {
-    each_layout("matmul", |layout| Case::new(9, 4 * 21_900 + 3, 4, layout, 1, false).check());
+    each_layout("matmul", |layout| {
+        if is_asked(layout, 4 * 21_900 + 3, 4) {
+            Case::new(9, 4 * 21_900 + 3, 4, layout, 1, false).check();
+        }
+    });
 }
 
 #[test]

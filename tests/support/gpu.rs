@@ -193,6 +193,14 @@ pub fn each_layout(op: &str, mut test: impl FnMut(WeightLayout)) {
     each_implementation(op, |one| one.weight_layouts().for_each(&mut test));
 }
 
+/// Whether a case of so many rows and columns is asked of a layout. Large matrices are asked of one layout of each kind: what is peculiar
+/// to the others is the same at any size, and a matrix of millions takes seconds to make.
+pub fn is_asked(layout: WeightLayout, rows: usize, cols: usize) -> bool {
+    use WeightLayout::{F16Texels, F32Rows, Q4Rows, Q6Texels};
+    rows * cols.next_multiple_of(layout.run_cols() as usize) < 1 << 20
+        || matches!(layout, F32Rows | F16Texels | Q4Rows | Q6Texels)
+}
+
 /// The device as recordings of the test at work see it.
 pub fn capabilities() -> Capabilities {
     let device = *gpu().capabilities();
