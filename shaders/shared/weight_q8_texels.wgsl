@@ -1,7 +1,7 @@
 
 // Blocks of 32 bytes, of which 128 is zero, two texels each (`kernels::WeightLayout::Q8Texels`): byte b of word e of texel j is
-// `NAME` is the binding: this part is linked once for each.
 // column 16 j + 4 b + e. Behind the numbers of a tile lie its scales, of eight rows in a texel.
+// `NAME` is the binding: this part is linked once for each.
 struct NAME_Run {
     numbers: vec2<u32>,
     scales: vec4<u32>,
