@@ -109,17 +109,23 @@ pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs) -> Result<L
     Ok(loaded)
 }
 
-/// A bar on a terminal, and what moves it: bytes done and bytes in all.
-pub(super) fn progress_bar(what: &str) -> (ProgressBar, impl FnMut(u64, u64) + use<>) {
+/// A bar of this form on standard error, if that is a terminal.
+pub(super) fn bar(form: &str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(0), target);
-    if let Ok(style) = ProgressStyle::with_template(&format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}}")) {
+    if let Ok(style) = ProgressStyle::with_template(form) {
         bar.set_style(style);
     }
+    bar
+}
+
+/// A bar on a terminal, and what moves it: bytes done and bytes in all.
+pub(super) fn progress_bar(what: &str) -> (ProgressBar, impl FnMut(u64, u64) + use<>) {
+    let bar = bar(&format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}}"));
     let moved = bar.clone();
     let progress = move |done, total| {
         moved.set_length(total);

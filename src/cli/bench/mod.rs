@@ -9,12 +9,12 @@
 mod compare;
 mod kernels;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use web_time::Instant;
 
 use super::args::{BenchArgs, Form, TestArgs};
@@ -207,15 +207,7 @@ fn cpu_seconds() -> f64 {
 
 /// A bar on standard error, while something is measured.
 fn bar(what: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {elapsed}") {
-        bar.set_style(style);
-    }
+    let bar = load::bar("{msg} {bar:30} {pos}/{len} {elapsed}");
     bar.set_message(what.to_owned());
     bar
 }

@@ -12,12 +12,12 @@ mod perplexity;
 mod policies;
 mod recall;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use self::policies::policies;
 pub(super) use self::policies::{Named, PolicyChoice};
@@ -62,15 +62,7 @@ fn load_model(model: Opened, args: &CommonArgs) -> Result<(Engine, Arc<Model>), 
 
 /// A bar on standard error, while a policy is measured.
 fn bar(what: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = load::bar("{msg} {bar:30} {pos}/{len} {eta}");
     bar.set_message(what.to_owned());
     bar
 }
