@@ -1,15 +1,19 @@
-// One query row against everything it may see, where keys and values lie in textures.
+// Several queries against all that they may see, where keys and values lie in textures.
 //
 //   out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] * scale) v[j, :]
 //
-// What is seen, and in which order, is said in attention.wgsl. For software devices: the query in a uniform, keys and values in textures,
-// eight keys at a time. Each lane scores one of them; then each lane gathers its own columns, texels lane + 8 $i of the head, by online
-// softmax (Milakov and Gimelshein, 2018), for which every lane keeps the largest score and the total.
-// A line with $i stands for one line for each of INPUTS texels.
+// What is seen, and in which order, is said in attention.wgsl. For software devices, where loads decide: a key or a value that was loaded
+// serves all queries of a workgroup. These are INPUTS of those that read the same head of the same text: of the heads that share it, and in
+// a chunk of the rows. Their rows see nearly the same keys, so the workgroup walks what any of them sees, and each query skips the rest.
+//
+// Each lane scores four keys at a time; then it gathers columns of its own, texels lane + WORKGROUP $c of the head, by online softmax
+// (Milakov and Gimelshein, 2018), for which it is told the weights and the places of all lanes' keys.
+// A line with $i stands for one line for each of INPUTS queries, one with $s for each of a lane's four keys, one with $c for each of COLUMNS
+// texels; the lines from #lanes to #end are walked for each lane, which $k names.
 //
 // rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
 // k_chunk and v_chunk (rows, n_kv_heads, head_dim), chunk_anchors (anchors in the chunk): their chunk rows,
-// out (rows, n_heads, head_dim). One workgroup of eight lanes per row and head.
+// out (rows, n_heads, head_dim).
 @group(0) @binding(0) var<uniform> params: AttentionParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<uniform> q: array<vec4<f32>, UNIFORM_LEN>;
@@ -23,8 +27,16 @@
 // Finite, because a shader may assume that there is no infinity. Real scores lie far inside.
 const LOWEST: f32 = -3.0e38;
 
+fn key_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
+    let i = (place & ~IN_CHUNK) + d;
+    if (place & IN_CHUNK) != 0u {
+        return textureLoad(k_chunk, fold(i, chunk_shift)$level);
+    }
+    return textureLoad(k_cache, fold(i, cache_shift)$level);
+}
+
 fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
-    let i = (place & ~IN_CHUNK) * (params.head_dim / 4u) + d;
+    let i = (place & ~IN_CHUNK) + d;
     if (place & IN_CHUNK) != 0u {
         return textureLoad(v_chunk, fold(i, chunk_shift)$level);
     }
@@ -34,59 +46,94 @@ fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32>
 @compute @workgroup_size(WORKGROUP)
 fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lanes: Lanes) {
     let lane = lanes.index;
+    let sharing = params.n_heads / params.n_kv_heads; // heads that read the same keys
+    let queries = params.rows_of_text * sharing;
+    let tiles = (queries + INPUTS - 1u) / INPUTS;
     let i = group_index(group, groups);
-    if i >= params.rows * params.n_heads {
+    let text = i / (tiles * params.n_kv_heads);
+    if text * params.rows_of_text >= params.rows {
         return;
     }
-    let r = params.row_first + i / params.n_heads;
-    let head = i % params.n_heads;
-    let kv_head = head / (params.n_heads / params.n_kv_heads);
+    let kv_head = i / tiles % params.n_kv_heads;
     let dim4 = params.head_dim / 4u;
-    let row = rows[r];
-    let pinned = row.pinned_end;
-    let anchors = row.anchor_end - row.anchor_first;
-    let keys = row.n_keys;
+    // A tile that is not full makes its last query several times.
+    let query$i = min(i % tiles * INPUTS + $iu, queries - 1u);
+    let r$i = text * params.rows_of_text + query$i / sharing;
+    let head$i = kv_head * sharing + query$i % sharing;
+    let row$i = rows[params.row_first + r$i];
+
+    // What any of them sees.
+    var all = row0;
+    all.pinned_end = max(all.pinned_end, row$i.pinned_end);
+    all.anchor_first = min(all.anchor_first, row$i.anchor_first);
+    all.anchor_end = max(all.anchor_end, row$i.anchor_end);
+    all.live_first = min(all.live_first, row$i.live_first);
+    all.pos = max(all.pos, row$i.pos);
+    let pinned = all.pinned_end;
+    let anchors = all.anchor_end - all.anchor_first;
+    let live = pinned + anchors;
+    let keys = live + (max(all.pos + 1u, all.live_first) - all.live_first);
     let cache_shift = shift_of(textureDimensions(k_cache));
     let chunk_shift = shift_of(textureDimensions(k_chunk));
 
-    var top = LOWEST;
-    var total = 0.0;
-    var value$i = vec4<f32>();
-    for (var base = 0u; base < keys; base += 8u) {
+    var top$i = LOWEST;
+    var total$i = 0.0;
+    var value$i_$c = vec4<f32>();
+    var base = 0u;
+    while base < keys {
+        // Keys of the pinned prefix are read by the query's second rotation, so no tile has others beside them.
+        let in_prefix = base < pinned;
+        let end = select(keys, pinned, in_prefix);
+        let at$i = params.q_at + ((r$i * 2u + u32(in_prefix)) * params.n_heads + head$i) * dim4;
+        let key = vec4<u32>(base + lane) + WORKGROUP * vec4<u32>(0u, 1u, 2u, 3u);
         // A lane without a key reads the last one again, and gives it no weight.
-        let seen = min(base + lane, keys - 1u);
-        let slot = locate(row, pinned, anchors, seen);
-        let place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
-        // Keys of the pinned prefix are read by the query's second rotation.
-        let rotation = i / params.n_heads * 2u + select(0u, 1u, seen < pinned);
-        let query = params.q_at + (rotation * params.n_heads + head) * dim4;
-        let at = (place & ~IN_CHUNK) * dim4;
-        var sum = 0.0;
-        if (place & IN_CHUNK) != 0u {
-            for (var d = 0u; d < dim4; d++) {
-                sum += dot(q[query + d], textureLoad(k_chunk, fold(at + d, chunk_shift)$level));
-            }
-        } else {
-            for (var d = 0u; d < dim4; d++) {
-                sum += dot(q[query + d], textureLoad(k_cache, fold(at + d, cache_shift)$level));
-            }
+        var place: vec4<u32>;
+        let slot$s = locate(all, pinned, anchors, min(key[$s], end - 1u));
+        place[$s] = (((slot$s & ~IN_CHUNK) * params.n_kv_heads + kv_head) * dim4) | (slot$s & IN_CHUNK);
+
+        var score$i = vec4<f32>();
+        for (var d = 0u; d < dim4; d++) {
+            let k$s = key_at(place[$s], d, cache_shift, chunk_shift);
+            let q$i = q[at$i + d];
+            score$i += vec4<f32>(dot(q$i, k0), dot(q$i, k1), dot(q$i, k2), dot(q$i, k3));
         }
-        let score = select(LOWEST, sum * params.scale, base + lane < keys);
-        let best = max(top, most_of_lanes(score, lanes));
-        let shrink = exp(top - best);
-        top = best;
-        let tile = tile_of(exp(score - best), place, lanes);
-        total *= shrink;
-        value$i *= shrink;
-        // In a loop, because the text of all loads takes SwiftShader's compiler minutes and gigabytes.
-        for (var key = 0u; key < 8u; key++) {
-            let weight = weight_of(tile, key);
-            let home = place_of(tile, key);
-            total += weight;
-            value$i += weight * value_at(home, lane + 8u * $iu, cache_shift, chunk_shift);
+
+        // The keys by their numbers in their ranges, and which of them each query sees.
+        let is_live = key >= vec4<u32>(live);
+        let number = select(key - pinned + all.anchor_first, key - live + all.live_first, is_live);
+        let from$i = select(vec4<u32>(row$i.anchor_first), vec4<u32>(row$i.live_first), is_live);
+        let to$i = select(vec4<u32>(row$i.anchor_end), vec4<u32>(row$i.pos + 1u), is_live);
+        let sees$i = select((number >= from$i) & (number < to$i), key < vec4<u32>(row$i.pinned_end), in_prefix) & (key < vec4<u32>(end));
+        score$i = select(vec4<f32>(LOWEST), score$i * params.scale, sees$i);
+
+        let before$i = top$i;
+        top$i = max(top$i, most_of_lanes(max(max(score$i.x, score$i.y), max(score$i.z, score$i.w)), lanes));
+        let shrink$i = exp(before$i - top$i);
+        let weight$i = select(vec4<f32>(), exp(score$i - top$i), sees$i);
+        total$i = total$i * shrink$i + dot(weight$i, vec4<f32>(1.0));
+        value$i_$c *= shrink$i;
+
+        let turns = (min(end - base, 4u * WORKGROUP) + WORKGROUP - 1u) / WORKGROUP;
+        for (var turn = 0u; turn < turns; turn++) {
+            let mine = place[turn];
+            let mine$i = bitcast<u32>(weight$i[turn]);
+            begin_telling();
+            tell(0u, mine, lanes);
+            tell(1u + $iu, mine$i, lanes);
+            end_telling();
+            #lanes
+            let home = told$k(0u, mine);
+            let v$c = value_at(home, lane + WORKGROUP * $cu, cache_shift, chunk_shift);
+            let w$i = bitcast<f32>(told$k(1u + $iu, mine$i));
+            value$i_$c += w$i * v$c;
+            #end
         }
+        base = min(base + 4u * WORKGROUP, end);
     }
 
-    let to = (r * params.n_heads + head) * dim4 + lane;
-    if lane + 8u * $iu < dim4 { out[to + 8u * $iu] = value$i / total; }
+    let sum$i = sum_of_lanes(total$i, lanes);
+    let is_last = i % tiles + 1u == tiles;
+    let made = select(INPUTS, queries - i % tiles * INPUTS, is_last);
+    let to$i = ((params.row_first + r$i) * params.n_heads + head$i) * dim4 + lane;
+    if $iu < made && lane + WORKGROUP * $cu < dim4 { out[to$i + WORKGROUP * $cu] = value$i_$c / sum$i; }
 }

@@ -13,4 +13,8 @@ struct AttentionParams {
     chunk_anchors_before: u32, // number of the chunk's first anchor
     row_first: u32,            // the first of the rows
     q_at: u32,                 // where its query begins, in vec4s
+    rows_of_text: u32,         // rows, one after the other, that are of one text
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }

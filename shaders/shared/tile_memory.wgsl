@@ -1,33 +1,39 @@
 
-// Eight lanes tell each other what each has found for its key, through workgroup memory.
+// Lanes tell each other what each has found for its keys, through workgroup memory.
 struct Lanes {
     @builtin(local_invocation_index) index: u32,
 }
-var<workgroup> tile_number: array<f32, 8>;
-var<workgroup> tile_place: array<u32, 8>;
-// A stand-in: what was told lies in workgroup memory.
-alias Tile = u32;
+var<workgroup> told: array<u32, WORKGROUP * (1u + INPUTS)>;
+fn begin_telling() {
+    workgroupBarrier(); // what was told before may still be read
+}
+fn tell(what: u32, number: u32, lanes: Lanes) {
+    told[what * WORKGROUP + lanes.index] = number;
+}
+fn end_telling() {
+    workgroupBarrier();
+}
+fn told_by(lane: u32, what: u32, mine: u32) -> u32 {
+    return told[what * WORKGROUP + lane];
+}
 // The largest of all lanes' scores.
 fn most_of_lanes(score: f32, lanes: Lanes) -> f32 {
-    workgroupBarrier(); // the tile before may still be read
-    tile_number[lanes.index] = score;
-    workgroupBarrier();
+    begin_telling();
+    tell(0u, bitcast<u32>(score), lanes);
+    end_telling();
     var most = score;
-    for (var key = 0u; key < 8u; key++) {
-        most = max(most, tile_number[key]);
+    for (var lane = 0u; lane < WORKGROUP; lane++) {
+        most = max(most, bitcast<f32>(told_by(lane, 0u, 0u)));
     }
     return most;
 }
-fn tile_of(weight: f32, place: u32, lanes: Lanes) -> Tile {
-    workgroupBarrier();
-    tile_number[lanes.index] = weight;
-    tile_place[lanes.index] = place;
-    workgroupBarrier();
-    return 0u;
-}
-fn weight_of(tile: Tile, key: u32) -> f32 {
-    return tile_number[key];
-}
-fn place_of(tile: Tile, key: u32) -> u32 {
-    return tile_place[key];
+fn sum_of_lanes(number: f32, lanes: Lanes) -> f32 {
+    begin_telling();
+    tell(0u, bitcast<u32>(number), lanes);
+    end_telling();
+    var sum = 0.0;
+    for (var lane = 0u; lane < WORKGROUP; lane++) {
+        sum += bitcast<f32>(told_by(lane, 0u, 0u));
+    }
+    return sum;
 }

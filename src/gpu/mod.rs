@@ -24,6 +24,7 @@ mod adapter;
 mod buffer;
 mod capabilities;
 mod error;
+mod expand;
 mod params;
 pub mod pipeline;
 mod readback;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::expand::{Counts, expand};
 use super::{BufferUse, Gpu, lock};
 
 /// How a kernel touches a binding.
@@ -80,7 +81,7 @@ pub enum Shared {
     Lanes,
     /// Inputs of weights, by `share_of_x`: all lanes need the same.
     Inputs,
-    /// Scores and places of keys, by `most_of_lanes` and `tile_of`.
+    /// Scores, weights and places of keys, by `most_of_lanes` and `told$k`.
     Keys,
 }
 
@@ -122,6 +123,8 @@ pub struct Variant {
     pub residual: bool,
     /// How often a line of the shader that names `$i` is repeated; `INPUTS` in the shader.
     pub inputs: u32,
+    /// How often a line of the shader that names `$c` is repeated: texels of a head that a lane gathers.
+    pub texels: u32,
     /// Length of the uniform array, in `vec4`s, for kernels that say `UNIFORM_LEN`.
     pub uniform_len: u32,
     /// Read textures by sampling instead of as storage.
@@ -139,6 +142,7 @@ impl Variant {
             subgroups: false,
             residual: false,
             inputs: 1,
+            texels: 1,
             uniform_len: 1,
             sampled: false,
             gain_len: 0,
@@ -198,7 +202,7 @@ impl Kernel {
     /// The complete WGSL of a variant: constants, the kernel and the parts it is linked with.
     /// A part is chosen by the function it must define, and WGSL allows declarations in any order, so concatenation links.
     pub fn compose(&self, variant: &Variant) -> String {
-        let Variant { workgroup, residual, inputs, uniform_len, .. } = variant;
+        let Variant { workgroup, residual, inputs, texels, uniform_len, .. } = variant;
         let mut text = format!(
             "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
              const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
@@ -207,7 +211,15 @@ impl Kernel {
         if variant.weight.is_some() {
             text.push_str(&format!("const FOURS: u32 = {fours}u;\n"));
         }
-        let source = unrolled(self.source, *inputs, fours);
+        let counts = Counts {
+            inputs: *inputs,
+            fours,
+            texels: *texels,
+            lanes: *workgroup,
+            // Where textures are sampled, each load is so much text that a driver takes minutes and gigabytes over eight times as much.
+            unrolled: variant.subgroups && !variant.sampled,
+        };
+        let source = expand(self.source, &counts);
         text.push_str(&if variant.subgroups {
             source.replacen(LANES_OF_ENTRY, LANES_AND_SUBGROUP, 1)
         } else {
@@ -239,7 +251,7 @@ impl Kernel {
                 (Shared::Keys, false, _) => include_str!("../../shaders/shared/tile_memory.wgsl"),
                 (Shared::Keys, true, _) => include_str!("../../shaders/shared/tile_subgroup.wgsl"),
             };
-            text.push_str(&unrolled(part, 1, fours));
+            text.push_str(&expand(part, &counts));
         }
         if self.touches_texels() {
             text.push_str(include_str!("../../shaders/shared/texels.wgsl"));
@@ -250,49 +262,6 @@ impl Kernel {
             });
         }
         text.replace("$level", if variant.sampled { ", 0" } else { "" })
-    }
-}
-
-/// Rows of a tile that one lane makes: how often a line that names `$r` is repeated.
-const ROWS: u32 = 8;
-
-/// Repeats a line of code that names `$r` for each of eight rows, one that names `$i` for each of `inputs` and one that names `$n` for each
-/// of `fours`, with the number in place of the name; and the lines from `#each $n` to `#end` as a whole. Software devices want such text
-/// instead of loops: there, reading an element of an array by an index that is known only while the shader runs costs as much as the
-/// arithmetic.
-fn unrolled(source: &str, inputs: u32, fours: u32) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut lines = source.lines();
-    while let Some(line) = lines.next() {
-        if line.trim() == "#each $n" {
-            let group: Vec<_> = lines.by_ref().take_while(|line| line.trim() != "#end").collect();
-            for n in 0..fours {
-                let n = n.to_string();
-                group.iter().for_each(|line| repeat(&mut text, &line.replace("$n", &n), inputs, fours));
-            }
-        } else {
-            repeat(&mut text, line, inputs, fours);
-        }
-    }
-    text
-}
-
-fn repeat(text: &mut String, line: &str, inputs: u32, fours: u32) {
-    let is_code = !line.trim_start().starts_with("//");
-    let times = |name: &str, n: u32| if is_code && line.contains(name) { n } else { 1 };
-    for n in 0..times("$n", fours) {
-        for r in 0..times("$r", ROWS) {
-            for i in 0..times("$i", inputs) {
-                let numbered = [("$n", n), ("$r", r), ("$i", i)];
-                let put = |line: String, (name, n): (&str, u32)| line.replace(name, &n.to_string());
-                text.push_str(&if is_code && line.contains('$') {
-                    numbered.into_iter().fold(line.to_owned(), put)
-                } else {
-                    line.to_owned()
-                });
-                text.push('\n');
-            }
-        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
-use super::choose::{self, CacheLayout, Implementation, Layout};
+use super::choose::{self, CacheLayout, Implementation, Layout, MOST_SUMS};
 use super::product::{InputRange, uniform_tile};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
-use crate::gpu::{Buffer, Family, GpuError, Recorder};
+use crate::gpu::{Buffer, Capabilities, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
 use crate::model_file::Heads;
 
@@ -13,6 +13,7 @@ params! {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
         chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
+        rows_of_text: u32, pad0: u32, pad1: u32, pad2: u32,
     }
 }
 
@@ -76,17 +77,19 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ..KERNEL
 };
 
-/// Keys and values in textures, queries in a uniform; `inputs` are the texels of a head that each of eight lanes gathers.
+/// Keys and values in textures, queries in a uniform; `inputs` are queries of a workgroup, `texels` those of a head that each of eight
+/// lanes gathers.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
     least_subgroup: 8,
     inputs: &[8, 4, 2, 1],
+    texels: &[8, 4, 2, 1],
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
 /// Rows whose queries are bound at once, the most first.
-const ROWS_AT_ONCE: &[u32] = &[8, 1];
+const ROWS_AT_ONCE: &[u32] = &[32, 16, 8, 4, 2, 1];
 
 /// Widest head: each lane holds four columns.
 pub const MAX_HEAD_DIM: u32 = 4 * TILE;
@@ -151,6 +154,7 @@ pub fn record(
             (n, InputRange { binding: io.q.all(), at: 0, len: 1 })
         };
         let taken = taken.min(n - done);
+        let rows_of_text = if chunk.is_some() { taken } else { 1 };
         let params = AttentionParams {
             rows: taken,
             n_heads: heads.n_heads,
@@ -164,6 +168,10 @@ pub fn record(
             chunk_anchors_before: chunk.map_or(NOT_A_CHUNK, |chunk| chunk.anchors_before),
             row_first: done,
             q_at: q.at,
+            rows_of_text,
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
         };
         let bindings = [
             io.rows.all(),
@@ -175,17 +183,38 @@ pub fn record(
             io.chunk_anchors.all(),
             io.out.all(),
         ];
-        let groups = spread(name, u64::from(taken) * u64::from(heads.n_heads))?;
-        let texels_of_a_lane = (heads.head_dim / 4).div_ceil(8);
-        let enough = one.inputs.iter().rev().find(|texels| **texels >= texels_of_a_lane);
-        // A kernel without a line to repeat has none to choose; of the others the most covers the widest head.
-        let inputs = enough.or(one.inputs.first()).copied();
-        let Some(inputs) = inputs else { unreachable!("every implementation has a number of inputs") };
-        let variant = Variant { uniform_len: q.len, inputs, ..one.variant(rec.device()) };
+        let (variant, workgroups) = tile(one, rec.device(), heads, taken, rows_of_text);
+        let variant = Variant { uniform_len: q.len, ..variant };
+        let groups = spread(name, workgroups)?;
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
         done += taken;
     }
     Ok(())
+}
+
+/// The variant for `rows` rows, each `rows_of_text` of which belong to one text, and its workgroups.
+fn tile(
+    one: &Implementation,
+    device: &Capabilities,
+    heads: Heads,
+    rows: u32,
+    rows_of_text: u32,
+) -> (Variant, u64) {
+    let variant = one.variant(device);
+    if !one.kernel.reads_texels() {
+        return (variant, u64::from(rows) * u64::from(heads.n_heads));
+    }
+    // A number that is enough, or the most there is.
+    let enough = |of: &[u32], wanted: u32| {
+        let most = of.iter().copied().max().unwrap_or(1);
+        of.iter().copied().filter(|number| *number >= wanted).min().unwrap_or(most)
+    };
+    let texels = enough(one.texels, (heads.head_dim / 4).div_ceil(variant.workgroup));
+    let inputs: Vec<_> = one.inputs.iter().copied().filter(|inputs| inputs * texels <= MOST_SUMS).collect();
+    let queries = rows_of_text * (heads.n_heads / heads.n_kv_heads);
+    let inputs = enough(&inputs, queries);
+    let tiles = queries.div_ceil(inputs) * (rows / rows_of_text);
+    (Variant { inputs, texels, ..variant }, u64::from(tiles) * u64::from(heads.n_kv_heads))
 }
 
 /// 1 / sqrt(head_dim), rounded once.

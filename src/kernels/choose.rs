@@ -119,10 +119,15 @@ pub struct Implementation {
     pub rows: u32,
     /// Columns that one invocation makes, where each makes some of its own, as its shader says.
     pub columns: u32,
-    /// How often a line with `$i` is repeated, the largest first: inputs of a product, texels of a head that a lane gathers. Where the
-    /// text has no such line, the inputs that one workgroup handles.
+    /// How often a line with `$i` is repeated, the largest first: inputs of a product, queries of attention. Where the text has no such
+    /// line, the inputs that one workgroup handles.
     pub inputs: &'static [u32],
+    /// How often a line with `$c` is repeated, the largest first: texels of a head that a lane gathers.
+    pub texels: &'static [u32],
 }
+
+/// Sums of four columns that a lane keeps at a time, at most; more make a text that takes a driver seconds to compile.
+pub(super) const MOST_SUMS: u32 = 16;
 
 impl Implementation {
     /// The only one of its op.
@@ -136,6 +141,7 @@ impl Implementation {
             rows: 1,
             columns: 4,
             inputs: &[1],
+            texels: &[1],
         }
     }
 
@@ -184,6 +190,8 @@ impl Implementation {
             let some = each(some, bools(adds), |v, residual| Variant { residual, ..v });
             let inputs: Vec<_> = self.inputs.iter().copied().filter(|inputs| *inputs <= most).collect();
             let some = each(some, &inputs, |v, inputs| Variant { inputs, ..v });
+            let mut some = each(some, self.texels, |v, texels| Variant { texels, ..v });
+            some.retain(|v| v.texels == 1 || v.inputs * v.texels <= MOST_SUMS);
             let some = each(some, bools(self.kernel.reads_texels()), |v, sampled| Variant { sampled, ..v });
             let normed: &[u32] = if self.kernel.gain.is_some() { &[0, LONGEST_UNIFORM] } else { &[0] };
             all.extend(each(some, normed, |v, gain_len| Variant { gain_len, ..v }));

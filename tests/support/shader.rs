@@ -28,8 +28,10 @@ pub(crate) fn name(kernel: &Kernel, variant: &Variant) -> String {
     let output = if variant.residual { "add" } else { "set" };
     let texels = match (kernel.reads_texels(), variant.sampled) {
         (false, _) => String::new(),
-        (true, true) => format!("-{}-sampled", variant.inputs),
-        (true, false) => format!("-{}-storage", variant.inputs),
+        (true, sampled) => {
+            let of_head = if variant.texels > 1 { format!("x{}", variant.texels) } else { String::new() };
+            format!("-{}{of_head}-{}", variant.inputs, if sampled { "sampled" } else { "storage" })
+        }
     };
     let norm = if variant.gain_len > 0 { "-normed" } else { "" };
     format!("{}-{}-{weight}-{reduction}-{output}{norm}{texels}", kernel.name, variant.workgroup)
