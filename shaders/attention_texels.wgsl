@@ -8,7 +8,7 @@
 //
 // Each lane scores four keys at a time; then it gathers columns of its own, texels lane + WORKGROUP $c of the head, by online softmax
 // (Milakov and Gimelshein, 2018), for which it is told the weights and the places of all lanes' keys.
-// A line with $i stands for one line for each of INPUTS queries, one with $s for each of a lane's four keys, one with $c for each of COLUMNS
+// A line with $i stands for one line for each of INPUTS queries, one with $s for each of a lane's four keys, one with $c for each of 2u
 // texels; the lines from #lanes to #end are walked for each lane, which $k names.
 //
 // rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
@@ -56,19 +56,26 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     }
     let kv_head = i / tiles % params.n_kv_heads;
     let dim4 = params.head_dim / 4u;
-    // A tile that is not full makes its last query several times.
-    let query$i = min(i % tiles * INPUTS + $iu, queries - 1u);
+    // What any of the rows sees, and each by itself. In a loop, because the text of all loads takes a software device's compiler seconds.
+    let first_row = params.row_first + text * params.rows_of_text;
+    let first = i % tiles * INPUTS;
+    var all = rows[first_row + first / sharing];
+    var sight: array<vec4<u32>, INPUTS>; // first and end of its anchors, first and end of its live keys
+    var prefix: array<u32, INPUTS>;
+    for (var j = 0u; j < INPUTS; j++) {
+        // A tile that is not full makes its last query several times.
+        let one = rows[first_row + min(first + j, queries - 1u) / sharing];
+        sight[j] = vec4<u32>(one.anchor_first, one.anchor_end, one.live_first, one.pos + 1u);
+        prefix[j] = one.pinned_end;
+        all.pinned_end = max(all.pinned_end, one.pinned_end);
+        all.anchor_first = min(all.anchor_first, one.anchor_first);
+        all.anchor_end = max(all.anchor_end, one.anchor_end);
+        all.live_first = min(all.live_first, one.live_first);
+        all.pos = max(all.pos, one.pos);
+    }
+    let query$i = min(first + $iu, queries - 1u);
     let r$i = text * params.rows_of_text + query$i / sharing;
     let head$i = kv_head * sharing + query$i % sharing;
-    let row$i = rows[params.row_first + r$i];
-
-    // What any of them sees.
-    var all = row0;
-    all.pinned_end = max(all.pinned_end, row$i.pinned_end);
-    all.anchor_first = min(all.anchor_first, row$i.anchor_first);
-    all.anchor_end = max(all.anchor_end, row$i.anchor_end);
-    all.live_first = min(all.live_first, row$i.live_first);
-    all.pos = max(all.pos, row$i.pos);
     let pinned = all.pinned_end;
     let anchors = all.anchor_end - all.anchor_first;
     let live = pinned + anchors;
@@ -87,9 +94,11 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         let at$i = params.q_at + ((r$i * 2u + u32(in_prefix)) * params.n_heads + head$i) * dim4;
         let key = vec4<u32>(base + lane) + WORKGROUP * vec4<u32>(0u, 1u, 2u, 3u);
         // A lane without a key reads the last one again, and gives it no weight.
-        var place: vec4<u32>;
-        let slot$s = locate(all, pinned, anchors, min(key[$s], end - 1u));
-        place[$s] = (((slot$s & ~IN_CHUNK) * params.n_kv_heads + kv_head) * dim4) | (slot$s & IN_CHUNK);
+        var place: array<u32, 4>;
+        for (var s = 0u; s < 4u; s++) {
+            let slot = locate(all, pinned, anchors, min(base + lane + WORKGROUP * s, end - 1u));
+            place[s] = (((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) * dim4) | (slot & IN_CHUNK);
+        }
 
         var score$i = vec4<f32>();
         for (var d = 0u; d < dim4; d++) {
@@ -101,9 +110,9 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         // The keys by their numbers in their ranges, and which of them each query sees.
         let is_live = key >= vec4<u32>(live);
         let number = select(key - pinned + all.anchor_first, key - live + all.live_first, is_live);
-        let from$i = select(vec4<u32>(row$i.anchor_first), vec4<u32>(row$i.live_first), is_live);
-        let to$i = select(vec4<u32>(row$i.anchor_end), vec4<u32>(row$i.pos + 1u), is_live);
-        let sees$i = select((number >= from$i) & (number < to$i), key < vec4<u32>(row$i.pinned_end), in_prefix) & (key < vec4<u32>(end));
+        let from$i = select(vec4<u32>(sight[$i].x), vec4<u32>(sight[$i].z), is_live);
+        let to$i = select(vec4<u32>(sight[$i].y), vec4<u32>(sight[$i].w), is_live);
+        let sees$i = select((number >= from$i) & (number < to$i), key < vec4<u32>(prefix[$i]), in_prefix) & (key < vec4<u32>(end));
         score$i = select(vec4<f32>(LOWEST), score$i * params.scale, sees$i);
 
         let before$i = top$i;
@@ -132,8 +141,16 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     }
 
     let sum$i = sum_of_lanes(total$i, lanes);
-    let is_last = i % tiles + 1u == tiles;
-    let made = select(INPUTS, queries - i % tiles * INPUTS, is_last);
-    let to$i = ((params.row_first + r$i) * params.n_heads + head$i) * dim4 + lane;
-    if $iu < made && lane + WORKGROUP * $cu < dim4 { out[to$i + WORKGROUP * $cu] = value$i_$c / sum$i; }
+    // In a loop, because the text of all stores takes a software device's compiler seconds.
+    var made: array<vec4<f32>, INPUTS * TEXELS>;
+    made[$iu * TEXELS + $cu] = value$i_$c / sum$i;
+    var homes: array<u32, INPUTS>;
+    homes[$iu] = ((params.row_first + r$i) * params.n_heads + head$i) * dim4 + lane;
+    for (var j = 0u; j < INPUTS * TEXELS; j++) {
+        let query = j / TEXELS;
+        let column = WORKGROUP * (j % TEXELS);
+        if i % tiles * INPUTS + query < queries && lane + column < dim4 {
+            out[homes[query] + column] = made[j];
+        }
+    }
 }

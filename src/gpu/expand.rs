@@ -53,7 +53,8 @@ pub(super) fn expand(source: &str, counts: &Counts) -> String {
         let directive = line.trim();
         let mut group = || lines.by_ref().take_while(|line| line.trim() != "#end").collect::<Vec<_>>();
         if let Some(name) = directive.strip_prefix("#each ") {
-            let times = counts.of().into_iter().find(|(known, _)| *known == name).map_or(1, |(_, times)| times);
+            let times =
+                counts.of().into_iter().find(|(known, _)| *known == name).map_or(1, |(_, times)| times);
             let group = group();
             for n in 0..times {
                 group.iter().for_each(|line| repeat(&mut text, &line.replace(name, &n.to_string()), counts));
@@ -106,13 +107,19 @@ mod tests {
 
     #[test]
     fn a_line_is_repeated_for_each_name_in_it() {
-        assert_eq!(expand("a$i = b$n;\n// $i\n", &COUNTS), "a0 = b0;\na1 = b0;\na0 = b1;\na1 = b1;\na0 = b2;\na1 = b2;\n// $i\n");
+        assert_eq!(
+            expand("a$i = b$n;\n// $i\n", &COUNTS),
+            "a0 = b0;\na1 = b0;\na0 = b1;\na1 = b1;\na0 = b2;\na1 = b2;\n// $i\n"
+        );
         assert_eq!(expand("$level\n", &COUNTS), "$level\n");
     }
 
     #[test]
     fn a_group_is_repeated_as_a_whole() {
-        assert_eq!(expand("#each $n\na$n\nb$i\n#end\nc", &Counts { fours: 2, ..COUNTS }), "a0\nb0\nb1\na1\nb0\nb1\nc\n");
+        assert_eq!(
+            expand("#each $n\na$n\nb$i\n#end\nc", &Counts { fours: 2, ..COUNTS }),
+            "a0\nb0\nb1\na1\nb0\nb1\nc\n"
+        );
     }
 
     #[test]
@@ -120,6 +127,9 @@ mod tests {
         let text = "#lanes\nx(told$k(1u, y));\n#end\n";
         assert_eq!(expand(text, &COUNTS), "{\nx(told_by_0(1u, y));\n}\n{\nx(told_by_1(1u, y));\n}\n");
         let walked = expand(text, &Counts { unrolled: false, ..COUNTS });
-        assert_eq!(walked, "for (var teller = 0u; teller < WORKGROUP; teller++) {\nx(told_by(teller, 1u, y));\n}\n");
+        assert_eq!(
+            walked,
+            "for (var teller = 0u; teller < WORKGROUP; teller++) {\nx(told_by(teller, 1u, y));\n}\n"
+        );
     }
 }

@@ -123,7 +123,8 @@ pub struct Variant {
     pub residual: bool,
     /// How often a line of the shader that names `$i` is repeated; `INPUTS` in the shader.
     pub inputs: u32,
-    /// How often a line of the shader that names `$c` is repeated: texels of a head that a lane gathers.
+    /// How often a line of the shader that names `$c` is repeated: texels of a head that a lane gathers; `TEXELS` in the
+    /// shader.
     pub texels: u32,
     /// Length of the uniform array, in `vec4`s, for kernels that say `UNIFORM_LEN`.
     pub uniform_len: u32,
@@ -205,7 +206,7 @@ impl Kernel {
         let Variant { workgroup, residual, inputs, texels, uniform_len, .. } = variant;
         let mut text = format!(
             "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
-             const INPUTS: u32 = {inputs}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
+             const INPUTS: u32 = {inputs}u;\nconst TEXELS: u32 = {texels}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
         );
         let fours = variant.weight.map_or(1, |part| part.fours);
         if variant.weight.is_some() {

@@ -77,14 +77,15 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ..KERNEL
 };
 
-/// Keys and values in textures, queries in a uniform; `inputs` are queries of a workgroup, `texels` those of a head that each of eight
-/// lanes gathers.
+/// Keys and values in textures, queries in a uniform; `inputs` are queries of a workgroup, `texels` those of a head that each lane
+/// gathers.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::Texels)],
     least_subgroup: 8,
+    narrow: Some(4),
     inputs: &[8, 4, 2, 1],
-    texels: &[8, 4, 2, 1],
+    texels: &[16, 8, 4, 2, 1],
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 

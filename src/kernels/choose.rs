@@ -115,6 +115,8 @@ pub struct Implementation {
     pub lanes: Lanes,
     /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
+    /// A smaller workgroup, for smaller subgroups.
+    pub narrow: Option<u32>,
     /// Rows of a weight matrix that one workgroup makes, as its shader says.
     pub rows: u32,
     /// Columns that one invocation makes, where each makes some of its own, as its shader says.
@@ -138,6 +140,7 @@ impl Implementation {
             layouts: &[Layout::Plain],
             lanes: [lanes; 2],
             least_subgroup: 1,
+            narrow: None,
             rows: 1,
             columns: 4,
             inputs: &[1],
@@ -161,10 +164,13 @@ impl Implementation {
     /// The variant for a device; formats, residuals and the like are the recording's to add.
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
+        let lanes = if device.software { on_software } else { on_gpu };
+        let uses = |least: u32| self.kernel.uses_subgroups && device.subgroups >= least;
+        let narrow = self.narrow.filter(|lanes| !uses(self.least_subgroup) && uses(*lanes));
         Variant {
-            subgroups: self.kernel.uses_subgroups && device.subgroups >= self.least_subgroup,
+            subgroups: narrow.is_some() || uses(self.least_subgroup),
             sampled: self.kernel.reads_texels() && device.sampled_texels,
-            ..Variant::plain(if device.software { on_software } else { on_gpu })
+            ..Variant::plain(narrow.unwrap_or(lanes))
         }
     }
 
@@ -184,15 +190,19 @@ impl Implementation {
                 ..Variant::plain(0)
             };
             let some = each(vec![plain], &lanes, |v, workgroup| Variant { workgroup, ..v });
-            let some =
+            let mut some =
                 each(some, bools(self.kernel.uses_subgroups), |v, subgroups| Variant { subgroups, ..v });
+            some.extend(self.narrow.map(|workgroup| Variant { workgroup, subgroups: true, ..plain }));
             let adds = self.kernel.source.contains("RESIDUAL");
             let some = each(some, bools(adds), |v, residual| Variant { residual, ..v });
             let inputs: Vec<_> = self.inputs.iter().copied().filter(|inputs| *inputs <= most).collect();
             let some = each(some, &inputs, |v, inputs| Variant { inputs, ..v });
-            let mut some = each(some, self.texels, |v, texels| Variant { texels, ..v });
-            some.retain(|v| v.texels == 1 || v.inputs * v.texels <= MOST_SUMS);
             let some = each(some, bools(self.kernel.reads_texels()), |v, sampled| Variant { sampled, ..v });
+            let mut some = each(some, self.texels, |v, texels| Variant { texels, ..v });
+            let most_texels = attention::MAX_HEAD_DIM / 4;
+            some.retain(|v| {
+                v.texels == 1 || (v.inputs * v.texels <= MOST_SUMS && v.texels * v.workgroup <= most_texels)
+            });
             let normed: &[u32] = if self.kernel.gain.is_some() { &[0, LONGEST_UNIFORM] } else { &[0] };
             all.extend(each(some, normed, |v, gain_len| Variant { gain_len, ..v }));
         }

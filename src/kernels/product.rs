@@ -116,7 +116,8 @@ pub(super) fn fits_uniform(cols: u32, device: &Capabilities) -> bool {
     uniform_bytes(1, cols, farthest) <= device.max_uniform_bytes
 }
 
-/// `rows` rows of `cols` floats of `x` from row `first` on, if the device binds as much and the buffer holds it.
+/// `rows` rows of `cols` floats of `x` from row `first` on, if the device binds as much. What is bound is always of one length, as much
+/// as the device binds or the whole buffer, because each length is a pipeline of its own.
 fn uniform_range<'a>(
     rec: &Recorder,
     x: &'a Buffer,
@@ -125,12 +126,13 @@ fn uniform_range<'a>(
     cols: u32,
 ) -> Option<InputRange<'a>> {
     let at = u64::from(first) * u64::from(cols) * 4;
-    let bytes = uniform_bytes(rows, cols, at);
-    let start = at - at % UNIFORM_STEP;
-    (bytes <= rec.device().max_uniform_bytes && start + bytes <= x.size()).then(|| InputRange {
-        binding: x.range(start, bytes),
+    let len = rec.device().max_uniform_bytes.min(x.size()) & !15;
+    let start = at.min(x.size() - len) & !(UNIFORM_STEP - 1);
+    let end = at + u64::from(rows) * u64::from(cols) * 4;
+    (end <= start + len).then(|| InputRange {
+        binding: x.range(start, len),
         at: ((at - start) / 16) as u32,
-        len: (bytes / 16) as u32,
+        len: (len / 16) as u32,
     })
 }
 

@@ -15,6 +15,8 @@ use crate::support::random::Random;
 use crate::support::skip::skipped;
 use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_policy};
 
+/// Floats of the longest uniform.
+const LONGEST_UNIFORM: usize = 16 << 10;
 /// Steps that share one dispatch: what the spare slots of the ring allow.
 const IN_FLIGHT: u32 = 8;
 
@@ -41,7 +43,10 @@ impl Rows<'_> {
         let n = self.rows.len();
         let out = output("out", n * heads.q_dim() as usize);
         let rows = buffer("rows", &self.rows);
-        let q = buffer("q", self.part(&self.text.q, 2 * heads.q_dim()));
+        // As long as what is bound of it at most: each other length would be a pipeline of its own, to be compiled.
+        let mut q = self.part(&self.text.q, 2 * heads.q_dim()).to_vec();
+        q.resize(q.len().max(LONGEST_UNIFORM), f32::from_bits(POISON));
+        let q = buffer("q", &q);
         let (k_cache, v_cache) = (entries("k cache", &self.k_cache), entries("v cache", &self.v_cache));
         let in_chunk = |values| if self.chunk.is_some() { self.part(values, heads.kv_dim()) } else { &[] };
         let k_chunk = entries("k chunk", in_chunk(&self.text.k));
