@@ -7,7 +7,7 @@ use killick::model_file::Heads;
 use killick::reference::{self, Cache};
 
 use crate::support::gpu::{
-    POISON, Produced, buffer, each_implementation, entries, output, run, share, thorough,
+    POISON, Produced, buffer, each_implementation, entries, input_rows, output, run, share, thorough,
 };
 use crate::support::inputs::{numbers, off_by_one_row};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
@@ -15,8 +15,6 @@ use crate::support::random::Random;
 use crate::support::skip::skipped;
 use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_policy};
 
-/// Floats of the longest uniform.
-const LONGEST_UNIFORM: usize = 16 << 10;
 /// Steps that share one dispatch: what the spare slots of the ring allow.
 const IN_FLIGHT: u32 = 8;
 
@@ -43,10 +41,7 @@ impl Rows<'_> {
         let n = self.rows.len();
         let out = output("out", n * heads.q_dim() as usize);
         let rows = buffer("rows", &self.rows);
-        // As long as what is bound of it at most: each other length would be a pipeline of its own, to be compiled.
-        let mut q = self.part(&self.text.q, 2 * heads.q_dim()).to_vec();
-        q.resize(q.len().max(LONGEST_UNIFORM), f32::from_bits(POISON));
-        let q = buffer("q", &q);
+        let q = input_rows("q", self.part(&self.text.q, 2 * heads.q_dim()));
         let (k_cache, v_cache) = (entries("k cache", &self.k_cache), entries("v cache", &self.v_cache));
         let in_chunk = |values| if self.chunk.is_some() { self.part(values, heads.kv_dim()) } else { &[] };
         let k_chunk = entries("k chunk", in_chunk(&self.text.k));

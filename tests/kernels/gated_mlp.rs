@@ -3,7 +3,7 @@
 use killick::kernels::{Inputs, Norm, Precision, Weight, WeightLayout, gated_mlp};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, is_asked, output, run, thorough};
+use crate::support::gpu::{Produced, buffer, each_layout, input_rows, is_asked, output, run, thorough};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
@@ -33,7 +33,7 @@ impl Case {
     }
 
     fn produce(&self, gate: &Weight, up: &Weight) -> Produced {
-        let (x, out) = (buffer("x", &self.x), output("out", gate.rows as usize));
+        let (x, out) = (input_rows("x", &self.x), output("out", gate.rows as usize));
         let gain = self.gain.as_ref().map(|gain| buffer("gain", gain));
         let mut inputs = Inputs::rows(&x, 1);
         if let Some(gain) = &gain {

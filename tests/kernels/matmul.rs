@@ -3,7 +3,7 @@
 use killick::kernels::{Inputs, Precision, Product, Update, Weight, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, gpu, is_asked, output, run};
+use crate::support::gpu::{Produced, buffer, each_layout, gpu, input_rows, is_asked, output, run};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
@@ -50,7 +50,7 @@ impl Case {
     }
 
     fn produce(&self, weight: &Weight, inputs: usize) -> Produced {
-        let x = buffer("x", &self.x);
+        let x = input_rows("x", &self.x);
         let (out, update) = match &self.residual {
             Some(residual) => (buffer("out", residual), Update::Add),
             None => (output("out", self.inputs * weight.rows as usize), Update::Replace),

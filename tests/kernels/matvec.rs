@@ -3,7 +3,7 @@
 use killick::kernels::{Inputs, Norm, Product, Update, Weight, WeightLayout, matvec};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, is_asked, output, run, thorough};
+use crate::support::gpu::{Produced, buffer, each_layout, input_rows, is_asked, output, run, thorough};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
@@ -50,7 +50,7 @@ impl Case {
     }
 
     fn produce(&self, weight: &Weight) -> Produced {
-        let x = buffer("x", &self.x);
+        let x = input_rows("x", &self.x);
         let (out, update) = match &self.residual {
             Some(residual) => (buffer("out", residual), Update::Add),
             None => (output("out", weight.rows as usize), Update::Replace),

@@ -258,6 +258,15 @@ pub fn buffer<T: Pod>(label: &str, data: &[T]) -> Buffer {
     buffer
 }
 
+/// Inputs that may be bound as a uniform: with as much poison behind them as is bound at most, because each other length would be a pipeline
+/// of its own, to be compiled.
+pub fn input_rows(label: &str, values: &[f32]) -> Buffer {
+    const LONGEST_UNIFORM: usize = 16 << 10;
+    let mut padded = values.to_vec();
+    padded.resize(values.len().max(LONGEST_UNIFORM), f32::from_bits(POISON));
+    buffer(label, &padded)
+}
+
 /// Keys or values as the implementation at work reads them, with poison behind them.
 pub fn entries(label: &str, values: &[f32]) -> Buffer {
     if !BOUND.get().is_some_and(|one| one.reads(Layout::Cache(CacheLayout::Texels))) {
