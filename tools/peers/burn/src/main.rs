@@ -31,7 +31,8 @@ impl Case {
 
 fn main() {
     let rounds = std::env::args().nth(1).map_or(5, |text| text.parse().expect("ROUNDS is a number"));
-    let setup = init_setup::<Vulkan>(&WgpuDevice::default().on(WgpuBackend::Vulkan), RuntimeOptions::default());
+    let setup =
+        init_setup::<Vulkan>(&WgpuDevice::default().on(WgpuBackend::Vulkan), RuntimeOptions::default());
     let info = setup.adapter.get_info();
     let device = Device::vulkan(DeviceKind::DefaultDevice);
     let square = |dtype| Case { op: "matmul", form: "a*b", sizes: [512; 3], dtype };
