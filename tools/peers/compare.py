@@ -26,6 +26,7 @@ import cost  # noqa: E402: it lies in another folder
 # Tokens written by the short and the long run, and words read by them. llama.cpp reads so fast that a short prompt is noise;
 # llama.cpp's Vulkan and WebGPU kernels are for GPUs and so slow on a software device that long ones take hours.
 USUAL = {"decode": (8, 72), "prefill": (512, 1024)}
+SLOWER = {"decode": (4, 20), "prefill": (64, 128)}
 SLOW = {"decode": (2, 6), "prefill": (32, 64)}
 WORDS = 8  # of the prompt, where writing is measured
 
@@ -73,7 +74,7 @@ def peers(options):
 
     return {
         "llama.cpp-cpu": (script(["node"], "llama_cpp.mjs", "cpu", options.threads), USUAL),
-        "llama.cpp-vulkan": (script(["node"], "llama_cpp.mjs", "vulkan", options.threads), SLOW),
+        "llama.cpp-vulkan": (script(["node"], "llama_cpp.mjs", "vulkan", options.threads), SLOWER),
         # Its threads would do nothing but wait for the GPU.
         "wllama-webgpu-deno": (script(deno, "wllama_deno.mjs", "webgpu", 1), SLOW),
         "wllama-cpu-chromium": (script(["node"], "wllama_chromium.mjs", "cpu", options.threads), USUAL),
@@ -93,8 +94,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of engines on the CPU; default: all cores")
-    parser.add_argument("--decode", type=pair, help="tokens written; default: 8,72, of slow engines 2,6")
-    parser.add_argument("--prefill", type=pair, help="words read; default: 512,1024, of slow engines 32,64")
+    parser.add_argument("--decode", type=pair, help="tokens written; default: 8,72; fewer of engines that are slow on software devices")
+    parser.add_argument("--prefill", type=pair, help="words read; default: 512,1024; fewer likewise")
     parser.add_argument("--engines", default="llama.cpp-cpu,llama.cpp-vulkan,wllama-webgpu-deno",
                         help="peers, or none; also wllama-cpu-chromium, wllama-webgpu-chromium; default: %(default)s")
     parser.add_argument("model", help="a GGUF file")
