@@ -19,14 +19,24 @@ SHORT, LONG = ("short", 8, 8), ("long", 8, 40)
 PROMPT, LONG_PROMPT = ("prompt", 72, 1), ("long prompt", 136, 1)
 
 
-def run(program, model, prompt, tokens):
-    """Processor seconds of one run, and what it printed."""
+def killick(program, model, prompt, tokens):
+    """The command by which a build of killick reads a prompt of so many words and writes so many tokens."""
     command = program.split(",")
     command[1:1] = ["generate", "the " * prompt, "--model", model, "--max-tokens", str(tokens), "--temperature", "0", "--stats"]
+    return command
+
+
+def run(command):
+    """Processor seconds of a command and all that it starts, and what it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout + done.stderr
+
+
+def fields(text):
+    """The lines of a run's statistics, by their first word."""
+    return dict(line.split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
 
 
 def main():
@@ -35,9 +45,9 @@ def main():
     for _ in range(ROUNDS):
         for program in programs:
             for what, prompt, tokens in (SHORT, LONG, PROMPT, LONG_PROMPT):
-                seconds, text = run(program, model, prompt, tokens)
+                seconds, text = run(killick(program, model, prompt, tokens))
                 least[program, what] = min(seconds, least.get((program, what), seconds))
-                lines = dict(line.split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
+                lines = fields(text)
                 # A text that ends early would divide by tokens that were not made.
                 if len(lines["ids"].split()) != tokens:
                     sys.exit(f"{program} made {len(lines['ids'].split())} tokens of {tokens}: {lines['ids']}")
@@ -51,4 +61,5 @@ def main():
     print("all programs gave the same ids" if same else f"ids differ: {ids}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -176,6 +176,18 @@ fn the_check_of_a_kernel_rejects_a_fault() {
 }
 
 #[test]
+fn the_square_product_is_measured_when_it_is_asked_for() {
+    let named = |filter: &[String]| kernel_cases(gpu(), None, filter).unwrap();
+    let square = named(&["square".to_owned()]);
+    assert!(!square.is_empty());
+    for case in &square {
+        assert_eq!((case.op(), case.shape().as_str()), ("matmul", "512x512, 512 in"));
+    }
+    let unasked = named(&[]).iter().any(|case| case.name().contains("square"));
+    assert_eq!(unasked, !gpu().is_software());
+}
+
+#[test]
 fn kernels_are_measured_and_found_right() {
     let rows = bench(&["--kernels", "--filter", "odd", "--filter", "1x264", "-r", "2"]);
     assert!(!rows.is_empty());

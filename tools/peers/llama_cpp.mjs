@@ -1,11 +1,12 @@
-// llama_cpp.mjs MODEL cpu|vulkan THREADS PROMPT_TOKENS NEW_TOKENS [BOS_AND_IDS...]
-// Lets llama.cpp (npm package node-llama-cpp, prebuilt) read a prompt of that many equal tokens and write greedily, and prints the ids.
+// llama_cpp.mjs MODEL cpu|vulkan THREADS PROMPT_WORDS NEW_TOKENS
+// Lets llama.cpp (npm package node-llama-cpp, prebuilt) read a prompt of that many words and write greedily, and prints the ids.
 // What it costs is measured from outside, by compare.py.
+import { readFileSync } from "node:fs";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 
-const [modelPath, device, threads, prompt, fresh, id] = process.argv.slice(2);
-if (id === undefined) {
-    console.error("usage: llama_cpp.mjs MODEL cpu|vulkan THREADS PROMPT_TOKENS NEW_TOKENS ID");
+const [modelPath, device, threads, prompt, fresh] = process.argv.slice(2);
+if (fresh === undefined || !["cpu", "vulkan"].includes(device)) {
+    console.error("usage: llama_cpp.mjs MODEL cpu|vulkan THREADS PROMPT_WORDS NEW_TOKENS");
     process.exit(2);
 }
 const llama = await getLlama({
@@ -15,16 +16,18 @@ const llama = await getLlama({
     logLevel: LlamaLogLevel.error,
 });
 const model = await llama.loadModel({ modelPath, gpuLayers: device === "vulkan" ? "max" : 0 });
-const contextSize = Number(prompt) + Number(fresh) + 8;
+const tokens = model.tokenize("the ".repeat(Number(prompt)));
+const contextSize = tokens.length + Number(fresh) + 8;
 const context = await model.createContext({ contextSize, batchSize: 512, threads: Number(threads), flashAttention: false });
 const sequence = context.getSequence();
 const ids = [];
-const tokens = Array(Number(prompt)).fill(Number(id));
 for await (const token of sequence.evaluate(tokens, { temperature: 0, yieldEogToken: true })) {
     ids.push(token);
     if (ids.length >= Number(fresh)) break;
 }
-const version = llama.llamaCppRelease?.release ?? "unknown";
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.resolve("node-llama-cpp"))));
+const names = (await llama.getGpuDeviceNames()).join(", ") || "no GPU";
 console.log(`ids       ${ids.join(" ")}`);
-console.log(`adapter   llama.cpp ${version}, ${device}, ${(await llama.getGpuDeviceNames()).join(", ") || "no GPU"}`);
+console.log(`tokens    ${tokens.length} read, ${ids.length} written`);
+console.log(`adapter   node-llama-cpp ${version} (llama.cpp ${llama.llamaCppRelease?.release}), ${device}, ${names}`);
 process.exit(0);

@@ -56,6 +56,9 @@ const ODD: Dims = Dims {
 /// The models that are measured where none is named; on a software device the first, unless a filter asks for more.
 const MODELS: [&str; 3] = ["smollm2-135m", "tinyllama-1.1b", "llama-2-7b"];
 
+/// The product that engines are compared with each other by (tools/peers); no model has it.
+const SQUARE: (Sizes, &str) = (Sizes::Product { rows: 512, cols: 512, inputs: 512 }, "square");
+
 impl Dims {
     /// Of a known shape.
     fn of(name: &str) -> Option<Self> {
@@ -123,7 +126,7 @@ fn copies_of(gpu: &Gpu, bytes: u64) -> usize {
 }
 
 /// Every case that has all texts of `filter` in its name, of the known shape `shape`, or where none is named of a few models and of odd
-/// sizes. With neither a software device is asked the smallest model and the odd sizes.
+/// sizes and of one square product. With neither a software device is asked the smallest model and the odd sizes.
 ///
 /// # Errors
 /// A shape that is not known.
@@ -133,22 +136,26 @@ pub fn kernel_cases(
     filter: &[String],
 ) -> Result<Vec<KernelCase>, BenchError> {
     let software = gpu.is_software();
+    let few = software && filter.is_empty();
     let dims: Vec<Dims> = match shape {
         Some(name) => vec![Dims::of(name).ok_or_else(|| unknown_shape(name))?],
         None => {
-            let models = if software && filter.is_empty() { &MODELS[..1] } else { &MODELS };
+            let models = if few { &MODELS[..1] } else { &MODELS };
             models.iter().filter_map(|name| Dims::of(name)).chain([ODD]).collect()
         }
     };
     let mut cases = Vec::new();
     for one in IMPLEMENTATIONS {
+        let op = one.kernel.op;
+        let of_models =
+            dims.iter().flat_map(|dims| sizes(op, dims, software).into_iter().map(|sizes| (sizes, dims.of)));
+        let square = (op == "matmul" && shape.is_none() && !few).then_some(SQUARE);
+        let all: Vec<_> = of_models.chain(square).collect();
         for &layout in one.layouts {
-            for dims in &dims {
-                for sizes in sizes(one.kernel.op, dims, software) {
-                    let case = KernelCase { implementation: one, layout, sizes, of: dims.of };
-                    if case.fits() && case.is_named(filter) {
-                        cases.push(case);
-                    }
+            for &(sizes, of) in &all {
+                let case = KernelCase { implementation: one, layout, sizes, of };
+                if case.fits() && case.is_named(filter) {
+                    cases.push(case);
                 }
             }
         }
