@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::gpu::{Recorder, Submission};
+use crate::kernels::Inputs;
 use crate::kernels::argmax;
 use crate::kernels::nll::{self, Nll};
 use crate::kv::{Policy, Row, Tags, mask};
@@ -242,7 +243,8 @@ fn record_masked(session: &mut Session, rec: &mut Recorder, ids: &[u32]) -> Resu
     model.gpu.upload(&memory.scratch.tokens, 0, bytemuck::cast_slice(ids))?;
     model.gpu.upload(&memory.scratch.rows, 0, bytemuck::cast_slice(&rows))?;
     model.gpu.upload(&memory.scratch.tags, 0, bytemuck::cast_slice(tags.as_slice()))?;
-    Ok(llama::forward(rec, model, memory, ids.len() as u32, Attend::Masked(&policy))?)
+    llama::forward(rec, model, memory, ids.len() as u32, Attend::Masked(&policy))?;
+    Ok(llama::keep(rec, model, memory.scratch, ids.len() as u32)?)
 }
 
 /// Log-likelihoods and likeliest tokens of the pass that was just submitted, a few rows of logits at a time.
@@ -260,7 +262,7 @@ fn submit_scores(
         let mut rec = Recorder::new(model.gpu.capabilities());
         for first in some {
             let rows = session.logit_rows().min(n - first);
-            llama::logits(&mut rec, model, &s.h, (*first, rows), &s.logits)?;
+            llama::logits(&mut rec, model, Inputs::rows(&s.h, rows).from(*first), &s.logits)?;
             let io = Nll { logits: &s.logits, targets: &s.targets, out: &s.nll };
             nll::record(&mut rec, io, rows, vocab, *first)?;
             argmax::record(&mut rec, &s.logits, &s.top, rows, vocab, *first)?;

@@ -55,7 +55,7 @@ fn options(steps: Steps, max_tokens: u32) -> GenerateOptions {
     GenerateOptions { max_tokens, ignore_eos: true, steps, ..GenerateOptions::default() }
 }
 
-/// The figures of the design: one pass and one submit for K steps, one read for them, no waiting inside; 8 dispatches a layer and 6
+/// The figures of the design: one pass and one submit for K steps, one read for them, no waiting inside; 6 dispatches a layer and 5
 /// for a greedy step, at most 6 more for a chain of the sampler.
 #[test]
 fn a_batch_is_one_submit_one_pass_and_one_read() {
@@ -73,7 +73,7 @@ fn a_batch_is_one_submit_one_pass_and_one_read() {
         logprobs: 5,
         ..SamplerOptions::default()
     };
-    for (sampler, most) in [(SamplerOptions::default(), 6 * layers + 6), (everything, 6 * layers + 6 + 6)] {
+    for (sampler, most) in [(SamplerOptions::default(), 6 * layers + 5), (everything, 6 * layers + 5 + 6)] {
         let mut session = session(&model, &spec());
         block_on(session.append(&[1, 2, 3, 4, 5])).unwrap();
         let options = GenerateOptions { sampler, ..options(Steps::Fixed(16), 1 + 16 * 6) };

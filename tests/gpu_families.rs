@@ -241,7 +241,7 @@ fn a_models_own_window_is_its_full_policy_and_the_others_replace_it() {
     }
 }
 
-/// Biases of q, k and v, or a norm of each head, cost one dispatch a layer; without them a layer has eight.
+/// Biases of q, k and v, or a norm of each head, cost one dispatch a layer; without them a layer has six.
 #[test]
 fn what_a_model_does_not_have_costs_no_dispatch() {
     if std::env::var("KILLICK_MAX_BINDING").is_ok() {
@@ -263,6 +263,6 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         block_on(session.append(&[1, 2, 3])).unwrap();
         let generation = session.generate(GenerateOptions::default()).unwrap();
         let layers = model.config().n_layers as usize;
-        assert_eq!(generation.step_dispatches().len(), per_layer * layers + 6, "{family}");
+        assert_eq!(generation.step_dispatches().len(), per_layer * layers + 5, "{family}");
     }
 }

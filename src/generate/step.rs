@@ -2,6 +2,7 @@
 
 use super::{GenerateError, GenerateOptions, Logprobs, StopReason, Token};
 use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder, Recording};
+use crate::kernels::Inputs;
 use crate::kernels::adjust::{self, Adjust};
 use crate::kernels::argmax;
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
@@ -100,17 +101,17 @@ impl<'a> StepOf<'a> {
     pub(super) fn record(self, device: &Capabilities, chain: Chain) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
         llama::forward(&mut rec, self.network, self.memory, self.rows, Attend::Step(self.ring))?;
-        self.record_draw(&mut rec, chain, &self.memory.scratch.h, 0)?;
+        let hidden = llama::last_norm(&mut rec, self.network, self.memory.scratch, self.rows)?;
+        self.record_draw(&mut rec, chain, hidden)?;
         Ok(rec.finish())
     }
 
-    /// Logits of the hidden states from row `first` of `hidden` on, the sampler chain, and the hand-over of the tokens.
+    /// Logits of hidden states, the sampler chain, and the hand-over of the tokens.
     pub(super) fn record_draw(
         self,
         rec: &mut Recorder,
         chain: Chain,
-        hidden: &Buffer,
-        first: u32,
+        hidden: Inputs<'_>,
     ) -> Result<(), GenerateError> {
         let Memory { scratch, texts, control } = self.memory;
         let (network, rows, ring) = (self.network, self.rows, self.ring.params());
@@ -118,7 +119,7 @@ impl<'a> StepOf<'a> {
         let (outbox_cap, recent_cap) = (ring.in_flight, recent_cap(ring.in_flight));
         let (state, loop_state, settings) = (&texts.state, &control.loop_state, &control.settings);
 
-        llama::logits(rec, network, hidden, (first, rows), &scratch.logits)?;
+        llama::logits(rec, network, hidden, &scratch.logits)?;
         let mut scores = &scratch.logits;
         if chain.adjusts {
             // A copy: log-probabilities are those of the model itself.
@@ -167,7 +168,7 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
     let gpu = &session.model.gpu;
     let mut rec = Recorder::new(gpu.capabilities());
     let (last, place) = (&session.memory().texts.last, session.place.index);
-    StepOf::new(session).record_draw(&mut rec, Chain::of(sampler), last, place)?;
+    StepOf::new(session).record_draw(&mut rec, Chain::of(sampler), Inputs::one(last, place))?;
     Ok(gpu.prepare(rec.finish())?)
 }
 
@@ -234,16 +235,16 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Genera
     let (model, memory) = (&session.model, session.memory());
     let _alone = alone(&session.pool().scratch);
     let mut rec = Recorder::new(model.gpu.capabilities());
-    let (hidden, row) = match session.pending {
+    let hidden = match session.pending {
         Some(id) => {
             model.gpu.upload(&memory.control.token, 0, bytemuck::bytes_of(&id))?;
             llama::forward(&mut rec, model, memory, 1, Attend::Step(&session.ring))?;
-            (&memory.scratch.h, 0)
+            llama::last_norm(&mut rec, model, memory.scratch, 1)?
         }
-        None if session.has_last => (&memory.texts.last, session.place.index),
+        None if session.has_last => Inputs::one(&memory.texts.last, session.place.index),
         None => return Err(SessionError::EmptyPrompt.into()),
     };
-    llama::logits(&mut rec, model, hidden, (row, 1), &memory.scratch.logits)?;
+    llama::logits(&mut rec, model, hidden, &memory.scratch.logits)?;
     let bytes = u64::from(model.config.vocab_size) * 4;
     rec.read(&memory.scratch.logits, 0, session.readback.buffer(), 0, bytes)?;
     let submission = model.gpu.run(rec.finish())?;

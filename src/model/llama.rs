@@ -19,6 +19,7 @@ use crate::kernels::{
     Inputs, Norm, Product, Update, add_bias, choose, embed, gated_mlp, product, qk_norm, silu_mul,
 };
 use crate::kv::{Chunk, Policy, Ring};
+use crate::model_file::Config;
 
 /// How the rows of a pass find their keys.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ pub(crate) enum Attend<'a> {
 }
 
 /// Records one pass over `n` rows, each the token of a text: those whose ids lie in the scratch, or of a step those that the loop is to
-/// consume. Their final hidden states are left in `h` (n, hidden).
+/// consume. What the layers make of them is left in `x` (n, hidden); [`last_norm`] or [`keep`] make hidden states of it.
 pub(crate) fn forward(
     rec: &mut Recorder,
     model: &Network,
@@ -101,20 +102,36 @@ pub(crate) fn forward(
         }
         add_linear(rec, &w.down, Inputs::rows(&s.gate, n), &s.x)?;
     }
-
-    rms_norm::record(rec, RmsNorm { x: &s.x, gain: &weights.output_norm, out: &s.h }, n, hidden, eps)
+    Ok(())
 }
 
-/// Records the logits (count, vocab) of the hidden states `first .. first + count` of `hidden`.
+/// The hidden states of `n` rows, for logits that are made at once.
+pub(crate) fn last_norm<'a>(
+    rec: &mut Recorder,
+    model: &'a Network,
+    s: &'a Scratch,
+    n: u32,
+) -> Result<Inputs<'a>, GpuError> {
+    let norm = Norm { gain: &model.weights.output_norm, eps: model.config.rms_norm_eps };
+    normalized(rec, s, norm, n, model.config.hidden_size)
+}
+
+/// The hidden states of `n` rows in `h` (n, hidden), to be kept or read several times.
+pub(crate) fn keep(rec: &mut Recorder, model: &Network, s: &Scratch, n: u32) -> Result<(), GpuError> {
+    let Config { hidden_size, rms_norm_eps, .. } = model.config;
+    let io = RmsNorm { x: &s.x, gain: &model.weights.output_norm, out: &s.h };
+    rms_norm::record(rec, io, n, hidden_size, rms_norm_eps)
+}
+
+/// Records the logits (count, vocab) of hidden states.
 pub(crate) fn logits(
     rec: &mut Recorder,
     model: &Network,
-    hidden: &Buffer,
-    (first, count): (u32, u32),
+    hidden: Inputs<'_>,
     out: &Buffer,
 ) -> Result<(), GpuError> {
-    let inputs = Inputs::rows(hidden, count).from(first);
-    product::record(rec, Product { weight: model.weights.head(), inputs, out, update: Update::Replace })
+    let weight = model.weights.head();
+    product::record(rec, Product { weight, inputs: hidden, out, update: Update::Replace })
 }
 
 /// The residual stream, normalized: by the products that read it, or in `h` before them.

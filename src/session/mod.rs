@@ -385,6 +385,7 @@ impl Session {
 
     pub(crate) fn record_chunk(&mut self, rec: &mut Recorder, chunk: &Chunk) -> Result<(), SessionError> {
         llama::forward(rec, &self.model, self.memory(), chunk.rows, Attend::Chunk(&self.ring, chunk))?;
+        llama::keep(rec, &self.model, self.memory().scratch, chunk.rows)?;
         if let Some(row) = chunk.rows.checked_sub(1) {
             self.keep_last(rec, row)?;
         }
@@ -404,6 +405,7 @@ impl Session {
     pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
         self.model.gpu.upload(&self.control.token, 0, bytemuck::bytes_of(&id))?;
         llama::forward(rec, &self.model, self.memory(), 1, Attend::Step(&self.ring))?;
+        llama::keep(rec, &self.model, self.memory().scratch, 1)?;
         self.ring.step(id)?;
         Ok(self.keep_last(rec, 0)?)
     }

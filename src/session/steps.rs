@@ -2,7 +2,7 @@
 
 use super::{Session, SessionError, alone, floats, words};
 use crate::gpu::{GpuError, Readback, Recorder, Submission};
-use crate::kernels::argmax;
+use crate::kernels::{Inputs, argmax};
 use crate::model::llama;
 use crate::model::{Memory, Scratch};
 
@@ -68,7 +68,7 @@ impl Session {
         // What a step leaves is copied to the text after the recording.
         let Memory { scratch, texts, .. } = self.memory();
         let (hidden, row) = if text.is_empty() { (&texts.last, self.place.index) } else { (&scratch.h, 0) };
-        llama::logits(&mut rec, &self.model, hidden, (row, 1), &scratch.logits)?;
+        llama::logits(&mut rec, &self.model, Inputs::one(hidden, row), &scratch.logits)?;
         read(&mut rec, scratch, &self.readback)?;
         Ok(gpu.run(rec.finish())?)
     }
