@@ -102,7 +102,14 @@ fn charts(reports: &[Report]) -> Vec<Chart> {
         }
         let deep = lines.iter().any(|line| line.points.len() > 1);
         let x = "tokens in the cache before".to_owned();
-        deep.then(|| Chart { title: title.to_owned(), x, log_x: false, y: y.to_owned(), lines })
+        deep.then(|| Chart {
+            title: title.to_owned(),
+            x,
+            log_x: false,
+            y: y.to_owned(),
+            from_zero: true,
+            lines,
+        })
     };
     figures.into_iter().filter_map(chart).collect()
 }

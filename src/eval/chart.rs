@@ -24,6 +24,8 @@ pub struct Chart {
     pub log_x: bool,
     /// The y axis.
     pub y: String,
+    /// Whether the y axis begins at 0, so that twice as high is twice as much.
+    pub from_zero: bool,
     /// The lines.
     pub lines: Vec<Line>,
 }
@@ -51,7 +53,10 @@ impl Chart {
         let points = || lines.iter().flat_map(|line| line.points.iter());
         let scaled = |x: f64| if self.log_x { x.log2() } else { x };
         let xs = Scale::new(points().map(|(x, _)| scaled(*x)), LEFT, RIGHT, 0.0);
-        let ys = Scale::new(points().map(|(_, y)| *y), BOTTOM, TOP, 0.05);
+        let mut ys = Scale::new(points().map(|(_, y)| *y), BOTTOM, TOP, 0.05);
+        if self.from_zero {
+            ys.low = 0.0;
+        }
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
@@ -203,7 +208,15 @@ mod tests {
     use super::*;
 
     fn chart(lines: Vec<Line>) -> String {
-        Chart { title: "t".to_owned(), x: "x".to_owned(), log_x: true, y: "y".to_owned(), lines }.svg()
+        Chart {
+            title: "t".to_owned(),
+            x: "x".to_owned(),
+            log_x: true,
+            y: "y".to_owned(),
+            from_zero: false,
+            lines,
+        }
+        .svg()
     }
 
     fn line(name: &str, points: &[(f64, f64)]) -> Line {
@@ -228,11 +241,12 @@ mod tests {
             x: String::new(),
             log_x: false,
             y: String::new(),
+            from_zero: true,
             lines: vec![line("a", &points[1..])],
         };
         let svg = chart.svg();
-        // 1 at the left edge, 100 at the right one, 50.5 in the middle.
-        assert!(svg.contains("70.0,210.0") && svg.contains("560.0,210.0"), "{svg}");
+        // 1 at the left edge, 100 at the right one; a level of 1 between 0 and 1.55.
+        assert!(svg.contains("70.0,160.6") && svg.contains("560.0,160.6"), "{svg}");
         assert!(svg.contains(">20<") && svg.contains(">100<") && !svg.contains("<circle"), "{svg}");
     }
 

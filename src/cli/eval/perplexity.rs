@@ -134,6 +134,7 @@ fn chart(rows: &[Row], size: usize, entry_bytes: u64) -> Chart {
         },
         log_x: true,
         y: "mean loss, nats per token".to_owned(),
+        from_zero: false,
         lines,
     }
 }

@@ -79,6 +79,7 @@ fn chart(rows: &[Row], options: &RecallOptions) -> Chart {
         x: "sentences since the fact".to_owned(),
         log_x: true,
         y: "right answer likeliest, %".to_owned(),
+        from_zero: false,
         lines: rows
             .iter()
             .map(line)
