@@ -65,7 +65,8 @@ def panel(x, y, rows, of, title, colours):
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         out += [f'<circle cx="{across(depth):.1f}" cy="{up(value):.1f}" r="3" fill="{colour}"/>' for depth, value in points]
         depth, value = points[-1]
-        above = value >= max(of(row)[0] for row in rows if row["n_depth"] == depth)
+        # Below its line, unless it is the upper one or lies on the axis.
+        above = value < most / 8 or value >= max(of(row)[0] for row in rows if row["n_depth"] == depth)
         out.append(f'<text x="{across(depth) - 4:.1f}" y="{up(value) + (-9 if above else 17):.1f}" text-anchor="end" fill="{colour}" '
                    f'font-weight="bold">{html.escape(policy)}</text>')
     return out
