@@ -151,6 +151,7 @@ step() {
     else
         [ $left -ge "$limit" ] || limit=$left
         printf '== %s\n' "$name" >>"$out/log.txt"
+        [[ $file != tests.txt ]] || printf '== %s\n' "$name" >>"$out/$file"
         timeout --foreground -k 5 "$limit" "$@" >>"$out/$file" 2>>"$out/log.txt" || rc=$?
         case $rc in
             0) ;;
@@ -160,7 +161,9 @@ step() {
     fi
     printf '%-28s %4d s  %s\n' "$name" $((SECONDS - from)) "$result"
     printf '{"step":"%s","seconds":%d,"exit_code":%d,"result":"%s"}\n' "$name" $((SECONDS - from)) $rc "$result" >>"$out/steps.jsonl"
-    [ $rc = 0 ] || failed+=("$name ($result)")
+    [ $rc -gt 0 ] || [ $rc = -1 ] || return 0
+    failed+=("$name ($result)")
+    [ $rc = -1 ] || tail -q -n 4 "$out/log.txt" "$out/$file" 2>/dev/null | cut -c1-300 | sed 's/^/    | /'
 }
 
 # device: the machine, in words.
