@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-family test-widths test-lavapipe-system test-model test-swiftshader test-wasm bench-host fuzz wasm node train train-check adapt clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-family test-widths test-lavapipe-system test-model test-swiftshader test-wasm bench-host callgrind fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
@@ -75,6 +75,10 @@ test-swiftshader: ## Kernels and tiny models on SwiftShader
 
 bench-host: ## Time what the host does beside the device, or one piece: make bench-host PIECE=ring
 	$(IN_CACHE) { [ ! -e "$$model" ] || export KILLICK_MODEL="$$model"; } && cargo bench --locked --bench host -- $(PIECE)
+
+callgrind: ## Count the instructions of the host's own code in a decoded token
+	@scripts/setup.sh callgrind
+	@scripts/callgrind.sh
 
 fuzz: ## Run the fuzzers, or one: make fuzz TARGET=gguf SECONDS_EACH=600
 	@scripts/fuzz.sh "$(or $(TARGET),all)" "$(or $(SECONDS_EACH),60)"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh run | test: installs what the machine lacks, and nothing when it lacks nothing.
+# setup.sh run | test | callgrind: installs what the machine lacks, and nothing when it lacks nothing.
 #
 # `run` is what `make run` needs; `test` adds for `make test` the second Vulkan driver, the browser's compiler, Node.js, and the
-# compilers of the backends that have no driver here.
+# compilers of the backends that have no driver here; `callgrind` adds to `run` what `make callgrind` counts with.
 # Debian 12 gets a newer lavapipe beside its own (scripts/mesa.sh), into the cache.
 # On Debian the packages come from apt; elsewhere the script names what is missing and ends.
 set -euo pipefail
@@ -11,8 +11,8 @@ cd "$root"
 
 set_name=${1:-run}
 case $set_name in
-    run | test) ;;
-    *) fail "unknown set \"$set_name\"" "usage: scripts/setup.sh run|test" ;;
+    run | test | callgrind) ;;
+    *) fail "unknown set \"$set_name\"" "usage: scripts/setup.sh run|test|callgrind" ;;
 esac
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -44,6 +44,11 @@ missing() {
     if [ "$(uname -s)" = Linux ]; then
         has_vulkan_loader || echo libvulkan1
         has_vulkan_driver || echo mesa-vulkan-drivers
+    fi
+    if [ "$set_name" = callgrind ]; then
+        [ -n "$(lavapipe_icd)" ] || echo mesa-vulkan-drivers
+        has valgrind || echo valgrind
+        has strip || echo binutils
     fi
     [ "$set_name" = test ] || return 0
     [ -n "$(lavapipe_icd)" ] || echo mesa-vulkan-drivers

@@ -12,9 +12,11 @@ use std::path::PathBuf;
 use killick::kv::{Policy, PolicySpec, Trained};
 use serde_json::Value;
 
-/// A file or folder of tests/data.
+/// A file or folder of tests/data. A test program that runs on another machine than it was built on is told by `KILLICK_SOURCE` where
+/// a copy of the tree is (tools/bench-gpu.sh).
 pub fn data(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    let tree = std::env::var_os("KILLICK_SOURCE").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(tree).join("tests/data").join(name)
 }
 
 pub fn json(name: &str) -> Value {
