@@ -15,7 +15,7 @@ use killick::gpu::{Capabilities, Family};
 use killick::kernels::WeightFormat;
 use killick::kv::{Policy, PolicySpec, Preset, Ring, Row, Tags, mask};
 use killick::model_file::{Config, Dtype, FileSet, ModelFile};
-use killick::{SamplerOptions, Tokenizer, block_on};
+use killick::{SamplerOptions, SessionOptions, Tokenizer, block_on};
 
 /// Tokens in a prompt chunk, the most there are.
 const CHUNK: usize = 128;
@@ -144,8 +144,10 @@ fn recording(criterion: &mut Criterion) {
         let policy = policy();
         for family in [Family::Gpu, Family::Software] {
             let device = Capabilities::baseline(family);
-            let step =
-                || planned_step(config, WeightFormat::F16, &policy, &sampler, &device).expect("a step");
+            let step = || {
+                planned_step(config, WeightFormat::F16, &policy, SessionOptions::default(), &sampler, &device)
+                    .expect("a step")
+            };
             group.bench_function(BenchmarkId::new(format!("{family:?}"), name), |bencher| bencher.iter(step));
         }
     }

@@ -15,19 +15,19 @@
 @group(0) @binding(0) var<uniform> params: AttentionParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> v_cache: array<f32>;
-@group(0) @binding(5) var<storage, read> k_chunk: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> v_chunk: array<f32>;
+@group(0) @binding(3) var<storage, read> k_cache: array<KvFour>;
+@group(0) @binding(4) var<storage, read> v_cache: array<KvWord>;
+@group(0) @binding(5) var<storage, read> k_chunk: array<KvFour>;
+@group(0) @binding(6) var<storage, read> v_chunk: array<KvWord>;
 @group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
 fn value_at(place: u32, column: u32) -> f32 {
     let i = (place & ~IN_CHUNK) * params.head_dim + column;
     if (place & IN_CHUNK) != 0u {
-        return v_chunk[i];
+        return column_of(v_chunk[i / COLUMNS_OF_WORD], i);
     }
-    return v_cache[i];
+    return column_of(v_cache[i / COLUMNS_OF_WORD], i);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -63,11 +63,11 @@ fn attention(
             var sum = 0.0;
             if (place & IN_CHUNK) != 0u {
                 for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], k_chunk[at + d]);
+                    sum += dot(q[query + d], decoded(k_chunk[at + d]));
                 }
             } else {
                 for (var d = 0u; d < dim4; d++) {
-                    sum += dot(q[query + d], k_cache[at + d]);
+                    sum += dot(q[query + d], decoded(k_cache[at + d]));
                 }
             }
             score = sum * params.scale;

@@ -17,10 +17,10 @@
 @group(0) @binding(0) var<uniform> params: AttentionParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
 @group(0) @binding(2) var<uniform> q: array<vec4<f32>, UNIFORM_LEN>;
-@group(0) @binding(3) var k_cache: FloatTexels;
-@group(0) @binding(4) var v_cache: FloatTexels;
-@group(0) @binding(5) var k_chunk: FloatTexels;
-@group(0) @binding(6) var v_chunk: FloatTexels;
+@group(0) @binding(3) var k_cache: EntryTexels;
+@group(0) @binding(4) var v_cache: EntryTexels;
+@group(0) @binding(5) var k_chunk: EntryTexels;
+@group(0) @binding(6) var v_chunk: EntryTexels;
 @group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
 @group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
 

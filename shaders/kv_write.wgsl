@@ -4,10 +4,10 @@
 // two rows share one: the copies may run in any order. One invocation copies four elements of a key and of a value.
 @group(0) @binding(0) var<uniform> params: KvWriteParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
-@group(0) @binding(2) var<storage, read> k_chunk: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v_chunk: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> k_cache: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> v_cache: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> k_chunk: array<KvFour>;
+@group(0) @binding(3) var<storage, read> v_chunk: array<KvFour>;
+@group(0) @binding(4) var<storage, read_write> k_cache: array<KvFour>;
+@group(0) @binding(5) var<storage, read_write> v_cache: array<KvFour>;
 
 fn copy(origin: u32, slot: u32, at: u32) {
     if slot != NO_SLOT {

@@ -4,10 +4,10 @@
 // so that no two rows share one: the copies may run in any order. One invocation copies a texel of a key and of a value.
 @group(0) @binding(0) var<uniform> params: KvWriteParams;
 @group(0) @binding(1) var<storage, read> rows: array<Row>;
-@group(0) @binding(2) var k_chunk: FloatTexels;
-@group(0) @binding(3) var v_chunk: FloatTexels;
-@group(0) @binding(4) var k_cache: texture_storage_2d<rgba32float, write>;
-@group(0) @binding(5) var v_cache: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(2) var k_chunk: EntryTexels;
+@group(0) @binding(3) var v_chunk: EntryTexels;
+@group(0) @binding(4) var k_cache: texture_storage_2d<$format, write>;
+@group(0) @binding(5) var v_cache: texture_storage_2d<$format, write>;
 
 fn copy(origin: u32, slot: u32, at: u32) {
     if slot != NO_SLOT {

@@ -71,6 +71,7 @@ pub use generate::{
     StopReason, TextGeneration, TextId, Token, Tokens, generate_together,
 };
 pub use gpu::{Gpu, GpuOptions};
+pub use kernels::KvFormat;
 pub use kv::{Policy, PolicySpec, Preset};
 pub use model::Model;
 pub use model_file::ModelFile;

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::gpu::{Recorder, Submission};
-use crate::kernels::Inputs;
-use crate::kernels::argmax;
 use crate::kernels::nll::{self, Nll};
+use crate::kernels::{Inputs, KvFormat, argmax};
 use crate::kv::{Policy, Row, Tags, mask};
 use crate::model::llama::{self, Attend};
-use crate::model::{Model, SessionShape, entry_bytes};
+use crate::model::{Model, SessionShape};
 use crate::session::{KvReport, Session, SessionError, SessionOptions, alone, floats, words};
 
 /// How a text goes through the model.
@@ -133,13 +132,28 @@ impl Score {
 /// Logit blocks recorded into one submit.
 const BLOCKS_PER_SUBMIT: usize = 16;
 
-/// Scores `ids` under `policy` along `path`.
+/// Scores `ids` under `policy` along `path`, with 32-bit keys and values.
 ///
 /// # Errors
-/// No token, a token outside the vocabulary, more tokens than `full` was planned for, a plan that does not fit, the device.
+/// As [`score_with`].
 pub async fn score(
     model: &Arc<Model>,
     policy: &Policy,
+    ids: &[u32],
+    path: Path,
+) -> Result<Score, SessionError> {
+    score_with(model, policy, KvFormat::F32, ids, path).await
+}
+
+/// Scores `ids` under `policy` along `path`, with keys and values of a format.
+///
+/// # Errors
+/// No token, a token outside the vocabulary, more tokens than `full` was planned for, a plan that does not fit, the device; another format
+/// than f32 along [`Path::Masked`], which keeps no cache.
+pub async fn score_with(
+    model: &Arc<Model>,
+    policy: &Policy,
+    kv: KvFormat,
     ids: &[u32],
     path: Path,
 ) -> Result<Score, SessionError> {
@@ -153,7 +167,7 @@ pub async fn score(
         Path::Chunk(rows) => rows.clamp(1, n),
     };
     let in_flight = SessionOptions::default().in_flight;
-    let shape = SessionShape { chunk, in_flight, masked: path == Path::Masked, texts: 1 };
+    let shape = SessionShape { chunk, in_flight, masked: path == Path::Masked, texts: 1, kv };
     let mut session = Session::with_shape(model, policy, shape).await?;
     session.check(ids)?;
 
@@ -174,7 +188,7 @@ pub async fn score(
     }
     score.nll.truncate(ids.len() - 1);
     score.kv = match path {
-        Path::Masked => KvReport::new(&session.ring, entry_bytes(&model.config), 0),
+        Path::Masked => KvReport::new(&session.ring, session.entry_bytes(), kv, 0),
         Path::Ring | Path::Chunk(_) => session.kv(),
     };
     Ok(score)

@@ -45,7 +45,13 @@ fn specs() -> Vec<PolicySpec> {
 
 fn pool(model: &Arc<Model>, spec: &PolicySpec, texts: u32) -> Arc<Pool> {
     let policy = spec.resolve(model.config()).unwrap();
-    block_on(Pool::new(model, &policy, SessionOptions { chunk: 16, in_flight: X }, texts)).unwrap()
+    block_on(Pool::new(
+        model,
+        &policy,
+        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
+        texts,
+    ))
+    .unwrap()
 }
 
 /// Text i reads a prompt of its own length; every third has drawn a token already, which is pending.

@@ -102,7 +102,7 @@ fn blocks_are_worth_what_their_floats_are_worth() {
 #[test]
 fn blocks_take_the_memory_of_their_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = SessionShape { chunk: 16, in_flight: 8, masked: false, texts: 1 };
+    let shape = SessionShape { chunk: 16, in_flight: 8, ..SessionShape::default() };
     let bytes = |file: &ModelFile, format| {
         let (config, precisions) = (&file.config, Precisions::of(file, format));
         let plan = MemoryPlan::new(config, precisions, &policy(file), shape, gpu().capabilities()).unwrap();

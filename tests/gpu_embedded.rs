@@ -155,7 +155,14 @@ fn perplexity_is_that_of_the_code_that_trained_the_model() {
     for (name, spec, read) in [("anchor", &opened.spec, all), ("hidden", &hidden, 1), ("full", &full, 1)] {
         let policy = opened.resolve(spec);
         let mut quiet = |_, _| {};
-        let report = perplexity(&opened.model, &policy, &text, &windows[..read], &mut quiet);
+        let report = perplexity(
+            &opened.model,
+            &policy,
+            SessionOptions::default(),
+            &text,
+            &windows[..read],
+            &mut quiet,
+        );
         let got = block_on(report).unwrap();
         let wanted = &numbers(&golden["training"][name])[..read];
         assert_eq!(got.window_nll.len(), read);

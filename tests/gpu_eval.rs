@@ -25,7 +25,7 @@ use killick::kv::{Insert, Place, Policy, PolicySpec, Preset, Tagger};
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
 use killick::score::{Path, Score, score};
-use killick::{KvReport, Tokenizer};
+use killick::{KvReport, SessionOptions, Tokenizer};
 use pollster::block_on;
 use support::bounds::bound;
 use support::skip;
@@ -115,7 +115,8 @@ fn quiet() -> impl FnMut(usize, usize) {
 
 fn loss(opened: &Opened, policy: &Policy, text: &HeldOut, size: usize, stride: usize) -> LossReport {
     let windows = text.windows(size, stride, usize::MAX).unwrap();
-    block_on(perplexity(&opened.model, policy, text, &windows, &mut quiet())).unwrap()
+    block_on(perplexity(&opened.model, policy, SessionOptions::default(), text, &windows, &mut quiet()))
+        .unwrap()
 }
 
 #[test]
@@ -239,8 +240,15 @@ fn choices_are_judged_as_by_scoring_every_text_whole() {
         let prompt = PromptOptions { delimiter: delimiter.to_owned(), ..PromptOptions::default() };
         let task = Choices::new(some_items(), None, shots, 10, 1, prompt).unwrap();
         for policy in opened.policies() {
-            let report =
-                block_on(choices(&opened.model, &opened.tokenizer, &policy, &task, &mut quiet())).unwrap();
+            let report = block_on(choices(
+                &opened.model,
+                &opened.tokenizer,
+                &policy,
+                SessionOptions::default(),
+                &task,
+                &mut quiet(),
+            ))
+            .unwrap();
             let what = format!("{} {shots} {:?}", policy.preset, policy.insert);
             let (mut right, mut right_by_bytes, mut reduction) = (0, 0, 0.0);
             for (item, logprobs) in task.items.iter().zip(&report.logprobs) {
@@ -292,7 +300,8 @@ fn choices_are_judged_as_by_scoring_every_text_whole() {
             assert!((report.cache_reduction - reduction / n as f64).abs() < bound(EXACT), "{what}");
             all.push((shots, report.logprobs));
         }
-        let timed = block_on(uncached(&opened.model, &opened.tokenizer, &task, 2)).unwrap();
+        let timed = block_on(uncached(&opened.model, &opened.tokenizer, SessionOptions::default(), &task, 2))
+            .unwrap();
         assert!(timed.items == 2 && timed.seconds_per_item > 0.0, "{timed:?}");
     }
     for (i, (shots, logprobs)) in all.iter().enumerate() {
@@ -307,7 +316,8 @@ fn a_judge_forgets_one_context_before_the_next() {
     for policy in opened.policies() {
         let (opening, context) = (opened.ids("Tom has a boat. It is"), opened.ids(" old. The mill is"));
         let answers = [opened.ids(" far"), opened.ids(TEXT), opened.ids(" dry. Tom")];
-        let judge = || block_on(Judge::new(&opened.model, &policy, &opening)).unwrap();
+        let judge =
+            || block_on(Judge::new(&opened.model, &policy, SessionOptions::default(), &opening)).unwrap();
         let (mut used, mut fresh) = (judge(), judge());
         block_on(used.judge(&opened.ids(TEXT), &answers)).unwrap();
         let (again, first) =
@@ -331,9 +341,16 @@ fn recall_is_that_of_scoring_every_text_whole() {
         seed: 5,
     };
     for policy in opened.policies() {
-        let reports =
-            block_on(recall(&opened.model, &opened.tokenizer, &policy, &options, &filler, &mut quiet()))
-                .unwrap();
+        let reports = block_on(recall(
+            &opened.model,
+            &opened.tokenizer,
+            &policy,
+            SessionOptions::default(),
+            &options,
+            &filler,
+            &mut quiet(),
+        ))
+        .unwrap();
         for (report, distance) in reports.iter().zip(&options.distances) {
             let (mut right, mut exact, n) = (0, 0, options.trials as f64);
             for trial in trials(&options, &filler, *distance).unwrap() {

@@ -11,7 +11,7 @@ mod support {
 use std::sync::{Arc, Mutex};
 
 use killick::gpu::{Counters, Gpu, LibraryCounters};
-use killick::kernels::{WeightFormat, choose};
+use killick::kernels::{KvFormat, WeightFormat, choose};
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, Model, SessionShape};
 use killick::model_file::Heads;
@@ -54,11 +54,11 @@ fn specs() -> Vec<PolicySpec> {
 #[test]
 fn allocated_bytes_equal_the_plan() {
     let _alone = ALONE.lock();
-    for spec in specs() {
+    for (spec, kv) in specs().into_iter().flat_map(|spec| KvFormat::ALL.map(|kv| (spec.clone(), kv))) {
         let (gpu, model) = open();
         let config = model.config();
         let policy = spec.resolve(config).unwrap();
-        let options = SessionOptions { chunk: 33, in_flight: 5 };
+        let options = SessionOptions { chunk: 33, in_flight: 5, kv };
         let plan =
             MemoryPlan::new(config, WeightFormat::F32, &policy, options.shape(), gpu.capabilities()).unwrap();
         let session = block_on(Session::new(&model, &policy, options)).unwrap();
@@ -72,15 +72,16 @@ fn allocated_bytes_equal_the_plan() {
             policy.preset
         );
 
-        // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, 4 bytes, in every layer.
+        // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, 4 or 2 bytes, in every layer.
         let anchor_slots =
             if policy.has_anchors() && policy.max_anchors > 0 { policy.max_anchors + 5 } else { 0 };
         let slots = u64::from(policy.sinks + anchor_slots + policy.live_len() + 5);
         // Each in memory of its own, which comes in whole rows where it is a texture.
         let heads =
             Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim };
-        let memory = choose::cache_layout(heads, gpu.capabilities()).request("", slots, heads.kv_dim());
-        assert!(memory.bytes >= slots * u64::from(heads.kv_dim()) * 4);
+        let memory =
+            choose::cache_layout(options.kv, heads, gpu.capabilities()).request("", slots, heads.kv_dim());
+        assert!(memory.bytes >= slots * kv.bytes(heads.kv_dim()));
         let each = u64::from(config.n_layers) * 2;
         assert_eq!(session.kv().bytes_allocated, each * memory.bytes, "{}", policy.preset);
     }
@@ -131,7 +132,7 @@ fn allocated_bytes_of_a_pool_equal_the_plan() {
     for texts in [1, 2, 5] {
         let (gpu, model) = open();
         let policy = specs()[1].resolve(model.config()).unwrap();
-        let options = SessionOptions { chunk: 33, in_flight: 5 };
+        let options = SessionOptions { chunk: 33, in_flight: 5, ..SessionOptions::default() };
         let shape = SessionShape { texts, ..options.shape() };
         let plan =
             MemoryPlan::new(model.config(), WeightFormat::F32, &policy, shape, gpu.capabilities()).unwrap();

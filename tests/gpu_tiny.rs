@@ -193,7 +193,7 @@ fn chunks_and_steps_mix_on_a_wrapped_ring() {
     let policy = spec.resolve(256).unwrap();
     let text: Vec<u32> = (0..200_u32).map(|i| if i % 5 == 4 { 30 } else { (i * 37 + i * i) % 321 }).collect();
     let want = run(&model, &spec, &text, Path::Masked);
-    let options = SessionOptions { chunk: 16, in_flight: 2 };
+    let options = SessionOptions { chunk: 16, in_flight: 2, ..SessionOptions::default() };
     let mut session = block_on(Session::new(&model, &policy, options)).unwrap();
     let mut pos = 0;
     let check = |session: &mut Session, pos: usize| {

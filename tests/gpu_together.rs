@@ -53,7 +53,13 @@ fn prompts() -> [Vec<u32>; 4] {
 
 fn pool(model: &Arc<Model>, spec: &PolicySpec, texts: u32) -> Arc<Pool> {
     let policy = spec.resolve(model.config()).unwrap();
-    block_on(Pool::new(model, &policy, SessionOptions { chunk: 16, in_flight: X }, texts)).unwrap()
+    block_on(Pool::new(
+        model,
+        &policy,
+        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
+        texts,
+    ))
+    .unwrap()
 }
 
 /// A session of the pool that has read a prompt. Every other one has drawn a token already, which is pending.
@@ -245,9 +251,14 @@ fn what_cannot_go_on_together_is_refused() {
     assert!(block_on(generate_together(&mut [], &options(Steps::Auto, 5))).unwrap().is_empty());
     // More texts than logits fit: the error names the number that would.
     let policy = segments().resolve(model.config()).unwrap();
-    let error = block_on(Pool::new(&model, &policy, SessionOptions { chunk: 16, in_flight: X }, 1000))
-        .unwrap_err()
-        .to_string();
+    let error = block_on(Pool::new(
+        &model,
+        &policy,
+        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
+        1000,
+    ))
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("1000 texts") && error.contains("16"), "{error}");
 }
 
@@ -328,7 +339,13 @@ fn one_loop_over_several_texts_of_a_pool_runs_at_a_time() {
 fn with_one_step_in_flight_the_device_is_never_two_ahead() {
     let model = model();
     let policy = segments().resolve(model.config()).unwrap();
-    let pool = block_on(Pool::new(&model, &policy, SessionOptions { chunk: 16, in_flight: 1 }, 2)).unwrap();
+    let pool = block_on(Pool::new(
+        &model,
+        &policy,
+        SessionOptions { chunk: 16, in_flight: 1, ..SessionOptions::default() },
+        2,
+    ))
+    .unwrap();
     let mut sessions: Vec<Session> = (0..2).map(|i| begun(&pool, i)).collect();
     let mut rows: Vec<&mut Session> = sessions.iter_mut().collect();
     let got = block_on(generate_together(&mut rows, &options(Steps::Auto, 20))).unwrap();

@@ -5,7 +5,7 @@ mod support {
 }
 
 use killick::gpu::{Capabilities, Family};
-use killick::kernels::WeightFormat;
+use killick::kernels::{KvFormat, WeightFormat};
 use killick::kv::{PolicySpec, Preset};
 use killick::model::{MemoryPlan, PlanError, SessionShape};
 use killick::model_file::{Config, ModelFile};
@@ -21,10 +21,10 @@ fn device(family: Family, limit: u64) -> Capabilities {
     Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) }
 }
 
-fn plan(spec: &PolicySpec, family: Family, limit: u64) -> Result<MemoryPlan, PlanError> {
+fn plan(spec: &PolicySpec, kv: KvFormat, family: Family, limit: u64) -> Result<MemoryPlan, PlanError> {
     let config = config();
     let policy = spec.resolve(config.context_len).unwrap();
-    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false, texts: 1 };
+    let shape = SessionShape { chunk: 16, in_flight: 32, kv, ..SessionShape::default() };
     MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device(family, limit))
 }
 
@@ -55,18 +55,21 @@ fn the_largest_setting_named_is_the_largest_that_fits() {
             |spec, value| spec.window = Some(value),
         ),
     ];
-    // A slot of one layer is two heads of 16 32-bit floats; other buffers are far smaller.
-    let limit = 65_000 * 2 * 16 * 4;
-    let families = [Family::Gpu, Family::Software];
-    for ((name, spec, set), family) in cases.iter().flat_map(|case| families.map(|family| (case, family))) {
-        let error = plan(spec, family, limit).unwrap_err();
+    let families =
+        [Family::Gpu, Family::Software].map(|family| KvFormat::ALL.map(|kv| (family, kv))).concat();
+    for ((name, spec, set), (family, kv)) in
+        cases.iter().flat_map(|case| families.iter().map(move |family| (case, *family)))
+    {
+        // A slot of one layer is two heads of 16 floats; other buffers are far smaller.
+        let limit = 65_000 * kv.bytes(2 * 16);
+        let error = plan(spec, kv, family, limit).unwrap_err();
         let PlanError::BufferTooLarge { setting, most, .. } = &error else { panic!("{error}") };
         assert_eq!(setting, name, "{error}");
         assert!(error.to_string().contains(&format!("the largest {name} that fits is {most}")), "{error}");
         let with = |value: u64| {
             let mut spec = spec.clone();
             set(&mut spec, u32::try_from(value).unwrap());
-            plan(&spec, family, limit)
+            plan(&spec, kv, family, limit)
         };
         assert!(with(*most).is_ok(), "{name} {most}");
         assert!(with(most + 1).is_err(), "{name} {} fits as well", most + 1);
@@ -83,7 +86,7 @@ fn the_largest_chunk_named_is_the_largest_that_fits() {
         // One buffer after the other is the first too large, as the limit grows.
         for limit in (330_000..800_000).step_by(4_000) {
             let with = |chunk: u64| {
-                let shape = SessionShape { chunk: chunk as u32, in_flight: 32, masked: false, texts: 1 };
+                let shape = SessionShape { chunk: chunk as u32, in_flight: 32, ..SessionShape::default() };
                 let policy = policy.as_ref().unwrap();
                 MemoryPlan::new(&config, WeightFormat::F16, policy, shape, &device(family, limit))
             };
@@ -105,7 +108,7 @@ fn the_largest_chunk_named_is_the_largest_that_fits() {
 #[test]
 fn a_model_with_a_window_is_told_of_its_window() {
     let config = Config { sliding_window: Some(90_000), ..config() };
-    let shape = SessionShape { chunk: 16, in_flight: 32, masked: false, texts: 1 };
+    let shape = SessionShape { chunk: 16, in_flight: 32, ..SessionShape::default() };
     let plan = |spec: PolicySpec| {
         MemoryPlan::new(
             &config,
@@ -130,6 +133,6 @@ fn where_no_single_setting_is_enough_the_slots_are_named() {
         window: Some(60_000),
         ..PolicySpec::new(Preset::SepLlm)
     };
-    let error = plan(&spec, Family::Gpu, 20_000 * 128).unwrap_err();
+    let error = plan(&spec, KvFormat::F32, Family::Gpu, 20_000 * 128).unwrap_err();
     assert!(error.to_string().ends_with("the largest number of slots that fits is 20000"), "{error}");
 }

@@ -4,12 +4,12 @@ mod support {
     pub mod golden;
 }
 
-use killick::SamplerOptions;
 use killick::generate::planned_step;
 use killick::gpu::{Capabilities, Dispatch, Family, Recording};
 use killick::kernels::{WeightFormat, choose};
 use killick::kv::{Policy, PolicySpec, Preset};
 use killick::model_file::{Config, ModelFile};
+use killick::{KvFormat, SamplerOptions, SessionOptions};
 use support::golden::data;
 
 fn config(name: &str) -> Config {
@@ -21,7 +21,18 @@ fn policy(config: &Config) -> Policy {
 }
 
 fn step(config: &Config, format: WeightFormat, sampler: &SamplerOptions, device: &Capabilities) -> Recording {
-    planned_step(config, format, &policy(config), sampler, device).unwrap()
+    step_with(KvFormat::F32, config, format, sampler, device)
+}
+
+fn step_with(
+    kv: KvFormat,
+    config: &Config,
+    format: WeightFormat,
+    sampler: &SamplerOptions,
+    device: &Capabilities,
+) -> Recording {
+    let options = SessionOptions { kv, ..SessionOptions::default() };
+    planned_step(config, format, &policy(config), options, sampler, device).unwrap()
 }
 
 fn greedy() -> SamplerOptions {
@@ -58,8 +69,10 @@ fn a_step_for_software_devices_is_recorded_as_written_down() {
 fn both_families_take_as_many_dispatches() {
     let config = config("tiny/gqa");
     for family in [Family::Gpu, Family::Software] {
-        let step = step(&config, WeightFormat::F16, &greedy(), &Capabilities::baseline(family));
-        assert_eq!(step.dispatches().len() as u32, 6 * config.n_layers + 5, "{family:?}");
+        for kv in KvFormat::ALL {
+            let step = step_with(kv, &config, WeightFormat::F16, &greedy(), &Capabilities::baseline(family));
+            assert_eq!(step.dispatches().len() as u32, 6 * config.n_layers + 5, "{family:?} {kv:?}");
+        }
     }
 }
 
@@ -89,9 +102,12 @@ fn every_variant_recorded_is_a_declared_one() {
                                 continue;
                             }
                             for sampler in [&greedy(), &rich] {
-                                for dispatch in step(&config, format, sampler, &device).dispatches() {
-                                    assert!(choose::is_declared(dispatch), "{dispatch:?}");
-                                    seen += 1;
+                                for kv in KvFormat::ALL {
+                                    let step = step_with(kv, &config, format, sampler, &device);
+                                    for dispatch in step.dispatches() {
+                                        assert!(choose::is_declared(dispatch), "{dispatch:?}");
+                                        seen += 1;
+                                    }
                                 }
                             }
                         }
@@ -109,7 +125,7 @@ fn q8_0_on_the_device_takes_little_more_than_half_of_f16() {
     let config = Config { hidden_size: 576, ffn_size: 1536, vocab_size: 49_152, ..config("tiny/gqa") };
     let config = Config { n_heads: 9, n_kv_heads: 3, head_dim: 64, rope_dim: 64, ..config };
     let policy = policy(&config);
-    let shape = SessionShape { chunk: 16, in_flight: 8, masked: false, texts: 1 };
+    let shape = SessionShape { chunk: 16, in_flight: 8, ..SessionShape::default() };
     let device = Capabilities::baseline(Family::Gpu);
     let weights = |format| MemoryPlan::new(&config, format, &policy, shape, &device).unwrap().lines[0].bytes;
     let share = weights(WeightFormat::Q8_0) as f64 / weights(WeightFormat::F16) as f64;
@@ -120,7 +136,9 @@ fn q8_0_on_the_device_takes_little_more_than_half_of_f16() {
 fn a_matrix_that_has_no_whole_blocks_is_refused_by_name() {
     let config = Config { hidden_size: 40, ..config("tiny/gqa") };
     let device = Capabilities::baseline(Family::Gpu);
-    let error = planned_step(&config, WeightFormat::Q8_0, &policy(&config), &greedy(), &device).unwrap_err();
+    let options = SessionOptions::default();
+    let error =
+        planned_step(&config, WeightFormat::Q8_0, &policy(&config), options, &greedy(), &device).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("40") && text.contains("q8") && text.contains("f16"), "{text}");
 }

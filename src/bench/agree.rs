@@ -1,5 +1,7 @@
 //! Whether what the device made is what the CPU twin says, by the tolerances of `docs/numerics.md` and no others.
 
+use crate::kernels::KvFormat;
+
 /// The page that decides how close is right.
 const PAGE: &str = include_str!("../../docs/numerics.md");
 
@@ -19,6 +21,18 @@ impl Expected {
     /// All numbers of an output.
     pub(super) fn all(numbers: Vec<f64>) -> Self {
         Self::Numbers(numbers.into_iter().enumerate().collect())
+    }
+
+    /// What keys or values are kept as, of which `got` came.
+    pub(super) fn kept(self, op: &str, format: KvFormat, got: &[u32]) -> Self {
+        let (Self::Numbers(mut numbers), Some(allowed)) = (self.clone(), tolerance(op)) else { return self };
+        let squares: f64 = numbers.iter().map(|(_, want)| want * want).sum();
+        let slack = allowed.element * (squares / numbers.len().max(1) as f64).sqrt();
+        for (at, want) in &mut numbers {
+            let got = f32::from_bits(got.get(*at).copied().unwrap_or(POISON));
+            *want = crate::reference::kept(format, *want, got, slack);
+        }
+        Self::Numbers(numbers)
     }
 
     /// Elements that are compared.

@@ -43,9 +43,9 @@ const LONG: Duration = Duration::from_millis(200);
 /// The device, or memory that it has not.
 pub async fn ceilings(gpu: &Gpu) -> Result<Ceilings, BenchError> {
     let mut bytes_per_second = 0.0_f64;
-    for layout in [CacheLayout::Rows, CacheLayout::Texels] {
+    for layout in [CacheLayout::F32Rows, CacheLayout::F32Texels] {
         // A GPU may have a slow path for textures, and nobody reads weights through it there.
-        if layout == CacheLayout::Rows || gpu.is_software() {
+        if layout == CacheLayout::F32Rows || gpu.is_software() {
             bytes_per_second = bytes_per_second.max(bandwidth(gpu, layout).await?);
         }
     }

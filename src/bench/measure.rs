@@ -70,6 +70,8 @@ pub struct Method {
     pub segment: u32,
     /// Seed of the synthetic text.
     pub seed: u64,
+    /// How sessions are laid out.
+    pub session: SessionOptions,
     /// Seconds of processor time of this process so far, where the system says.
     pub cpu_seconds: Option<fn() -> f64>,
 }
@@ -187,7 +189,7 @@ impl<'a> Bench<'a> {
         test: Test,
         method: &'a Method,
     ) -> Result<Self, BenchError> {
-        let pool = Pool::new(model, policy, SessionOptions::default(), test.batch.max(1)).await?;
+        let pool = Pool::new(model, policy, method.session, test.batch.max(1)).await?;
         let mut sessions = Vec::new();
         for _ in 0..test.batch.max(1) {
             sessions.push(pool.session().await?);
@@ -279,8 +281,8 @@ impl<'a> Bench<'a> {
     /// What a run costs by formula.
     fn traffic(&self, run: Option<&Run>) -> Result<Traffic, KvError> {
         let (Some(session), Some(run)) = (self.sessions.first(), run) else { return Ok(Traffic::default()) };
-        let (cost, texts) = (Cost::of(self.model), self.sessions.len() as u32);
-        let options = SessionOptions::default();
+        let (cost, texts) = (Cost::of(self.model, self.method.session.kv), self.sessions.len() as u32);
+        let options = self.method.session;
         let mut ring = Ring::new(session.policy(), options.in_flight)?;
         // In pieces, as it was read: the rows of one chunk are all there is room for.
         cost.prompt(&mut ring, &self.before, options.chunk, texts)?;

@@ -59,7 +59,7 @@ impl TestRow {
         method: &Method,
         measured: &Measured,
     ) -> Self {
-        let (test, cost) = (measured.test, Cost::of(model));
+        let (test, cost) = (measured.test, Cost::of(model, method.session.kv));
         let tokens = test.tokens() as f64;
         let texts = u64::from(test.batch);
         let samples_ns: Vec<u64> = measured.times.iter().map(nanoseconds).collect();
@@ -80,8 +80,8 @@ impl TestRow {
             model_type: format!("{architecture} {} {}", count(cost.parameters), subject.format.name()),
             model_size: cost.model_bytes,
             model_n_params: cost.parameters,
-            type_k: "f32".to_owned(),
-            type_v: "f32".to_owned(),
+            type_k: method.session.kv.name().to_owned(),
+            type_v: method.session.kv.name().to_owned(),
             policy: name.to_owned(),
             segment: if policy.anchors.is_empty() { 0 } else { method.segment },
             batch: test.batch,

@@ -6,7 +6,7 @@
 
 use std::ops::AddAssign;
 
-use crate::kernels::{Weight, choose};
+use crate::kernels::{KvFormat, Weight, choose};
 use crate::kv::{KvError, Ring, Row};
 use crate::model::{Network, entry_bytes};
 use crate::model_file::{Config, WeightName};
@@ -69,8 +69,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Of a model as it lies on its device.
-    pub(crate) fn of(network: &Network) -> Self {
+    /// Of a model as it lies on its device, with keys and values of this format.
+    pub(crate) fn of(network: &Network, kv: KvFormat) -> Self {
         let (config, weights) = (&network.config, &network.weights);
         let matrix = |weight: &Weight| {
             weight.parts.iter().map(|part| part.layout.bytes(part.rows, weight.cols)).sum::<u64>()
@@ -93,7 +93,7 @@ impl Cost {
             layers,
             head: (matrix(head), products(head)),
             embedding_row: matrix(embedding) / u64::from(config.vocab_size.max(1)),
-            entry: entry_bytes(config),
+            entry: entry_bytes(config, kv),
             activations: activations(config),
             // Twice a layer and once at the end: h written, and x read once more than products would read it anyway.
             norms: (2 * u64::from(config.n_layers) + 1) * 2 * u64::from(config.hidden_size) * FLOAT,
@@ -206,9 +206,13 @@ mod tests {
         "rms_norm_eps": 1e-5}"#;
 
     fn cost() -> Cost {
+        cost_with(KvFormat::F32)
+    }
+
+    fn cost_with(kv: KvFormat) -> Cost {
         let file = pollster::block_on(ModelFile::open(FileSet::synthetic("tiny", CONFIG).unwrap())).unwrap();
         let device = Capabilities::baseline(Family::Gpu);
-        Cost::of(&Network::planned(&file.config, WeightFormat::F16.into(), &device).unwrap())
+        Cost::of(&Network::planned(&file.config, WeightFormat::F16.into(), &device).unwrap(), kv)
     }
 
     fn ring(preset: Preset, anchors: &[u32]) -> Ring {
@@ -250,6 +254,9 @@ mod tests {
         // 2 to 10 keys, 54 in all, and nine entries written.
         assert_eq!((tenth.kv, tenth.flops), ((54 + 9) * ENTRY, 9 * of_step.flops + (54 - 9) * 2 * 4 * 32));
         assert_eq!(first.bytes(), first.weights + first.kv + first.activations);
+        // 16-bit entries are half the bytes, and nothing else changes.
+        let half = cost_with(KvFormat::F16).steps(&mut ring(Preset::Full, &[]), &[5], 1).unwrap();
+        assert_eq!(half, Traffic { kv: ENTRY, ..of_step });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::generate::{Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
 use crate::sampling::SamplerOptions;
-use crate::session::{KvReport, Session, SessionOptions};
+use crate::session::{KvReport, Session};
 use crate::tokenizer::StopStrings;
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let engine = load::open_device(&args.gpu)?;
     let loaded = load::load(&engine, opened, &args.model)?;
     load::name_embedded(&args.model, args.json);
-    let mut session = pollster::block_on(Session::new(&loaded.model, &policy, SessionOptions::default()))?;
+    let mut session = pollster::block_on(Session::new(&loaded.model, &policy, args.policy.session()))?;
     let load_ms = millis(started);
 
     let prefill_started = Instant::now();
@@ -168,9 +168,10 @@ fn print_stats(
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     writeln!(
         err,
-        "memory    kv {:.1} MiB live of {:.1} MiB allocated; {:.1} MiB on the device in all, planned before the first token",
+        "memory    kv {:.1} MiB live of {:.1} MiB allocated, in {}; {:.1} MiB on the device in all, planned before the first token",
         mib(kv.bytes_live),
         mib(kv.bytes_allocated),
+        kv.format.name(),
         mib(planned)
     )?;
     Ok(())

@@ -11,7 +11,6 @@ use crate::gpu::Capabilities;
 use crate::kv::Policy;
 use crate::model::{MemoryPlan, PrecisionLine, Precisions};
 use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
-use crate::session::SessionOptions;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -59,7 +58,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let model = load::open(&args.model)?;
     let policy = load::policy(&model, &args.policy.options()?)?;
     let file = &model.file;
-    let shape = SessionOptions::default().shape();
+    let shape = args.policy.session().shape();
     let device =
         Capabilities { max_binding_bytes: args.max_binding, ..Capabilities::baseline(args.family.into()) };
     let precisions = Precisions::of(file, args.model.dtype.into());
@@ -155,10 +154,11 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
     let [pinned, anchors, live] = plan.slots;
     writeln!(
         out,
-        "  {:<15} {:>10.1} MiB   ({pinned} pinned, {anchors} anchor and {live} live slots of {} bytes)",
+        "  {:<15} {:>10.1} MiB   ({pinned} pinned, {anchors} anchor and {live} live slots of {} bytes in {})",
         "in all",
         mib(plan.total_bytes),
-        plan.entry_bytes
+        plan.entry_bytes,
+        plan.kv_format.name()
     )?;
     Ok(())
 }

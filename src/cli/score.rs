@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::args::ScoreArgs;
 use super::{load, print_json};
-use crate::score::score;
+use crate::score::score_with;
 
 pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let opened = load::open(&args.model)?;
@@ -22,7 +22,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let engine = load::open_device(&args.gpu)?;
     let model = load::load(&engine, opened, &args.model)?.model;
     load::name_embedded(&args.model, args.json);
-    let score = pollster::block_on(score(&model, &policy, &ids, args.path))?;
+    let score = pollster::block_on(score_with(&model, &policy, args.policy.kv.into(), &ids, args.path))?;
     if args.json {
         return print_json(&score.report(&model, &policy, args.path, &ids));
     }

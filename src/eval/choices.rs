@@ -185,6 +185,7 @@ pub async fn choices(
     model: &Arc<Model>,
     tokenizer: &Tokenizer,
     policy: &Policy,
+    options: SessionOptions,
     task: &Choices,
     progress: Progress<'_>,
 ) -> Result<ChoiceReport, EvalError> {
@@ -192,10 +193,10 @@ pub async fn choices(
     let policy = fitted(policy, longest(&opening, &asked));
     // What is made on first use is no part of the time.
     if let Some(item) = asked.first() {
-        Judge::new(model, &policy, &opening).await?.judge(&item.context, &item.choices).await?;
+        Judge::new(model, &policy, options, &opening).await?.judge(&item.context, &item.choices).await?;
     }
     let started = Instant::now();
-    let mut judge = Judge::new(model, &policy, &opening).await?;
+    let mut judge = Judge::new(model, &policy, options, &opening).await?;
     let opening_seconds = if opening.is_empty() { 0.0 } else { started.elapsed().as_secs_f64() };
 
     let (mut judged, mut item_seconds) = (Vec::new(), Vec::new());
@@ -272,13 +273,14 @@ impl ChoiceReport {
 pub async fn uncached(
     model: &Arc<Model>,
     tokenizer: &Tokenizer,
+    options: SessionOptions,
     task: &Choices,
     items: usize,
 ) -> Result<Uncached, EvalError> {
     let policy = PolicySpec::new(Preset::Full).resolve(model.config())?;
     let (opening, asked) = task.encode(tokenizer, &policy)?;
     let policy = fitted(&policy, longest(&opening, &asked));
-    let mut session = Session::new(model, &policy, SessionOptions::default()).await?;
+    let mut session = Session::new(model, &policy, options).await?;
     // What is made on first use is no part of the time.
     if let Some(item) = asked.first() {
         read_anew(&mut session, &opening, item).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::EvalError;
 use super::text::origins;
 use crate::kv::Policy;
-use crate::model::{Model, entry_bytes};
+use crate::model::Model;
 use crate::score::{Score, extend};
 use crate::session::{KvReport, Session, SessionError, SessionOptions};
 
@@ -48,8 +48,13 @@ impl Judge {
     ///
     /// # Errors
     /// As [`Session::new`] and [`Session::append`].
-    pub async fn new(model: &Arc<Model>, policy: &Policy, opening: &[u32]) -> Result<Self, EvalError> {
-        let session = async || Session::new(model, policy, SessionOptions::default()).await;
+    pub async fn new(
+        model: &Arc<Model>,
+        policy: &Policy,
+        options: SessionOptions,
+        opening: &[u32],
+    ) -> Result<Self, EvalError> {
+        let session = async || Session::new(model, policy, options).await;
         let (mut first, context, branch) = (None, session().await?, session().await?);
         if !opening.is_empty() {
             let mut session = session().await?;
@@ -74,7 +79,7 @@ impl Judge {
         self.context.append(head).await?;
         let mut ring = self.context.ring.clone();
         ring.step(*last)?;
-        let kv = KvReport::new(&ring, entry_bytes(&self.context.model.config), self.kv_bytes());
+        let kv = KvReport::new(&ring, self.context.entry_bytes(), self.context.kv_format(), self.kv_bytes());
         let (mut verdicts, mut peak_live) = (Vec::new(), kv.peak_live);
         for continuation in continuations {
             self.branch.copy_from(&self.context)?;

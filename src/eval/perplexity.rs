@@ -56,13 +56,14 @@ pub struct LossReport {
 pub async fn perplexity(
     model: &Arc<Model>,
     policy: &Policy,
+    options: SessionOptions,
     text: &HeldOut,
     windows: &[Window],
     progress: Progress<'_>,
 ) -> Result<LossReport, EvalError> {
     let readings: Vec<_> = windows.iter().map(|window| text.reading(policy, window)).collect();
     let longest = readings.iter().map(|reading| reading.ids.len()).max().unwrap_or_default();
-    let mut session = Session::new(model, &fitted(policy, longest), SessionOptions::default()).await?;
+    let mut session = Session::new(model, &fitted(policy, longest), options).await?;
     // What is made on first use is no part of the speed.
     if let Some(reading) = readings.first() {
         let some: Vec<u32> = reading.ids.iter().take(session.chunk as usize).copied().collect();

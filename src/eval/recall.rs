@@ -17,6 +17,7 @@ use super::text::{beginning, piece_of};
 use super::{Dice, EvalError, FactKind, Judge, Progress, fitted, mean_and_error};
 use crate::kv::Policy;
 use crate::model::Model;
+use crate::session::SessionOptions;
 use crate::tokenizer::Tokenizer;
 
 /// How recall is asked for.
@@ -160,6 +161,7 @@ pub async fn recall(
     model: &Arc<Model>,
     tokenizer: &Tokenizer,
     policy: &Policy,
+    session: SessionOptions,
     options: &RecallOptions,
     filler: &[String],
     progress: Progress<'_>,
@@ -173,7 +175,7 @@ pub async fn recall(
     let whole =
         |asked: &Asked| asked.context.len() + asked.answers.iter().map(Vec::len).max().unwrap_or_default();
     let longest = asked.iter().flat_map(|(_, trials)| trials).map(|(_, asked)| whole(asked)).max();
-    let mut judge = Judge::new(model, &fitted(policy, longest.unwrap_or_default()), &[]).await?;
+    let mut judge = Judge::new(model, &fitted(policy, longest.unwrap_or_default()), session, &[]).await?;
 
     let (mut reports, mut done, steps) = (Vec::new(), 0, options.distances.len() * options.trials);
     for (distance, trials) in &asked {

@@ -180,10 +180,11 @@ pub fn planned_step<'a>(
     config: &Config,
     precisions: impl Into<Precisions<'a>>,
     policy: &Policy,
+    options: SessionOptions,
     sampler: &SamplerOptions,
     device: &Capabilities,
 ) -> Result<Recording, GenerateError> {
-    let shape = SessionOptions::default().shape();
+    let shape = options.shape();
     let network = Network::planned(config, precisions.into(), device)?;
     let plan = SessionPlan::new(config, policy, shape, device)?;
     let (scratch, texts, control) = plan.named()?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::texels::{self, TEXEL_BYTES};
+use super::texels;
 use super::{Gpu, GpuError, lock};
 
 /// What a piece of memory is for.
@@ -21,6 +21,26 @@ pub enum BufferUse {
     Words,
     /// A texture of four 32-bit floats a texel, which kernels read and write as a linear array.
     Floats,
+    /// A buffer as [`BufferUse::Storage`], of 16-bit floats, two a word.
+    Pairs,
+    /// A texture of four 16-bit floats a texel, which kernels read and write as a linear array.
+    Halves,
+}
+
+impl BufferUse {
+    /// Bytes of a texel, if it is a texture.
+    pub(super) fn texel_bytes(self) -> Option<u64> {
+        match self {
+            Self::Words | Self::Floats => Some(16),
+            Self::Halves => Some(8),
+            Self::Storage | Self::Readback | Self::Pairs => None,
+        }
+    }
+
+    /// Whether it holds 16-bit floats.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::Pairs | Self::Halves)
+    }
 }
 
 /// One line of a memory plan: what is to be allocated.
@@ -53,19 +73,30 @@ impl BufferRequest {
 
     /// A texture of integers.
     pub fn words(label: impl Into<String>, bytes: u64) -> Self {
-        Self { label: label.into(), bytes: folded(bytes), usage: BufferUse::Words }
+        Self::texture(label, bytes, BufferUse::Words)
     }
 
     /// A texture of floats.
     pub fn floats(label: impl Into<String>, bytes: u64) -> Self {
-        Self { label: label.into(), bytes: folded(bytes), usage: BufferUse::Floats }
+        Self::texture(label, bytes, BufferUse::Floats)
     }
-}
 
-/// Bytes of the texture that holds `bytes` bytes.
-fn folded(bytes: u64) -> u64 {
-    let [width, height] = texels::sides(bytes);
-    u64::from(width) * u64::from(height) * TEXEL_BYTES
+    /// A storage buffer of 16-bit floats.
+    pub fn pairs(label: impl Into<String>, bytes: u64) -> Self {
+        Self { usage: BufferUse::Pairs, ..Self::storage(label, bytes) }
+    }
+
+    /// A texture of 16-bit floats.
+    pub fn halves(label: impl Into<String>, bytes: u64) -> Self {
+        Self::texture(label, bytes, BufferUse::Halves)
+    }
+
+    /// The texture that holds `bytes` bytes.
+    fn texture(label: impl Into<String>, bytes: u64, usage: BufferUse) -> Self {
+        let texel_bytes = usage.texel_bytes().unwrap_or(1);
+        let [width, height] = texels::sides(bytes.div_ceil(texel_bytes));
+        Self { label: label.into(), bytes: u64::from(width) * u64::from(height) * texel_bytes, usage }
+    }
 }
 
 /// What a [`Buffer`] stands for on the device.
@@ -152,7 +183,12 @@ impl Buffer {
 
     /// Whether it is a texture.
     pub fn is_texels(&self) -> bool {
-        matches!(self.owner.usage, BufferUse::Words | BufferUse::Floats)
+        self.owner.usage.texel_bytes().is_some()
+    }
+
+    /// The bytes that are copied and uploaded as one: a texel or a word.
+    pub(super) fn unit(&self) -> u64 {
+        self.owner.usage.texel_bytes().unwrap_or(4)
     }
 
     /// Names this buffer in the keys of bind groups.
@@ -245,10 +281,13 @@ impl Gpu {
             }))
         };
         let raw = match request.usage {
-            BufferUse::Storage => buffer(Usage::STORAGE | Usage::UNIFORM | Usage::COPY_SRC | Usage::COPY_DST),
+            BufferUse::Storage | BufferUse::Pairs => {
+                buffer(Usage::STORAGE | Usage::UNIFORM | Usage::COPY_SRC | Usage::COPY_DST)
+            }
             BufferUse::Readback => buffer(Usage::MAP_READ | Usage::COPY_DST),
             BufferUse::Words => self.texture(request, wgpu::TextureFormat::Rgba32Uint),
             BufferUse::Floats => self.texture(request, wgpu::TextureFormat::Rgba32Float),
+            BufferUse::Halves => self.texture(request, wgpu::TextureFormat::Rgba16Float),
         };
         let mut counters = lock(&self.shared.counters);
         counters.buffers += 1;
@@ -260,7 +299,8 @@ impl Gpu {
 
     fn texture(&self, request: &BufferRequest, format: wgpu::TextureFormat) -> Raw {
         use wgpu::TextureUsages as Usage;
-        let [width, height] = texels::sides(request.bytes);
+        let texel_bytes = request.usage.texel_bytes().unwrap_or(1);
+        let [width, height] = texels::sides(request.bytes.div_ceil(texel_bytes));
         let texture = self.shared.device.create_texture(&wgpu::TextureDescriptor {
             label: Some(&request.label),
             size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
@@ -300,12 +340,13 @@ impl Gpu {
         }
     }
 
-    /// Writes `data` (a multiple of 4 bytes; of 16 for a texture) into `buffer` at `offset` bytes before the next submit.
+    /// Writes `data` (whole words; whole texels of a texture) into `buffer` at `offset` bytes before the next submit.
     ///
     /// # Errors
     /// The range does not lie in the buffer, or the device is gone.
     pub fn upload(&self, buffer: &Buffer, offset: u64, data: &[u8]) -> Result<(), GpuError> {
-        buffer.check_range(offset, data.len() as u64, if buffer.is_texels() { TEXEL_BYTES } else { 4 })?;
+        let unit = buffer.unit();
+        buffer.check_range(offset, data.len() as u64, unit)?;
         self.check()?;
         if data.is_empty() {
             return Ok(());
@@ -314,12 +355,12 @@ impl Gpu {
         match self.raw(buffer)? {
             Raw::Buffer(raw) => self.shared.queue.write_buffer(&raw, offset, data),
             Raw::Texture(texture, _) => {
-                let first = offset / TEXEL_BYTES;
-                let texels = first..first + data.len() as u64 / TEXEL_BYTES;
+                let first = offset / unit;
+                let texels = first..first + data.len() as u64 / unit;
                 for piece in texels::rectangles(texture.width(), texels) {
                     let layout = wgpu::TexelCopyBufferLayout {
-                        offset: piece.before * TEXEL_BYTES,
-                        bytes_per_row: Some(piece.width * TEXEL_BYTES as u32),
+                        offset: piece.before * unit,
+                        bytes_per_row: Some(piece.width * unit as u32),
                         rows_per_image: None,
                     };
                     let (target, size) = place(&texture, &piece);

@@ -22,15 +22,78 @@ pub enum Access {
     Floats,
     /// A texture of floats that is written.
     FloatsOut,
+    /// A texture of 16-bit floats that is read.
+    Halves,
+    /// A texture of 16-bit floats that is written.
+    HalvesOut,
 }
 
 impl Access {
     /// Whether memory of this use can be bound so.
     pub fn takes(self, usage: BufferUse) -> bool {
         match self {
-            Self::Read | Self::ReadWrite | Self::Uniform => usage == BufferUse::Storage,
+            Self::Read | Self::ReadWrite => matches!(usage, BufferUse::Storage | BufferUse::Pairs),
+            Self::Uniform => usage == BufferUse::Storage,
             Self::Words => usage == BufferUse::Words,
             Self::Floats | Self::FloatsOut => usage == BufferUse::Floats,
+            Self::Halves | Self::HalvesOut => usage == BufferUse::Halves,
+        }
+    }
+
+    /// What a binding of keys or values is where they are kept in this format.
+    fn of_entries(self, format: KvFormat) -> Self {
+        match (self, format) {
+            (Self::Floats, KvFormat::F16) => Self::Halves,
+            (Self::FloatsOut, KvFormat::F16) => Self::HalvesOut,
+            _ => self,
+        }
+    }
+}
+
+/// How the numbers of keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvFormat {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats, half the memory. A number is rounded once, when it is made; all arithmetic is 32-bit.
+    F16,
+}
+
+impl KvFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::F32, Self::F16];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Bytes of `columns` numbers.
+    pub fn bytes(self, columns: u32) -> u64 {
+        match self {
+            Self::F32 => u64::from(columns) * 4,
+            Self::F16 => u64::from(columns) * 2,
+        }
+    }
+
+    /// What reads and writes the numbers in a shader.
+    fn part(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("../../shaders/shared/entry_f32.wgsl"),
+            Self::F16 => include_str!("../../shaders/shared/entry_f16.wgsl"),
+        }
+    }
+
+    /// The format of textures of them, as WGSL says it.
+    fn texels(self) -> &'static str {
+        match self {
+            Self::F32 => "rgba32float",
+            Self::F16 => "rgba16float",
         }
     }
 }
@@ -132,6 +195,8 @@ pub struct Variant {
     pub sampled: bool,
     /// Length of the gain, in `vec4`s, where the inputs are normalized (RMSNorm) on the way; else 0. `NORM` in the shader.
     pub gain_len: u32,
+    /// How keys and values are kept, for kernels that read or write them by a linked part.
+    pub entries: Option<KvFormat>,
 }
 
 impl Variant {
@@ -147,6 +212,7 @@ impl Variant {
             uniform_len: 1,
             sampled: false,
             gain_len: 0,
+            entries: None,
         }
     }
 }
@@ -185,7 +251,8 @@ impl Kernel {
     /// What a variant binds: 1, 2, ... in order.
     pub fn bound(&self, variant: &Variant) -> Vec<Access> {
         let gain = self.gain.filter(|_| variant.gain_len > 0);
-        self.bindings.iter().copied().chain(gain).collect()
+        let format = variant.entries.unwrap_or_default();
+        self.bindings.iter().map(|access| access.of_entries(format)).chain(gain).collect()
     }
 
     /// The declaration of the gain: the binding, or a stand-in where there is none and no code reads it.
@@ -254,6 +321,9 @@ impl Kernel {
             };
             text.push_str(&expand(part, &counts));
         }
+        if let Some(format) = variant.entries {
+            text.push_str(format.part());
+        }
         if self.touches_texels() {
             text.push_str(include_str!("../../shaders/shared/texels.wgsl"));
             text.push_str(if variant.sampled {
@@ -263,6 +333,7 @@ impl Kernel {
             });
         }
         text.replace("$level", if variant.sampled { ", 0" } else { "" })
+            .replace("$format", variant.entries.unwrap_or_default().texels())
     }
 }
 
@@ -328,7 +399,7 @@ impl Gpu {
                 Access::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }, false),
                 Access::Uniform => buffer(wgpu::BufferBindingType::Uniform, false),
                 Access::Words if sampled => sampled_texels(wgpu::TextureSampleType::Uint),
-                Access::Floats if sampled => {
+                Access::Floats | Access::Halves if sampled => {
                     sampled_texels(wgpu::TextureSampleType::Float { filterable: false })
                 }
                 Access::Words => {
@@ -339,6 +410,12 @@ impl Gpu {
                 }
                 Access::FloatsOut => {
                     storage_texels(wgpu::TextureFormat::Rgba32Float, wgpu::StorageTextureAccess::WriteOnly)
+                }
+                Access::Halves => {
+                    storage_texels(wgpu::TextureFormat::Rgba16Float, wgpu::StorageTextureAccess::ReadOnly)
+                }
+                Access::HalvesOut => {
+                    storage_texels(wgpu::TextureFormat::Rgba16Float, wgpu::StorageTextureAccess::WriteOnly)
                 }
             };
             entry(binding, ty)

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use super::params::SLOT_BYTES;
 use super::pipeline::{Access, Kernel, Variant};
-use super::texels::TEXEL_BYTES;
 use super::{Binding, Buffer, Capabilities, GpuError};
 
 /// Workgroups WebGPU allows in one dimension.
@@ -70,12 +69,12 @@ impl CopyOut {
         target_offset: u64,
         bytes: u64,
     ) -> Result<Self, GpuError> {
-        let unit = if source.is_texels() || target.is_texels() { TEXEL_BYTES } else { 4 };
+        let unit = source.unit().max(target.unit());
         source.check_range(source_offset, bytes, unit)?;
         target.check_range(target_offset, bytes, unit)?;
         let possible = match (source.is_texels(), target.is_texels()) {
             (false, false) => source.id() != target.id(),
-            (true, true) => source.id() != target.id(),
+            (true, true) => source.id() != target.id() && source.unit() == target.unit(),
             (true, false) => source_offset == 0 && bytes == source.size(),
             (false, true) => false,
         };

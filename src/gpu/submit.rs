@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::buffer::{Raw, place};
 use super::pipeline::Pipeline;
 use super::recording::{Bound, CopyOut, Dispatch, Recording};
-use super::texels::{self, TEXEL_BYTES};
+use super::texels;
 use super::{Buffer, Gpu, GpuError, lock, params};
 
 /// Ranges of buffers (id, offset, length) bound with a layout. Kernels that access their bindings alike share a layout, and so bind groups.
@@ -193,6 +193,7 @@ impl Gpu {
     }
 
     fn encode_copy(&self, encoder: &mut wgpu::CommandEncoder, copy: &CopyOut) -> Result<(), GpuError> {
+        let unit = copy.source.unit();
         match (self.raw(&copy.source)?, self.raw(&copy.target)?) {
             (Raw::Buffer(source), Raw::Buffer(target)) => encoder.copy_buffer_to_buffer(
                 &source,
@@ -202,9 +203,9 @@ impl Gpu {
                 copy.bytes,
             ),
             (Raw::Texture(source, _), Raw::Texture(target, _)) => {
-                let from = (source.width(), copy.source_offset / TEXEL_BYTES);
-                let to = (target.width(), copy.target_offset / TEXEL_BYTES);
-                for (piece, home) in texels::pieces(from, to, copy.bytes / TEXEL_BYTES) {
+                let from = (source.width(), copy.source_offset / unit);
+                let to = (target.width(), copy.target_offset / unit);
+                for (piece, home) in texels::pieces(from, to, copy.bytes / unit) {
                     let (from, size) = place(&source, &piece);
                     encoder.copy_texture_to_texture(from, place(&target, &home).0, size);
                 }
@@ -212,7 +213,7 @@ impl Gpu {
             (Raw::Texture(source, _), Raw::Buffer(target)) => {
                 let layout = wgpu::TexelCopyBufferLayout {
                     offset: copy.target_offset,
-                    bytes_per_row: Some(source.width() * TEXEL_BYTES as u32),
+                    bytes_per_row: Some(source.width() * unit as u32),
                     rows_per_image: None,
                 };
                 let target = wgpu::TexelCopyBufferInfo { buffer: &target, layout };

@@ -1,23 +1,23 @@
-//! A texture as a linear array of texels of 16 bytes.
+//! A texture as a linear array of texels of 16 bytes, or of 8 where they are 16-bit floats.
 //!
 //! A software device reads textures many times faster than buffers, but a texture has sides of at most 8,192. So the array is
 //! folded into rows: texel `i` lies at `(i mod width, i / width)`, and the width is a power of two, which a shader asks for.
 
 use std::ops::Range;
 
-/// Bytes of a texel.
-pub(super) const TEXEL_BYTES: u64 = 16;
 /// WebGPU's default limit of a texture's sides.
 const MOST_SIDE: u64 = 8192;
 /// The least width: a run of eight columns of 32-bit weights for 64 rows lies in one row of the texture. It is also a whole number of
 /// 256 bytes, as copies into buffers want it.
 const LEAST_WIDTH: u64 = 128;
-/// The most that one texture holds, in bytes.
-pub(crate) const MOST_TEXTURE_BYTES: u64 = MOST_SIDE * MOST_SIDE * TEXEL_BYTES;
+/// The most texels that one texture holds.
+const MOST_TEXELS: u64 = MOST_SIDE * MOST_SIDE;
+/// The most that one texture of 32-bit numbers holds, in bytes.
+pub(crate) const MOST_TEXTURE_BYTES: u64 = MOST_TEXELS * 16;
 
-/// Width and height of the texture for `bytes` bytes: the narrowest that is not too high, so that little is wasted in its last row.
-pub(super) fn sides(bytes: u64) -> [u32; 2] {
-    let texels = bytes.div_ceil(TEXEL_BYTES).max(1);
+/// Width and height of the texture for so many texels: the narrowest that is not too high, so that little is wasted in its last row.
+pub(super) fn sides(texels: u64) -> [u32; 2] {
+    let texels = texels.max(1);
     let mut width = LEAST_WIDTH;
     while width < MOST_SIDE && texels.div_ceil(width) > MOST_SIDE {
         width *= 2;
@@ -86,7 +86,7 @@ pub(super) fn pieces(
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_TEXTURE_BYTES, TEXEL_BYTES, pieces, rectangles, sides};
+    use super::{MOST_TEXELS, pieces, rectangles, sides};
 
     #[test]
     fn a_texture_is_high_before_it_is_wide() {
@@ -98,9 +98,9 @@ mod tests {
             (128 * 8192 + 1, [256, 4097]),
             (8192 * 8192, [8192, 8192]),
         ] {
-            assert_eq!(sides(texels * TEXEL_BYTES), expected, "{texels}");
+            assert_eq!(sides(texels), expected, "{texels}");
         }
-        assert_eq!(sides(MOST_TEXTURE_BYTES), [8192, 8192]);
+        assert_eq!(sides(MOST_TEXELS), [8192, 8192]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
-use super::choose::{self, CacheLayout, Implementation, Layout, MOST_SUMS};
+use super::choose::{self, CacheLayout, Implementation, Layout, MOST_SUMS, ROW_LAYOUTS, TEXEL_LAYOUTS};
 use super::product::{InputRange, uniform_tile};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
-use crate::gpu::{Buffer, Capabilities, Family, GpuError, Recorder};
+use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
 use crate::model_file::Heads;
 
@@ -51,7 +51,7 @@ pub const KERNEL: Kernel = Kernel {
 pub(super) const TILE: u32 = 64;
 /// Keys and values in storage buffers.
 pub(super) const ROWS: Implementation =
-    Implementation { layouts: &[Layout::Cache(CacheLayout::Rows)], ..Implementation::only(&KERNEL, TILE) };
+    Implementation { layouts: ROW_LAYOUTS, entries: true, ..Implementation::only(&KERNEL, TILE) };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "attention_texels",
@@ -81,7 +81,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
 /// gathers.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
-    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    layouts: TEXEL_LAYOUTS,
+    entries: true,
     least_subgroup: 8,
     narrow: Some(4),
     inputs: &[8, 4, 2, 1],
@@ -131,17 +132,18 @@ pub fn record(
     chunk: Option<&Chunk>,
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
-    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k_cache)), rec.device())?;
+    let place = CacheLayout::of(io.k_cache);
+    let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
     let name = one.kernel.name;
     check_heads(name, heads)?;
     need(name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
     need(name, "bytes of out", io.out.all(), rows * u64::from(heads.q_dim()) * 4)?;
-    let cache_bytes = u64::from(layout.slots()) * u64::from(heads.kv_dim()) * 4;
+    let cache_bytes = u64::from(layout.slots()) * place.format().bytes(heads.kv_dim());
     need(name, "bytes of k_cache", io.k_cache.all(), cache_bytes)?;
     need(name, "bytes of v_cache", io.v_cache.all(), cache_bytes)?;
     if let Some(chunk) = chunk {
-        let chunk_bytes = rows * u64::from(heads.kv_dim()) * 4;
+        let chunk_bytes = rows * place.format().bytes(heads.kv_dim());
         need(name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
         need(name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
         need(name, "bytes of chunk_anchors", io.chunk_anchors.all(), u64::from(chunk.anchors) * 4)?;
@@ -184,7 +186,8 @@ pub fn record(
             io.chunk_anchors.all(),
             io.out.all(),
         ];
-        let (variant, workgroups) = tile(one, rec.device(), heads, taken, rows_of_text);
+        let (variant, workgroups) =
+            tile(one, one.variant_for(place, rec.device()), heads, taken, rows_of_text);
         let variant = Variant { uniform_len: q.len, ..variant };
         let groups = spread(name, workgroups)?;
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
@@ -196,12 +199,11 @@ pub fn record(
 /// The variant for `rows` rows, each `rows_of_text` of which belong to one text, and its workgroups.
 fn tile(
     one: &Implementation,
-    device: &Capabilities,
+    variant: Variant,
     heads: Heads,
     rows: u32,
     rows_of_text: u32,
 ) -> (Variant, u64) {
-    let variant = one.variant(device);
     if !one.kernel.reads_texels() {
         return (variant, u64::from(rows) * u64::from(heads.n_heads));
     }

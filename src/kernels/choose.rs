@@ -4,8 +4,10 @@
 //! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
+use half::f16;
+
 use super::*;
-use crate::gpu::pipeline::Variant;
+use crate::gpu::pipeline::{KvFormat, Variant};
 use crate::gpu::{Capabilities, Dispatch, Family};
 use crate::model_file::Heads;
 
@@ -35,6 +37,7 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation { lanes: LANES_OF_SUMS, ..Implementation::only(&qk_norm::KERNEL, 64) },
     Implementation::only(&rms_norm::KERNEL, 64),
     rope::ROWS,
+    rope::HALVES,
     rope::TEXELS,
     Implementation::only(&sample::KERNEL, crate::sampling::DRAW_LANES),
     Implementation::only(&silu_mul::KERNEL, MAP_WORKGROUP),
@@ -54,28 +57,97 @@ pub enum Layout {
     Cache(CacheLayout),
 }
 
-/// How keys and values lie in memory: (slots, kv_dim) in either case.
+/// How keys and values lie in memory: (slots, kv_dim) in every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheLayout {
-    /// In storage buffers.
-    Rows,
-    /// In textures of floats, four columns a texel.
-    Texels,
+    /// 32-bit floats in storage buffers.
+    F32Rows,
+    /// 16-bit floats in storage buffers, two a word.
+    F16Rows,
+    /// 32-bit floats in textures, four columns a texel.
+    F32Texels,
+    /// 16-bit floats in textures, four columns a texel.
+    F16Texels,
 }
 
+/// What a shader reads whose keys and values lie in storage buffers.
+pub(super) const ROW_LAYOUTS: &[Layout] =
+    &[Layout::Cache(CacheLayout::F32Rows), Layout::Cache(CacheLayout::F16Rows)];
+/// What a shader reads whose keys and values lie in textures.
+pub(super) const TEXEL_LAYOUTS: &[Layout] =
+    &[Layout::Cache(CacheLayout::F32Texels), Layout::Cache(CacheLayout::F16Texels)];
+
 impl CacheLayout {
+    /// Entries of this format in rows, or in texels.
+    pub fn new(format: KvFormat, texels: bool) -> Self {
+        match (format, texels) {
+            (KvFormat::F32, false) => Self::F32Rows,
+            (KvFormat::F16, false) => Self::F16Rows,
+            (KvFormat::F32, true) => Self::F32Texels,
+            (KvFormat::F16, true) => Self::F16Texels,
+        }
+    }
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32Rows => "rows",
+            Self::F16Rows => "f16_rows",
+            Self::F32Texels => "texels",
+            Self::F16Texels => "f16_texels",
+        }
+    }
+
+    /// How the numbers are kept.
+    pub fn format(self) -> KvFormat {
+        match self {
+            Self::F32Rows | Self::F32Texels => KvFormat::F32,
+            Self::F16Rows | Self::F16Texels => KvFormat::F16,
+        }
+    }
+
+    /// Whether they lie in textures.
+    pub fn is_texels(self) -> bool {
+        matches!(self, Self::F32Texels | Self::F16Texels)
+    }
+
     /// Memory for `rows` rows of `kv_dim` columns.
     pub fn request(self, label: impl Into<String>, rows: u64, kv_dim: u32) -> BufferRequest {
-        let bytes = rows * u64::from(kv_dim) * 4;
+        let bytes = rows * self.format().bytes(kv_dim);
         match self {
-            Self::Rows => BufferRequest::storage(label, bytes),
-            Self::Texels => BufferRequest::floats(label, bytes),
+            Self::F32Rows => BufferRequest::storage(label, bytes),
+            Self::F16Rows => BufferRequest::pairs(label, bytes),
+            Self::F32Texels => BufferRequest::floats(label, bytes),
+            Self::F16Texels => BufferRequest::halves(label, bytes),
+        }
+    }
+
+    /// `values` as they lie in memory, rounded as `rope` rounds them.
+    pub fn pack(self, values: &[f32]) -> Vec<u8> {
+        match self.format() {
+            KvFormat::F32 => bytemuck::cast_slice(values).to_vec(),
+            KvFormat::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+        }
+    }
+
+    /// The values that `bytes` of its memory hold.
+    pub fn unpack(self, bytes: &[u8]) -> Vec<f32> {
+        match self.format() {
+            KvFormat::F32 => bytemuck::pod_collect_to_vec(bytes),
+            KvFormat::F16 => {
+                bytes.chunks_exact(2).map(|x| f16::from_le_bytes([x[0], x[1]]).to_f32()).collect()
+            }
         }
     }
 
     /// The most bytes of one piece of memory, on a device that binds `limit`.
     pub fn most_bytes(self, limit: u64) -> u64 {
-        if self == Self::Texels { limit.min(MOST_TEXTURE_BYTES) } else { limit & !15 }
+        match self {
+            Self::F32Rows | Self::F16Rows => limit & !15,
+            Self::F32Texels => limit.min(MOST_TEXTURE_BYTES),
+            // As many texels, of half the bytes.
+            Self::F16Texels => limit.min(MOST_TEXTURE_BYTES / 2),
+        }
     }
 
     /// The most rows of one piece of memory, on a device that binds `limit` bytes.
@@ -83,12 +155,13 @@ impl CacheLayout {
         let limit = self.most_bytes(limit);
         // Memory comes in whole units, which may take the last rows over the limit.
         let fits = |rows: &u64| self.request("", *rows, kv_dim).bytes <= limit;
-        (0..=limit / (u64::from(kv_dim) * 4).max(1)).rev().find(fits).unwrap_or(0)
+        (0..=limit / self.format().bytes(kv_dim).max(1)).rev().find(fits).unwrap_or(0)
     }
 
     /// The layout of memory that was made so.
     pub fn of(buffer: &Buffer) -> Self {
-        if buffer.is_texels() { Self::Texels } else { Self::Rows }
+        let format = if buffer.usage().is_half() { KvFormat::F16 } else { KvFormat::F32 };
+        Self::new(format, buffer.is_texels())
     }
 }
 
@@ -126,6 +199,8 @@ pub struct Implementation {
     pub inputs: &'static [u32],
     /// How often a line with `$c` is repeated, the largest first: texels of a head that a lane gathers.
     pub texels: &'static [u32],
+    /// Whether it reads or writes keys and values by the part of their format, so that one text serves all formats.
+    pub entries: bool,
 }
 
 /// Sums of four columns that a lane keeps at a time, at most; more make a text that takes a driver seconds to compile.
@@ -145,6 +220,7 @@ impl Implementation {
             columns: 4,
             inputs: &[1],
             texels: &[1],
+            entries: false,
         }
     }
 
@@ -159,6 +235,29 @@ impl Implementation {
             Layout::Weight(layout) => Some(*layout),
             _ => None,
         })
+    }
+
+    /// The formats of keys and values that it is linked for.
+    fn formats(&self) -> Vec<Option<KvFormat>> {
+        let format = |layout: &Layout| match layout {
+            Layout::Cache(layout) if self.entries => Some(layout.format()),
+            _ => None,
+        };
+        let some: Vec<_> = self.layouts.iter().map(format).filter(Option::is_some).collect();
+        if some.is_empty() { vec![None] } else { some }
+    }
+
+    /// The layouts of keys and values that it reads or writes.
+    pub fn cache_layouts(&self) -> impl Iterator<Item = CacheLayout> {
+        self.layouts.iter().filter_map(|layout| match layout {
+            Layout::Cache(layout) => Some(*layout),
+            _ => None,
+        })
+    }
+
+    /// [`Implementation::variant`], for keys and values that lie so.
+    pub(super) fn variant_for(&self, layout: CacheLayout, device: &Capabilities) -> Variant {
+        Variant { entries: self.entries.then(|| layout.format()), ..self.variant(device) }
     }
 
     /// The variant for a device; formats, residuals and the like are the recording's to add.
@@ -203,6 +302,7 @@ impl Implementation {
             some.retain(|v| {
                 v.texels == 1 || (v.inputs * v.texels <= MOST_SUMS && v.texels * v.workgroup <= most_texels)
             });
+            let some = each(some, &self.formats(), |v, entries| Variant { entries, ..v });
             let normed: &[u32] = if self.kernel.gain.is_some() { &[0, LONGEST_UNIFORM] } else { &[0] };
             all.extend(each(some, normed, |v, gain_len| Variant { gain_len, ..v }));
         }
@@ -285,13 +385,10 @@ pub fn weight_layout(precision: Precision, cols: u32, device: &Capabilities) -> 
 }
 
 /// How keys and values are laid out on `device`.
-pub fn cache_layout(heads: Heads, device: &Capabilities) -> CacheLayout {
+pub fn cache_layout(format: KvFormat, heads: Heads, device: &Capabilities) -> CacheLayout {
     // Those that read textures bind a row of rotated and plain queries as a uniform.
-    if device.family == Family::Software && product::fits_uniform(2 * heads.q_dim(), device) {
-        CacheLayout::Texels
-    } else {
-        CacheLayout::Rows
-    }
+    let texels = device.family == Family::Software && product::fits_uniform(2 * heads.q_dim(), device);
+    CacheLayout::new(format, texels)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From a chunk's scratch to the cache: the survivors of a prompt chunk.
 
-use super::choose::{self, CacheLayout, Implementation, Layout};
+use super::choose::{self, CacheLayout, Implementation, Layout, ROW_LAYOUTS, TEXEL_LAYOUTS};
 use super::{MAP_WORKGROUP, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -8,7 +8,7 @@ use crate::kv::Row;
 
 params! { KvWriteParams { rows: u32, kv_dim4: u32, pad0: u32, pad1: u32 } }
 
-/// Copies rows of k and v to the slots their [`Row`] names.
+/// Copies rows of k and v to the slots their [`Row`] names, as they are: chunk and cache have one format.
 pub const KERNEL: Kernel = Kernel {
     op: "kv_write",
     name: "kv_write",
@@ -28,10 +28,8 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Storage buffers.
-pub(super) const ROWS: Implementation = Implementation {
-    layouts: &[Layout::Cache(CacheLayout::Rows)],
-    ..Implementation::only(&KERNEL, MAP_WORKGROUP)
-};
+pub(super) const ROWS: Implementation =
+    Implementation { layouts: ROW_LAYOUTS, entries: true, ..Implementation::only(&KERNEL, MAP_WORKGROUP) };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "kv_write_texels",
@@ -48,7 +46,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
 /// Textures.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
-    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    layouts: TEXEL_LAYOUTS,
+    entries: true,
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
@@ -74,12 +73,14 @@ pub struct KvWrite<'a> {
 pub fn record(rec: &mut Recorder, io: KvWrite<'_>, n: u32, kv_dim: u32) -> Result<(), GpuError> {
     let kv_dim4 = multiple_of_4(KERNEL.name, "kv_dim", kv_dim)?;
     let elements = u64::from(n) * u64::from(kv_dim);
+    let place = CacheLayout::of(io.k_cache);
+    let chunk_bytes = u64::from(n) * place.format().bytes(kv_dim);
     need(KERNEL.name, "bytes of rows", io.rows.all(), u64::from(n) * size_of::<Row>() as u64)?;
-    need(KERNEL.name, "bytes of k_chunk", io.k_chunk.all(), elements * 4)?;
-    need(KERNEL.name, "bytes of v_chunk", io.v_chunk.all(), elements * 4)?;
+    need(KERNEL.name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
+    need(KERNEL.name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
     let params = KvWriteParams { rows: n, kv_dim4, pad0: 0, pad1: 0 };
     let groups = spread(KERNEL.name, (elements / 4).div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.k_chunk.all(), io.v_chunk.all(), io.k_cache.all(), io.v_cache.all()];
-    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k_cache)), rec.device())?;
-    rec.dispatch(one.kernel, one.variant(rec.device()), &bindings, &params, groups)
+    let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
+    rec.dispatch(one.kernel, one.variant_for(place, rec.device()), &bindings, &params, groups)
 }

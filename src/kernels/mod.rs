@@ -32,6 +32,7 @@ pub mod top_logprobs;
 mod weight;
 
 use crate::gpu::pipeline::Kernel;
+pub use crate::gpu::pipeline::KvFormat;
 use crate::gpu::{Binding, Buffer, BufferRequest, GpuError, MOST_TEXTURE_BYTES};
 pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
 pub use product::{Inputs, Norm, Product, Update};

@@ -1,6 +1,6 @@
 //! Rotary position embedding, and the way of new keys and values into the cache.
 
-use super::choose::{self, CacheLayout, Implementation, Layout};
+use super::choose::{self, CacheLayout, Implementation, Layout, TEXEL_LAYOUTS};
 use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -40,17 +40,39 @@ pub const KERNEL: Kernel = Kernel {
     uses_subgroups: false,
 };
 
-/// Keys and values into storage buffers, one pair of columns an invocation.
+/// 32-bit keys and values into storage buffers, one pair of columns an invocation.
 pub(super) const ROWS: Implementation = Implementation {
-    layouts: &[Layout::Cache(CacheLayout::Rows)],
+    layouts: &[Layout::Cache(CacheLayout::F32Rows)],
     columns: 2,
     ..Implementation::only(&KERNEL, MAP_WORKGROUP)
+};
+
+const HALVES_KERNEL: Kernel = Kernel {
+    name: "rope_halves",
+    source: concat!(
+        include_str!("../../shaders/rope_halves.wgsl"),
+        include_str!("../../shaders/shared/rope_fours.wgsl"),
+        include_str!("../../shaders/shared/params_rope.wgsl"),
+        include_str!("../../shaders/shared/rotation.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// 16-bit keys and values into storage buffers, four columns an invocation.
+pub(super) const HALVES: Implementation = Implementation {
+    layouts: &[Layout::Cache(CacheLayout::F16Rows)],
+    entries: true,
+    columns: 4,
+    ..Implementation::only(&HALVES_KERNEL, MAP_WORKGROUP)
 };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "rope_texels",
     source: concat!(
         include_str!("../../shaders/rope_texels.wgsl"),
+        include_str!("../../shaders/shared/rope_fours.wgsl"),
         include_str!("../../shaders/shared/params_rope.wgsl"),
         include_str!("../../shaders/shared/rotation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
@@ -70,7 +92,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
 /// Keys and values into textures, a texel of four columns an invocation.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
-    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    layouts: TEXEL_LAYOUTS,
+    entries: true,
     columns: 4,
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
@@ -138,13 +161,14 @@ pub fn record(
     target: Target,
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
+    let place = CacheLayout::of(io.k);
     need(KERNEL.name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(KERNEL.name, "bytes of qkv", io.qkv.all(), rows * u64::from(heads.qkv_dim()) * 4)?;
     need(KERNEL.name, "bytes of table", io.table.all(), table_bytes(rope_dim))?;
     need(KERNEL.name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
     if matches!(target, Target::Chunk) {
-        need(KERNEL.name, "bytes of k", io.k.all(), rows * u64::from(heads.kv_dim()) * 4)?;
-        need(KERNEL.name, "bytes of v", io.v.all(), rows * u64::from(heads.kv_dim()) * 4)?;
+        need(KERNEL.name, "bytes of k", io.k.all(), rows * place.format().bytes(heads.kv_dim()))?;
+        need(KERNEL.name, "bytes of v", io.v.all(), rows * place.format().bytes(heads.kv_dim()))?;
     }
     let params = RopeParams {
         rows: n,
@@ -156,9 +180,9 @@ pub fn record(
         pad0: 0,
         pad1: 0,
     };
-    let one = choose::choose(KERNEL.op, Layout::Cache(CacheLayout::of(io.k)), rec.device())?;
+    let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
     let invocations = rows * u64::from(heads.qkv_dim() / one.columns);
     let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];
-    rec.dispatch(one.kernel, one.variant(rec.device()), &bindings, &params, groups)
+    rec.dispatch(one.kernel, one.variant_for(place, rec.device()), &bindings, &params, groups)
 }

@@ -30,7 +30,7 @@ const LOADS: u32 = 4;
 
 /// From a storage buffer.
 pub(super) const ROWS: Implementation = Implementation {
-    layouts: &[Layout::Cache(CacheLayout::Rows)],
+    layouts: &[Layout::Cache(CacheLayout::F32Rows)],
     lanes: [8, 256],
     inputs: &[LOADS],
     ..Implementation::only(&KERNEL, 256)
@@ -51,7 +51,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
 pub(super) const TEXELS: Implementation = Implementation {
     kernel: &TEXELS_KERNEL,
     family: Family::Software,
-    layouts: &[Layout::Cache(CacheLayout::Texels)],
+    layouts: &[Layout::Cache(CacheLayout::F32Texels)],
     ..ROWS
 };
 

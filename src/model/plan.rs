@@ -10,7 +10,7 @@ use super::session_plan::{SessionPlan, SessionShape};
 use super::weights::{LayerWeights, Weights};
 use crate::gpu::{BufferRequest, Capabilities};
 use crate::kernels::attention::MAX_HEAD_DIM;
-use crate::kernels::{Precision, WeightFormat, WeightLayout, choose};
+use crate::kernels::{KvFormat, Precision, WeightFormat, WeightLayout, choose};
 use crate::kv::{KvError, Policy, RingLayout};
 use crate::model_file::{Blocks, Config, LayerWeight, ModelFile, WeightName};
 
@@ -57,6 +57,14 @@ pub enum PlanError {
         setting: &'static str,
         /// The largest value of that setting that fits.
         most: u64,
+    },
+    /// Keys and values of another format than the brute-force pass computes with.
+    #[error(
+        "the masked path keeps no cache, its keys and values are f32, not {kv}; take another path or f32"
+    )]
+    MaskedEntries {
+        /// The format asked for.
+        kv: &'static str,
     },
     /// More texts in a pool than a decode step has rows for.
     #[error("a pool of {texts} texts is more than a decode step can go on with, which is {most} here")]
@@ -308,6 +316,8 @@ pub struct MemoryPlan {
     pub total_bytes: u64,
     /// Slots per layer: pinned, anchor ring, live ring.
     pub slots: [u32; 3],
+    /// How the numbers of keys and values are kept.
+    pub kv_format: KvFormat,
     /// Bytes of one cache entry over all layers.
     pub entry_bytes: u64,
     /// Parts the weights are split into by the binding limit.
@@ -354,7 +364,8 @@ impl MemoryPlan {
             ],
             total_bytes: weights_bytes + session_bytes,
             slots: [layout.sinks, layout.anchor_cap, layout.live_cap],
-            entry_bytes: entry_bytes(config),
+            kv_format: shape.kv,
+            entry_bytes: entry_bytes(config, shape.kv),
             weight_buffers: weights.all_requests().len(),
             precisions: precisions.lines(config),
         })
@@ -362,6 +373,6 @@ impl MemoryPlan {
 }
 
 /// Bytes of K and V of one token over all layers.
-pub(crate) fn entry_bytes(config: &Config) -> u64 {
-    u64::from(config.heads().kv_dim()) * 4 * 2 * u64::from(config.n_layers)
+pub(crate) fn entry_bytes(config: &Config, kv: KvFormat) -> u64 {
+    kv.bytes(config.heads().kv_dim()) * 2 * u64::from(config.n_layers)
 }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Mutex;
 
 use crate::gpu::{Buffer, BufferRequest, Readback};
+use crate::kernels::KvFormat;
 
 /// Intermediate results of a pass. Nothing in them outlives its submit.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct ScratchShape {
     pub(crate) texts: u32,
     /// Whether a pass is masked.
     pub(crate) masked: bool,
+    /// How the keys and values of a chunk are kept.
+    pub(crate) kv: KvFormat,
 }
 
 impl ScratchShape {

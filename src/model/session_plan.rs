@@ -4,6 +4,7 @@ use super::named::{Make, requests_of};
 use super::plan::PlanError;
 use super::session_buffers::{Control, Scratch, ScratchShape, SharedScratch, Texts};
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
+use crate::kernels::KvFormat;
 use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kernels::sample::RowSettings;
@@ -21,6 +22,15 @@ pub struct SessionShape {
     pub masked: bool,
     /// Texts that share the memory of one pool, and may share a decode step.
     pub texts: u32,
+    /// How the numbers of keys and values are kept.
+    pub kv: KvFormat,
+}
+
+impl Default for SessionShape {
+    /// One text that is read token by token.
+    fn default() -> Self {
+        Self { chunk: 1, in_flight: 1, masked: false, texts: 1, kv: KvFormat::F32 }
+    }
 }
 
 /// Submits of the decode loop under way at a time.
@@ -122,8 +132,11 @@ impl<'a> SessionPlan<'a> {
             return Err(PlanError::TooManyTexts { texts, most: logit_rows });
         }
         // The pass over a whole text is brute force, of which there is one implementation.
-        let place =
-            if shape.masked { CacheLayout::Rows } else { choose::cache_layout(config.heads(), device) };
+        let place = match (shape.masked, shape.kv) {
+            (true, KvFormat::F32) => CacheLayout::F32Rows,
+            (true, kv) => return Err(PlanError::MaskedEntries { kv: kv.name() }),
+            (false, kv) => choose::cache_layout(kv, config.heads(), device),
+        };
         let mut plan = Self {
             config,
             device,
@@ -163,8 +176,8 @@ impl<'a> SessionPlan<'a> {
     }
 
     pub(crate) fn scratch_shape(&self) -> ScratchShape {
-        let SessionShape { chunk, masked, .. } = self.shape;
-        ScratchShape { chunk, texts: self.texts(), masked }
+        let SessionShape { chunk, masked, kv, .. } = self.shape;
+        ScratchShape { chunk, texts: self.texts(), masked, kv }
     }
 
     /// A scratch made for this plan, to be shared.
@@ -244,8 +257,8 @@ impl<'a> SessionPlan<'a> {
             h: rows("h", hidden, Inputs)?,
             qkv: rows("qkv", floats(heads.qkv_dim()), Plain)?,
             q: rows("q", floats(heads.q_dim()) * 2, Inputs)?,
-            k_chunk: rows("chunk k", floats(heads.kv_dim()), Entries)?,
-            v_chunk: rows("chunk v", floats(heads.kv_dim()), Entries)?,
+            k_chunk: rows("chunk k", shape.kv.bytes(heads.kv_dim()), Entries)?,
+            v_chunk: rows("chunk v", shape.kv.bytes(heads.kv_dim()), Entries)?,
             attended: rows("attended", floats(heads.q_dim()), Inputs)?,
             gate: rows("gate", ffn, Inputs)?,
             up: rows("up", ffn, Plain)?,

@@ -30,6 +30,8 @@ mod silu_mul;
 mod stream;
 mod top_logprobs;
 
+use crate::kernels::KvFormat;
+
 pub use add_bias::add_bias;
 pub use adjust::adjust;
 pub use argmax::argmax;
@@ -80,6 +82,19 @@ impl<'a> Matrix<'a> {
     /// When there is no such row.
     pub fn row(&self, r: usize) -> &'a [f32] {
         &self.values[r * self.cols..][..self.cols]
+    }
+}
+
+/// What a key or value that is computed as `want` is kept as. Where `want` is nearly halfway between two numbers of the format, 32-bit
+/// arithmetic may take either: then it is `got`, if that is a number within `slack` of the border.
+pub fn kept(format: KvFormat, want: f64, got: f32, slack: f64) -> f64 {
+    let nearest = |x: f64| half::f16::from_f64(x).to_f64();
+    match format {
+        KvFormat::F32 => want,
+        KvFormat::F16 if (nearest(want - slack)..=nearest(want + slack)).contains(&f64::from(got)) => {
+            f64::from(got)
+        }
+        KvFormat::F16 => nearest(want),
     }
 }
 

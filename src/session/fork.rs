@@ -29,7 +29,8 @@ impl Session {
     pub fn copy_from(&mut self, other: &Self) -> Result<(), SessionError> {
         let same = Arc::ptr_eq(&self.model, &other.model)
             && self.policy == other.policy
-            && self.ring.params() == other.ring.params();
+            && self.ring.params() == other.ring.params()
+            && self.kv_format() == other.kv_format();
         if !same {
             return Err(SessionError::ForkMismatch);
         }
@@ -51,7 +52,7 @@ impl Session {
     /// The live entries of every layer, and the last hidden state if it is needed.
     fn copies_from(&self, other: &Self, copy: &mut dyn FnMut(CopyOut)) -> Result<(), GpuError> {
         let (to, from) = (self.memory(), other.memory());
-        let slot_bytes = u64::from(self.model.config.heads().kv_dim()) * 4;
+        let slot_bytes = self.kv_format().bytes(self.model.config.heads().kv_dim());
         let of_text = u64::from(self.ring.layout().slots()) * slot_bytes;
         let first_byte = |session: &Self| u64::from(session.place.index) * of_text;
         let slots = other.ring.live_slots();

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use web_time::Instant;
 
 use crate::gpu::{GpuError, PendingWork, Readback, Recorder};
+use crate::kernels::KvFormat;
 use crate::kernels::emit::LoopState;
 use crate::kv::{Anchor, Chunk, KvError, Policy, Ring, RingState, Row, Tagger};
 use crate::model::llama::{self, Attend};
@@ -53,18 +54,27 @@ pub struct SessionOptions {
     pub chunk: u32,
     /// X: steps that may be in flight, and so be undone.
     pub in_flight: u32,
+    /// How the numbers of keys and values are kept: f16 takes half the memory of f32. What a number is rounded to when it is made is what
+    /// every later token reads; all arithmetic is 32-bit either way.
+    pub kv: KvFormat,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { chunk: 128, in_flight: 32 }
+        Self { chunk: 128, in_flight: 32, kv: KvFormat::F32 }
     }
 }
 
 impl SessionOptions {
     /// The shape these options give a session.
     pub fn shape(&self) -> SessionShape {
-        SessionShape { chunk: self.chunk.max(1), in_flight: self.in_flight, masked: false, texts: 1 }
+        SessionShape {
+            chunk: self.chunk.max(1),
+            in_flight: self.in_flight,
+            masked: false,
+            texts: 1,
+            kv: self.kv,
+        }
     }
 }
 
@@ -180,6 +190,16 @@ impl Session {
         self.place.pool.logit_rows
     }
 
+    /// How its keys and values are kept.
+    pub fn kv_format(&self) -> KvFormat {
+        self.place.pool.shape.kv
+    }
+
+    /// Bytes of one entry of its cache over all layers.
+    pub(crate) fn entry_bytes(&self) -> u64 {
+        entry_bytes(&self.model.config, self.kv_format())
+    }
+
     /// The policy this session remembers by.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -234,7 +254,7 @@ impl Session {
     /// What the cache holds now; a pending token is not counted.
     pub fn kv(&self) -> KvReport {
         let [kv_bytes, _] = self.place.pool.bytes_of_text();
-        KvReport::new(&self.ring, entry_bytes(&self.model.config), kv_bytes)
+        KvReport::new(&self.ring, self.entry_bytes(), self.kv_format(), kv_bytes)
     }
 
     /// Bytes of device memory that it shares with the sessions of its model that have the same [`SessionOptions::chunk`].

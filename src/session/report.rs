@@ -1,5 +1,6 @@
 //! What the cache holds and what it costs.
 
+use crate::kernels::KvFormat;
 use crate::kv::Ring;
 
 /// What the cache holds and what it costs, for people and for JSON.
@@ -11,6 +12,8 @@ pub struct KvReport {
     pub live: u32,
     /// The most entries after any token.
     pub peak_live: u32,
+    /// How keys and values are kept.
+    pub format: KvFormat,
     /// Bytes of the live entries over all layers.
     pub bytes_live: u64,
     /// Bytes of all slots over all layers, as planned.
@@ -26,12 +29,13 @@ pub struct KvReport {
 }
 
 impl KvReport {
-    pub(crate) fn new(ring: &Ring, entry_bytes: u64, bytes_allocated: u64) -> Self {
+    pub(crate) fn new(ring: &Ring, entry_bytes: u64, format: KvFormat, bytes_allocated: u64) -> Self {
         let counts = ring.stats();
         Self {
             seen: counts.seen,
             live: counts.live,
             peak_live: counts.peak_live,
+            format,
             bytes_live: u64::from(counts.live) * entry_bytes,
             bytes_allocated,
             anchors: counts.anchors,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use killick::Tokenizer;
 use killick::eval::{Choices, HeldOut, Item, PromptOptions, choices, items, perplexity};
 use killick::kernels::WeightFormat;
 use killick::model::Model;
 use killick::model_file::{FileSet, ModelFile};
+use killick::{SessionOptions, Tokenizer};
 use pollster::block_on;
 
 use super::super::device::{gpu, share};
@@ -47,7 +47,15 @@ fn accuracy_and_loss_are_those_of_pytorch() {
                     ..PromptOptions::default()
                 },
             };
-            let report = block_on(choices(&model, &tokenizer, &policy, &task, &mut quiet())).unwrap();
+            let report = block_on(choices(
+                &model,
+                &tokenizer,
+                &policy,
+                SessionOptions::default(),
+                &task,
+                &mut quiet(),
+            ))
+            .unwrap();
             let what = format!("{} with {} demonstrations", policy.preset, shown.len());
             for (ours, theirs) in report.logprobs.iter().zip(list(&want["logprobs"])) {
                 // A choice has at most ten tokens.
@@ -72,7 +80,15 @@ fn accuracy_and_loss_are_those_of_pytorch() {
             let number = |field: &str| want[field].as_u64().unwrap();
             let windows =
                 text.windows(number("size") as usize, number("stride") as usize, usize::MAX).unwrap();
-            let report = block_on(perplexity(&model, &policy, &text, &windows, &mut quiet())).unwrap();
+            let report = block_on(perplexity(
+                &model,
+                &policy,
+                SessionOptions::default(),
+                &text,
+                &windows,
+                &mut quiet(),
+            ))
+            .unwrap();
             assert_eq!(report.tokens, number("tokens"), "{}", policy.preset);
             for (ours, field) in [(report.mean_nll, "mean_nll"), (report.bits_per_byte, "bits_per_byte")] {
                 let theirs = want[field].as_f64().unwrap();

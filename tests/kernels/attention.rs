@@ -7,7 +7,7 @@ use killick::model_file::Heads;
 use killick::reference::{self, Cache};
 
 use crate::support::gpu::{
-    POISON, Produced, buffer, each_implementation, entries, input_rows, output, run, share, thorough,
+    POISON, Produced, buffer, each_implementation, entries, held, input_rows, output, run, share, thorough,
 };
 use crate::support::inputs::{numbers, off_by_one_row};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
@@ -17,6 +17,12 @@ use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_
 
 /// Steps that share one dispatch: what the spare slots of the ring allow.
 const IN_FLIGHT: u32 = 8;
+
+/// A text whose keys and values are those that the layout at work holds.
+fn text_of(policy: Policy, ids: Vec<u32>, heads: Heads) -> Text {
+    let text = Text::new(policy, ids, heads);
+    Text { k: held(&text.k), v: held(&text.v), ..text }
+}
 
 /// Some rows of a text, with all that one dispatch reads.
 #[derive(Clone)]
@@ -150,7 +156,7 @@ fn random_policies_match_the_ring_and_the_mask() {
         let mut random = Random(2026);
         for round in 0..share(45, 10) {
             let (policy, ids) = (random_policy(&mut random), random_ids(&mut random, 110));
-            let text = Text::new(policy, ids, HEADS[round % HEADS.len()]);
+            let text = text_of(policy, ids, HEADS[round % HEADS.len()]);
             let masked = text.masked();
             let ops = || pick(&mut random, &[1, 3, 8, 8, -1, -7, -13, -40]);
             walk(&text, ops, |rows| rows.check(&masked));
@@ -164,7 +170,7 @@ fn every_preset_matches_over_several_tiles_of_keys() {
         let mut random = Random(7);
         for policy in presets() {
             let ids = (0..300).map(|_| random.below(9) as u32).collect();
-            let text = Text::new(policy, ids, Heads { n_heads: 6, n_kv_heads: 2, head_dim: 16 });
+            let text = text_of(policy, ids, Heads { n_heads: 6, n_kv_heads: 2, head_dim: 16 });
             let masked = text.masked();
             for ops in [&[-150, 8, 5, -33][..], &[8], &[-300], &[-64]].into_iter().take(share(4, 1)) {
                 let mut ops = ops.iter().copied().cycle();
@@ -185,7 +191,7 @@ fn more_rows_and_heads_than_one_dimension_has_workgroups() {
             return;
         }
         let window = Policy { window: 2, ..presets()[4].clone() };
-        let text = Text::new(window, vec![5; 2050], Heads { n_heads: 32, n_kv_heads: 4, head_dim: 4 });
+        let text = text_of(window, vec![5; 2050], Heads { n_heads: 32, n_kv_heads: 4, head_dim: 4 });
         let masked = text.masked();
         walk(&text, || -2050, |rows| rows.check(&masked));
     });
@@ -195,10 +201,10 @@ fn more_rows_and_heads_than_one_dimension_has_workgroups() {
 fn more_slots_than_a_texture_is_high() {
     each_implementation("attention", |_| {
         let policy = Policy { window: 9000, ..presets()[4].clone() };
-        let text = Text::new(policy.clone(), vec![1; 3], HEADS[1]);
+        let text = text_of(policy.clone(), vec![1; 3], HEADS[1]);
         let layout = *Ring::new(&policy, IN_FLIGHT).unwrap().layout();
         let row = |pos| Row { pos, live_first: pos - 20, n_keys: 21, ..Row::default() };
-        let cache = |seed| numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize);
+        let cache = |seed| held(&numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize));
         let rows = [8195, 8210, 8999].map(row).to_vec();
         let (k_cache, v_cache) = (cache(1), cache(2));
         let rows = Rows { text: &text, layout, first: 0, rows, chunk: None, k_cache, v_cache };
@@ -210,7 +216,7 @@ fn more_slots_than_a_texture_is_high() {
 #[test]
 fn no_row_is_nothing_to_do() {
     each_implementation("attention", |_| {
-        let text = Text::new(presets()[0].clone(), vec![1; 8], HEADS[0]);
+        let text = text_of(presets()[0].clone(), vec![1; 8], HEADS[0]);
         walk(
             &text,
             || 8,
@@ -235,7 +241,7 @@ fn with_rows(first: usize, op: i32, test: impl Fn(Rows<'_>, &[f64])) {
         ..presets()[1].clone()
     };
     let ids: Vec<u32> = (0..80).map(|i| u32::from(i % 7 != 4)).collect();
-    let text = Text::new(policy, ids, Heads { n_heads: 4, n_kv_heads: 2, head_dim: 64 });
+    let text = text_of(policy, ids, Heads { n_heads: 4, n_kv_heads: 2, head_dim: 64 });
     let masked = text.masked();
     let mut pos = 0;
     let mut met = false;
@@ -325,7 +331,7 @@ fn the_check_rejects_the_wrong_rotation_for_pinned_keys() {
                 q,
                 k: right.text.k.clone(),
                 v: right.text.v.clone(),
-                ..Text::new(right.text.policy.clone(), right.text.ids.clone(), right.text.heads)
+                ..text_of(right.text.policy.clone(), right.text.ids.clone(), right.text.heads)
             };
             let got = Rows { text: &text, ..right }.produce();
             rejects("attention", "pinned keys read at the position", &got, compare("attention", &got, want));

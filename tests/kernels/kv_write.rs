@@ -4,7 +4,7 @@ use killick::kernels::kv_write::{self, KvWrite};
 use killick::kv::{NONE, Ring, Row};
 use killick::reference;
 
-use crate::support::gpu::{Produced, buffer, each_implementation, entries, try_run};
+use crate::support::gpu::{Produced, buffer, each_implementation, entries, held, try_run};
 use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare_bits, passes, rejects};
 use crate::support::random::Random;
@@ -26,10 +26,10 @@ impl Case {
         Self {
             rows,
             kv_dim,
-            k: numbers(1, n, kv_dim),
-            v: numbers(2, n, kv_dim),
-            k_cache: numbers(3, slots, kv_dim),
-            v_cache: numbers(4, slots, kv_dim),
+            k: held(&numbers(1, n, kv_dim)),
+            v: held(&numbers(2, n, kv_dim)),
+            k_cache: held(&numbers(3, slots, kv_dim)),
+            v_cache: held(&numbers(4, slots, kv_dim)),
         }
     }
 

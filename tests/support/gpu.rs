@@ -21,8 +21,8 @@ use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
 use killick::kernels::{
-    CacheLayout, Implementation, Inputs, Layout, Precision, Product, Update, Weight, WeightLayout,
-    WeightPart, choose, matvec,
+    CacheLayout, Implementation, Inputs, Precision, Product, Update, Weight, WeightLayout, WeightPart,
+    choose, matvec,
 };
 use pollster::block_on;
 
@@ -173,18 +173,26 @@ fn matvec_milliseconds() -> f64 {
 thread_local! {
     /// What the test at work is bound to.
     static BOUND: Cell<Option<&'static Implementation>> = const { Cell::new(None) };
+    /// How keys and values lie there.
+    static ENTRIES: Cell<CacheLayout> = const { Cell::new(CacheLayout::F32Rows) };
 }
 
-/// Runs a test of `op` once for each of its implementations; what [`run`] records in it is bound to that one.
+/// Runs a test of `op` once for each of its implementations, and each layout of keys and values that it reads; what [`run`] records in it is
+/// bound to that one.
 pub fn each_implementation(op: &str, mut test: impl FnMut(&'static Implementation)) {
     let mut met = 0;
     for one in choose::implementations(op) {
-        println!("{op} by {}", one.kernel.name);
+        let of_entries: Vec<_> = one.cache_layouts().collect();
         BOUND.set(Some(one));
-        test(one);
-        met += 1;
+        for layout in if of_entries.is_empty() { vec![CacheLayout::F32Rows] } else { of_entries } {
+            println!("{op} by {}, keys and values in {}", one.kernel.name, layout.name());
+            ENTRIES.set(layout);
+            test(one);
+            met += 1;
+        }
     }
     BOUND.set(None);
+    ENTRIES.set(CacheLayout::F32Rows);
     assert!(met > 0, "{op} has no implementation");
 }
 
@@ -267,18 +275,39 @@ pub fn input_rows(label: &str, values: &[f32]) -> Buffer {
     buffer(label, &padded)
 }
 
+/// How keys and values lie in the test at work.
+pub fn layout_of_entries() -> CacheLayout {
+    ENTRIES.get()
+}
+
+/// The values that are held where `values` are kept as keys or values of the layout at work.
+pub fn held(values: &[f32]) -> Vec<f32> {
+    let layout = layout_of_entries();
+    layout.unpack(&layout.pack(values))
+}
+
 /// Keys or values as the implementation at work reads them, with poison behind them.
 pub fn entries(label: &str, values: &[f32]) -> Buffer {
-    if !BOUND.get().is_some_and(|one| one.reads(Layout::Cache(CacheLayout::Texels))) {
-        return buffer(label, values);
-    }
-    let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(values);
-    words.extend([POISON; SENTINEL]);
-    let request = BufferRequest::floats(label, words.len() as u64 * 4);
-    words.resize(request.bytes as usize / 4, POISON);
+    let mut values = values.to_vec();
+    values.extend([f32::from_bits(POISON); SENTINEL]);
+    let layout = layout_of_entries();
+    let request = layout.request(label, 1, values.len() as u32);
+    let number = layout.format().bytes(1);
+    values.resize((request.bytes / number) as usize, f32::from_bits(POISON));
     let buffer = block_on(gpu().allocate(&[request])).unwrap().remove(0);
-    gpu().upload(&buffer, 0, bytemuck::cast_slice(&words)).unwrap();
+    gpu().upload(&buffer, 0, &layout.pack(&values)).unwrap();
     buffer
+}
+
+/// The words of a buffer; of 16-bit floats, each as a 32-bit one.
+fn words_of(buffer: &Buffer, bytes: &[u8]) -> Vec<u32> {
+    if !buffer.usage().is_half() {
+        return bytemuck::pod_collect_to_vec(bytes);
+    }
+    let layout = CacheLayout::of(buffer);
+    let packed_poison = layout.unpack(&layout.pack(&[f32::from_bits(POISON)]))[0].to_bits();
+    let poison = |word| if word == packed_poison { POISON } else { word };
+    layout.unpack(bytes).iter().map(|value| poison(value.to_bits())).collect()
 }
 
 /// An output of `elements` keys or values, all poison.
@@ -319,7 +348,7 @@ pub fn try_run(
     let results = outputs.iter().map(|output| {
         let (head, tail) = rest.split_at(output.size() as usize);
         rest = tail;
-        Produced { words: bytemuck::pod_collect_to_vec(head), by: by.clone() }
+        Produced { words: words_of(output, head), by: by.clone() }
     });
     Ok(results.collect())
 }

@@ -12,6 +12,8 @@ use std::fmt::Write;
 pub use super::bounds::bound;
 use super::bounds::tolerance;
 use super::gpu::{Backend, POISON, Produced};
+use killick::kernels::KvFormat;
+use killick::reference;
 
 /// Compares a device's buffer with what the twin says. A NaN in `want` is an element that the kernel must not
 /// touch. Returns the NMSE.
@@ -60,6 +62,19 @@ pub fn compare(stem: &str, got: &Produced, want: &[f64]) -> Result<f64, String> 
     }
     let (is, should) = (f32::from_bits(got.words[worst_at]), want[worst_at]);
     Err(format!("{wrong}worst is element {worst_at} of {}: {is:e} instead of {should:e}", want.len()))
+}
+
+/// [`compare`] of keys or values, which are kept in `format`: each must be the number of the format that the twin's is nearest to, where no
+/// other is as near within the tolerance of an element.
+pub fn compare_entries(stem: &str, format: KvFormat, got: &Produced, want: &[f64]) -> Result<f64, String> {
+    let squares: Vec<f64> = want.iter().filter(|want| want.is_finite()).map(|want| want * want).collect();
+    let rms = (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt();
+    let slack = tolerance(stem).element * rms;
+    let kept = |(want, got): (&f64, &u32)| match want.is_nan() {
+        true => f64::NAN,
+        false => reference::kept(format, *want, f32::from_bits(*got), slack),
+    };
+    compare(stem, got, &want.iter().zip(&got.words).map(kept).collect::<Vec<_>>())
 }
 
 /// Compares word by word.

@@ -33,6 +33,7 @@ pub(crate) fn name(kernel: &Kernel, variant: &Variant) -> String {
             format!("-{}{of_head}-{}", variant.inputs, if sampled { "sampled" } else { "storage" })
         }
     };
+    let entries = variant.entries.map_or(String::new(), |format| format!("-{}", format.name()));
     let norm = if variant.gain_len > 0 { "-normed" } else { "" };
-    format!("{}-{}-{weight}-{reduction}-{output}{norm}{texels}", kernel.name, variant.workgroup)
+    format!("{}-{}-{weight}-{reduction}-{output}{norm}{texels}{entries}", kernel.name, variant.workgroup)
 }

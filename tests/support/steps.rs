@@ -30,7 +30,12 @@ pub fn model() -> Arc<Model> {
 
 pub fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
     let policy = spec.resolve(model.config()).unwrap();
-    block_on(Session::new(model, &policy, SessionOptions { chunk: 16, in_flight: X })).unwrap()
+    block_on(Session::new(
+        model,
+        &policy,
+        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
+    ))
+    .unwrap()
 }
 
 pub fn prompt() -> Vec<u32> {

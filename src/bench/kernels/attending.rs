@@ -59,8 +59,10 @@ pub(super) async fn attention(
     let (n, kv_dim, q_dim) = (u64::from(rows), u64::from(heads.kv_dim()), u64::from(heads.q_dim()));
     let q = numbers(1, n * 2 * q_dim);
     let slots = u64::from(ring_layout.slots());
-    let [k, v] = [2, 3].map(|seed| numbers(seed, slots * kv_dim));
-    let [k_new, v_new] = [4, 5].map(|seed| numbers(seed, n * kv_dim));
+    // As the device holds them.
+    let held = |seed, n| layout.unpack(&layout.pack(&numbers(seed, n)));
+    let [k, v] = [2, 3].map(|seed| held(seed, slots * kv_dim));
+    let [k_new, v_new] = [4, 5].map(|seed| held(seed, n * kv_dim));
     let (rows_buffer, q_buffer) = (inputs(gpu, "rows", &filled).await?, inputs(gpu, "q", &q).await?);
     let anchors = if places.is_empty() { vec![0] } else { places.clone() };
     let chunk_anchors = inputs(gpu, "chunk anchors", &anchors).await?;
@@ -100,7 +102,7 @@ pub(super) async fn attention(
             attention::record(rec, io, rows, heads, &ring_layout, chunk.as_ref())
         }),
         outputs: vec![(written, Expected::Numbers(wanted))],
-        bytes: (2 * read * kv_dim + 3 * n * q_dim) * FLOAT,
+        bytes: 2 * read * layout.format().bytes(heads.kv_dim()) + 3 * n * q_dim * FLOAT,
         flops: 4 * keys * q_dim,
         checked_percent: 100.0 * checked.len() as f64 / f64::from(rows.max(1)),
     })
@@ -146,7 +148,8 @@ pub(super) async fn rotation(
             rope::record(rec, io, rows, heads, rope_dim, target)
         }),
         outputs: outputs.map(|(buffer, want)| (buffer, Expected::all(want))).into(),
-        bytes: n * (u64::from(heads.qkv_dim()) + 2 * q_dim + 2 * kv_dim) * FLOAT,
+        bytes: n * (u64::from(heads.qkv_dim()) + 2 * q_dim) * FLOAT
+            + 2 * n * layout.format().bytes(heads.kv_dim()),
         // Two products and a sum for each of two columns, twice for queries.
         flops: n * 3 * (2 * q_dim + kv_dim),
         checked_percent: 100.0,

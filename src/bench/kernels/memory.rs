@@ -52,7 +52,7 @@ pub(super) async fn entries(
 ) -> Result<Buffer, BenchError> {
     let rows = values.len() as u64 / u64::from(kv_dim.max(1));
     let buffer = memory(gpu, layout.request(label, rows.max(1), kv_dim)).await?;
-    gpu.upload(&buffer, 0, bytemuck::cast_slice(values))?;
+    gpu.upload(&buffer, 0, &layout.pack(values))?;
     Ok(buffer)
 }
 

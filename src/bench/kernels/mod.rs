@@ -239,8 +239,7 @@ impl KernelCase {
         match self.layout {
             Layout::Plain => "plain",
             Layout::Weight(layout) => layout.name(),
-            Layout::Cache(CacheLayout::Rows) => "rows",
-            Layout::Cache(CacheLayout::Texels) => "texels",
+            Layout::Cache(layout) => layout.name(),
         }
     }
 
@@ -268,7 +267,7 @@ impl KernelCase {
         };
         let cache = match self.layout {
             Layout::Cache(layout) => layout,
-            _ => CacheLayout::Rows,
+            _ => CacheLayout::F32Rows,
         };
         match self.sizes {
             Sizes::Product { rows, cols, inputs } => products::product(gpu, weight(rows, cols), inputs).await,
@@ -314,10 +313,17 @@ impl KernelCase {
         let bytes = Readback::new(staging).take(gpu, total, submission).await?;
         let mut rest = bytes.as_slice();
         let mut outputs = Vec::new();
-        for ((_, expected), size) in built.outputs.iter().zip(sizes) {
+        for ((buffer, expected), size) in built.outputs.iter().zip(sizes) {
             let (own, others) = rest.split_at(size as usize);
             rest = others;
-            outputs.push((bytemuck::pod_collect_to_vec(own), expected.clone()));
+            outputs.push(if buffer.usage().is_half() {
+                let layout = CacheLayout::of(buffer);
+                let words: Vec<u32> = layout.unpack(own).iter().map(|x| x.to_bits()).collect();
+                let expected = expected.clone().kept(self.op(), layout.format(), &words);
+                (words, expected)
+            } else {
+                (bytemuck::pod_collect_to_vec(own), expected.clone())
+            });
         }
         Ok(outputs)
     }

@@ -3,8 +3,10 @@
 use anyhow::bail;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use crate::kernels::KvFormat;
 use crate::kv::{AtMaxSegment, Place, Preset};
 use crate::policy_options::{Insertion, PolicyOptions, Sinks};
+use crate::session::SessionOptions;
 
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Cache policy")]
@@ -51,12 +53,20 @@ pub(crate) struct PolicyArgs {
     /// have exactly one anchor id. Default: as recorded with the model, else none.
     #[arg(long, value_enum, value_name = "PLACE")]
     pub(crate) insert: Option<InsertArg>,
+    /// How keys and values are kept.
+    #[arg(long, value_enum, default_value_t = KvArg::F32)]
+    pub(crate) kv: KvArg,
     /// Planned capacity of `full`, in tokens. Default: the context the model was trained for.
     #[arg(long, value_name = "N")]
     pub(crate) ctx: Option<u32>,
 }
 
 impl PolicyArgs {
+    /// How sessions are laid out.
+    pub(crate) fn session(&self) -> SessionOptions {
+        SessionOptions { kv: self.kv.into(), ..SessionOptions::default() }
+    }
+
     /// What the flags ask for, where there is no conversation.
     pub(crate) fn options(&self) -> anyhow::Result<PolicyOptions> {
         if self.pin.is_some() {
@@ -84,6 +94,23 @@ impl PolicyArgs {
             anchor_not_after_digit: self.anchor_not_after_digit,
             insert: self.insert.map(Insertion::from),
             ctx: self.ctx,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KvArg {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats, half the memory of a text; arithmetic stays 32-bit.
+    F16,
+}
+
+impl From<KvArg> for KvFormat {
+    fn from(format: KvArg) -> Self {
+        match format {
+            KvArg::F32 => Self::F32,
+            KvArg::F16 => Self::F16,
         }
     }
 }

@@ -78,6 +78,7 @@ fn measure_all(
         warmup: !args.tests.no_warmup,
         segment: args.tests.segment,
         seed: args.tests.seed,
+        session: args.policy.session(),
         cpu_seconds: Some(cpu_seconds),
     };
     let (mut rows, all) = (Vec::new(), policies.len() * tests.len());

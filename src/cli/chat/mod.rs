@@ -19,7 +19,7 @@ use crate::chat::Chat;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason};
 use crate::kv::KvError;
-use crate::session::{Session, SessionOptions};
+use crate::session::Session;
 use crate::tokenizer::StopStrings;
 use command::Command;
 use screen::{Line, Screen};
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let policy = load::policy(&opened, &args.policy.chat_options(args.system.as_deref()))?;
     let engine = load::open_device(&args.gpu)?;
     let model = load::load(&engine, opened, &args.model)?.model;
-    let session = pollster::block_on(Session::new(&model, &policy, SessionOptions::default()))?;
+    let session = pollster::block_on(Session::new(&model, &policy, args.policy.session()))?;
     let mut chat = Chat::new(session, tokenizer, turns, args.system.clone())?;
     let options = args.stop.options(args.max_tokens, sampler);
 

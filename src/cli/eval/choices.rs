@@ -45,9 +45,10 @@ pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
         .map_err(Error::from)?;
     let (engine, model) = load_model(subject.model, &args.common)?;
 
+    let session = args.common.policy.session();
     let without = match args.time_uncached {
         0 => None,
-        items => Some(pollster::block_on(uncached(&model, &subject.tokenizer, &task, items))?),
+        items => Some(pollster::block_on(uncached(&model, &subject.tokenizer, session, &task, items))?),
     };
     let mut rows = Vec::new();
     for named in &subject.policies {
@@ -56,7 +57,7 @@ pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
             bar.set_length(steps as u64);
             bar.set_position(done as u64);
         };
-        let report = choices(&model, &subject.tokenizer, &named.policy, &task, &mut progress);
+        let report = choices(&model, &subject.tokenizer, &named.policy, session, &task, &mut progress);
         let choices = pollster::block_on(report)?;
         bar.finish_and_clear();
         let speedup = without.map(|without| choices.speedup(&without));

@@ -11,6 +11,7 @@ use crate::cli::args::PerplexityArgs;
 use crate::error::Error;
 use crate::eval::{Chart, HeldOut, Line, LossReport, perplexity, with_budget};
 use crate::gpu::AdapterDescription;
+use crate::kernels::KvFormat;
 use crate::kv::{Place, Policy, Preset};
 use crate::model::entry_bytes;
 
@@ -24,6 +25,7 @@ struct Report<'a> {
     text: TextReport,
     max_length: usize,
     stride: usize,
+    kv_format: KvFormat,
     entry_bytes: u64,
     results: &'a [Row],
     adapter: &'a AdapterDescription,
@@ -61,18 +63,19 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     }
     let (engine, model) = load_model(subject.model, &args.common)?;
 
-    let mut rows = Vec::new();
+    let (mut rows, session) = (Vec::new(), args.common.policy.session());
+    let entry_bytes = entry_bytes(model.config(), session.kv);
     for (named, budget, policy) in sweep(&subject.policies, &args.budgets) {
         let bar = bar(&named.name);
         let mut progress = |done: usize, steps: usize| {
             bar.set_length(steps as u64);
             bar.set_position(done as u64);
         };
-        let loss = pollster::block_on(perplexity(&model, &policy, &text, &windows, &mut progress))?;
+        let loss = pollster::block_on(perplexity(&model, &policy, session, &text, &windows, &mut progress))?;
         bar.finish_and_clear();
         rows.push(Row { name: named.name.clone(), budget, policy, loss });
     }
-    draw(args.svg.as_deref(), &chart(&rows, size, entry_bytes(model.config())))?;
+    draw(args.svg.as_deref(), &chart(&rows, size, entry_bytes))?;
     let read = windows.last().map_or(0, |window| window.read.end);
     if args.common.json {
         return print_json(&Report {
@@ -85,7 +88,8 @@ pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
             },
             max_length: size,
             stride,
-            entry_bytes: entry_bytes(model.config()),
+            kv_format: session.kv,
+            entry_bytes,
             results: &rows,
             adapter: engine.gpu().adapter(),
         });

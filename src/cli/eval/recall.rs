@@ -45,14 +45,15 @@ pub(super) fn run(args: &RecallArgs) -> anyhow::Result<()> {
     }
     let (engine, model) = load_model(subject.model, &args.common)?;
 
-    let mut rows = Vec::new();
+    let (mut rows, session) = (Vec::new(), args.common.policy.session());
     for named in &subject.policies {
         let bar = bar(&named.name);
         let mut progress = |done: usize, steps: usize| {
             bar.set_length(steps as u64);
             bar.set_position(done as u64);
         };
-        let report = recall(&model, &subject.tokenizer, &named.policy, &options, &filler, &mut progress);
+        let report =
+            recall(&model, &subject.tokenizer, &named.policy, session, &options, &filler, &mut progress);
         let distances = pollster::block_on(report)?;
         bar.finish_and_clear();
         rows.push(Row { name: named.name.clone(), policy: named.policy.clone(), distances });
