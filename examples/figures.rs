@@ -137,6 +137,7 @@ fn draw_cache(loaded: &Loaded, anchor: &Policy, text: &str) -> Result<String, Bo
         x: "tokens read".to_owned(),
         log_x: false,
         y: "live entries".to_owned(),
+        from_zero: true,
         lines,
     };
     Ok(chart.svg())

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use killick::gpu::{Capabilities, Family};
-use killick::kernels::WeightFormat;
+use killick::kernels::{KvFormat, WeightFormat};
 use killick::kv::PolicySpec;
 use killick::model::{MemoryPlan, SessionShape};
 use killick::model_file::{BytesSource, Config, FileSet, ModelFile, Source, TokenizerSource, WeightName};
@@ -173,7 +173,8 @@ pub(crate) fn plan(data: &[u8]) -> Reached {
     ];
     for (format, masked, family) in cases {
         let device = Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) };
-        let shape = SessionShape { chunk: 128, in_flight: 32, masked, texts: 1 };
+        let kv = if family == Family::Software { KvFormat::F16 } else { KvFormat::F32 };
+        let shape = SessionShape { chunk: 128, in_flight: 32, masked, texts: 1, kv };
         let plan = match MemoryPlan::new(&config, format, &policy, shape, &device) {
             Ok(plan) => plan,
             Err(_) if format == WeightFormat::Q8_0 => break,
