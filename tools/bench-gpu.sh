@@ -49,7 +49,7 @@ for line in sys.stdin:
 }
 
 pack() {
-    local dir=$1 root program='' work name path loader size
+    local dir=$1 root program='' work name path loader size commit
     shift
     while [ $# -gt 0 ]; do
         case $1 in
@@ -62,6 +62,7 @@ pack() {
     dir=$(cd "$dir" && pwd)
     [ -z "$program" ] || program=$(realpath "$program")
     cd "$root"
+    commit=$(git rev-parse HEAD)
     if [ -z "${CARGO_TARGET_DIR:-}" ]; then
         # shellcheck source=scripts/env.sh
         . scripts/env.sh && use_cargo
@@ -71,14 +72,14 @@ pack() {
     trap "rm -rf '$work'" EXIT
     mkdir -p "$work/tests" "$work/vulkan"
     if [ -z "$program" ]; then
-        KILLICK_BUILD_COMMIT=$(git rev-parse --short HEAD) cargo build --locked --release --bin killick
+        KILLICK_BUILD_COMMIT=${commit:0:9} cargo build --locked --release --bin killick
         program=$CARGO_TARGET_DIR/release/killick
     fi
     strip -o "$work/killick" "$program"
     path=$(test_programs)
     while read -r name path; do strip -o "$work/tests/$name" "$path"; done <<<"$path"
     for name in "${TESTS[@]}"; do [ -x "$work/tests/$name" ] || fail "cargo built no test program $name"; done
-    git rev-parse HEAD >"$work/commit"
+    echo "$commit" >"$work/commit"
     # By git's list, so that nothing else travels.
     git ls-files -z "${DATA[@]}" | tar -c --null -T - | tar -x -C "$work"
     loader=$(ldconfig -p 2>/dev/null | awk '/libvulkan\.so\.1 / { print $NF; exit }')
