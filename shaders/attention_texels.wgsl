@@ -110,9 +110,9 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         // The keys by their numbers in their ranges, and which of them each query sees.
         let is_live = key >= vec4<u32>(live);
         let number = select(key - pinned + all.anchor_first, key - live + all.live_first, is_live);
-        let from$i = select(vec4<u32>(sight[$i].x), vec4<u32>(sight[$i].z), is_live);
-        let to$i = select(vec4<u32>(sight[$i].y), vec4<u32>(sight[$i].w), is_live);
-        let sees$i = select((number >= from$i) & (number < to$i), key < vec4<u32>(prefix[$i]), in_prefix) & (key < vec4<u32>(end));
+        let low$i = select(vec4<u32>(sight[$i].x), vec4<u32>(sight[$i].z), is_live);
+        let high$i = select(vec4<u32>(sight[$i].y), vec4<u32>(sight[$i].w), is_live);
+        let sees$i = select((number >= low$i) & (number < high$i), key < vec4<u32>(prefix[$i]), in_prefix) & (key < vec4<u32>(end));
         score$i = select(vec4<f32>(LOWEST), score$i * params.scale, sees$i);
 
         let before$i = top$i;
