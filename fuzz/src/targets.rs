@@ -173,7 +173,7 @@ pub(crate) fn plan(data: &[u8]) -> Reached {
     ];
     for (format, masked, family) in cases {
         let device = Capabilities { max_binding_bytes: limit, ..Capabilities::baseline(family) };
-        let shape = SessionShape { chunk: 128, in_flight: 32, masked, texts: 1 };
+        let shape = SessionShape { chunk: 128, in_flight: 32, masked, ..SessionShape::default() };
         let plan = match MemoryPlan::new(&config, format, &policy, shape, &device) {
             Ok(plan) => plan,
             Err(_) if format == WeightFormat::Q8_0 => break,
