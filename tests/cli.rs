@@ -336,7 +336,7 @@ memory on the device
   weights                0.6 MiB   (matrices: 22 in f16)
   kv cache               0.2 MiB
   working memory         0.5 MiB
-  in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes)
+  in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes in f32)
 ";
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
 }
