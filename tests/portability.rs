@@ -48,10 +48,14 @@ fn leave(folder: &Path, name: &str, text: &str, entry: &str, files: &[File]) {
 }
 
 /// FXC takes up to ten seconds over the text of a tile of rows, and there are hundreds. Of those it is shown one of each shape: three
-/// layouts of weights, with the fewest and the most inputs, which are stored and not added; the other layouts are less text of the
-/// same kind.
+/// layouts of weights, with the fewest and the most inputs, which are stored and not added, and attention of the fewest and the most
+/// queries; the others are less text of the same kind.
 fn is_for_fxc(one: &Implementation, variant: &Variant) -> bool {
-    let Some(weight) = variant.weight.filter(|_| one.kernel.reads_texels()) else { return true };
+    let Some(weight) = variant.weight.filter(|_| one.kernel.reads_texels()) else {
+        let sums = |variant: &Variant| (variant.inputs, variant.texels);
+        let most = one.variants().iter().map(sums).max();
+        return one.texels.len() == 1 || sums(variant) == (1, 1) || Some(sums(variant)) == most;
+    };
     let alike = |other: &Variant| other.weight == variant.weight;
     let most = one.variants().iter().filter(|other| alike(other)).map(|other| other.inputs).max();
     let normed_where_it_can = variant.gain_len > 0 || one.kernel.gain.is_none();
