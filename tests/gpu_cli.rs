@@ -48,7 +48,7 @@ fn score_prints_the_document_and_the_paths_agree() {
     let all = ["model", "policy", "path", "ids", "nll", "mean_nll", "perplexity", "top1", "kv", "kernels"];
     assert_eq!(keys, all);
     let kv: Vec<&str> = masked["kv"].as_object().unwrap().keys().map(String::as_str).collect();
-    let counts = ["seen", "live", "peak_live", "bytes_live", "bytes_allocated"];
+    let counts = ["seen", "live", "peak_live", "format", "bytes_live", "bytes_allocated"];
     assert_eq!(kv, [&counts[..], &["anchors", "forced_anchors", "dropped_anchors", "segments"]].concat());
     assert_eq!(masked["nll"].as_array().unwrap().len(), 11);
     assert_eq!(masked["top1"].as_array().unwrap().len(), 12);
