@@ -68,7 +68,7 @@ fn the_program_compares_policies_by_loss() {
     let args = "perplexity text.txt --policies full,anchor:sinks=2:window=4,window:window=9 --anchors . --max-length 40 \
                 --budgets 8,16,1 --svg loss.svg";
     let document = program.json(args);
-    let top = ["model", "text", "max_length", "stride", "entry_bytes", "results", "adapter"];
+    let top = ["model", "text", "max_length", "stride", "kv_format", "entry_bytes", "results", "adapter"];
     assert_eq!(keys(&document), top);
     let rows = document["results"].as_array().unwrap();
     let names: Vec<String> =
