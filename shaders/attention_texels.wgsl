@@ -8,7 +8,7 @@
 //
 // Each lane scores four keys at a time; then it gathers columns of its own, texels lane + WORKGROUP $c of the head, by online softmax
 // (Milakov and Gimelshein, 2018), for which it is told the weights and the places of all lanes' keys.
-// A line with $i stands for one line for each of INPUTS queries, one with $s for each of a lane's four keys, one with $c for each of 2u
+// A line with $i stands for one line for each of INPUTS queries, one with $s for each of a lane's four keys, one with $c for each of TEXELS
 // texels; the lines from #lanes to #end are walked for each lane, which $k names.
 //
 // rows (rows), q (rows, 2, n_heads, head_dim) of the rows from row_first on, k_cache and v_cache (slots, n_kv_heads, head_dim),
@@ -56,7 +56,7 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     }
     let kv_head = i / tiles % params.n_kv_heads;
     let dim4 = params.head_dim / 4u;
-    // What any of the rows sees, and each by itself. In a loop, because the text of all loads takes a software device's compiler seconds.
+    // What any of the rows sees, and each by itself. In a loop: as text, the loads of eight rows take lavapipe's compiler a second.
     let first_row = params.row_first + text * params.rows_of_text;
     let first = i % tiles * INPUTS;
     var all = rows[first_row + first / sharing];
@@ -141,7 +141,7 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     }
 
     let sum$i = sum_of_lanes(total$i, lanes);
-    // In a loop, because the text of all stores takes a software device's compiler seconds.
+    // In a loop, as in matmul_texels: many stores are long text for a software device's compiler.
     var made: array<vec4<f32>, INPUTS * TEXELS>;
     made[$iu * TEXELS + $cu] = value$i_$c / sum$i;
     var homes: array<u32, INPUTS>;
