@@ -15,13 +15,12 @@ use killick::generate::GenerateError;
 use killick::kv::{AtMaxSegment, PolicySpec, Preset};
 use killick::model::Model;
 use killick::{
-    Batch, BatchEvent, GenerateOptions, Pool, SamplerOptions, Session, SessionOptions, Steps, StopReason,
-    TextId, Token,
+    Batch, BatchEvent, GenerateOptions, Pool, SamplerOptions, Session, Steps, StopReason, TextId, Token,
 };
 use pollster::block_on;
 use support::bounds::bound;
 use support::gpu::share;
-use support::steps::{X, model, prompt, session};
+use support::steps::{model, pool, prompt, session};
 
 /// Every id that is a multiple of 7 closes a segment, and so does the ninth token.
 fn segments() -> PolicySpec {
@@ -41,17 +40,6 @@ fn specs() -> Vec<PolicySpec> {
         PolicySpec { max_segment: Some(30), at_max_segment: Some(AtMaxSegment::Error), ..segments() },
         PolicySpec { window: Some(8), ..PolicySpec::new(Preset::Window) },
     ]
-}
-
-fn pool(model: &Arc<Model>, spec: &PolicySpec, texts: u32) -> Arc<Pool> {
-    let policy = spec.resolve(model.config()).unwrap();
-    block_on(Pool::new(
-        model,
-        &policy,
-        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
-        texts,
-    ))
-    .unwrap()
 }
 
 /// Text i reads a prompt of its own length; every third has drawn a token already, which is pending.

@@ -23,7 +23,7 @@ use pollster::block_on;
 use support::bounds::bound;
 use support::golden::data;
 use support::gpu::share;
-use support::steps::{X, model, options, prompt, session};
+use support::steps::{X, model, options, pool, prompt, session};
 
 /// Every id that is a multiple of 7 closes a segment, and so does the ninth token.
 fn segments() -> PolicySpec {
@@ -49,17 +49,6 @@ fn specs() -> Vec<PolicySpec> {
 fn prompts() -> [Vec<u32>; 4] {
     let tail = |n: usize, last: u32| prompt()[..n].iter().copied().chain([last]).collect();
     [prompt(), tail(11, 14), tail(29, 5), tail(3, 6)]
-}
-
-fn pool(model: &Arc<Model>, spec: &PolicySpec, texts: u32) -> Arc<Pool> {
-    let policy = spec.resolve(model.config()).unwrap();
-    block_on(Pool::new(
-        model,
-        &policy,
-        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
-        texts,
-    ))
-    .unwrap()
 }
 
 /// A session of the pool that has read a prompt. Every other one has drawn a token already, which is pending.

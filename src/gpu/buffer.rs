@@ -149,7 +149,7 @@ impl PartialEq for Buffer {
 #[derive(Clone, Copy, Debug)]
 pub struct Binding<'a> {
     pub(super) buffer: &'a Buffer,
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     pub(super) bytes: u64,
 }
 

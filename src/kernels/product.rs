@@ -126,9 +126,14 @@ fn uniform_range<'a>(
     cols: u32,
 ) -> Option<InputRange<'a>> {
     let at = u64::from(first) * u64::from(cols) * 4;
-    let len = rec.device().max_uniform_bytes.min(x.size()) & !15;
-    let start = at.min(x.size() - len) & !(UNIFORM_STEP - 1);
     let end = at + u64::from(rows) * u64::from(cols) * 4;
+    let most = rec.device().max_uniform_bytes.min(x.size()) & !15;
+    let mut start = at.min(x.size() - most) & !(UNIFORM_STEP - 1);
+    // The last rows of a buffer that is no whole number of steps: from their own step to its end.
+    if end > start + most {
+        start = at & !(UNIFORM_STEP - 1);
+    }
+    let len = most.min(x.size() - start) & !15;
     (end <= start + len).then(|| InputRange {
         binding: x.range(start, len),
         at: ((at - start) / 16) as u32,
@@ -236,4 +241,32 @@ pub(super) fn uniform_tile<'a>(
     let at = u64::from(first) * u64::from(cols) * 4;
     let (got, need) = (uniform_bytes(1, cols, at), rec.device().max_uniform_bytes);
     fitting.ok_or(GpuError::Shape { kernel, what: "bytes of a row in a uniform", got, need })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{BufferRequest, Family};
+
+    #[test]
+    fn every_row_lies_in_a_window_of_one_length() {
+        let device = Capabilities::baseline(Family::Software);
+        let rec = Recorder::new(&device);
+        // Shorter than a window, as long, and longer; rows that begin at steps of a uniform and such that do not.
+        for (rows, cols) in [(1, 576), (3, 36), (64, 256), (128, 576), (37, 1028)] {
+            let x = Buffer::planned(&BufferRequest::storage("x", u64::from(rows) * u64::from(cols) * 4));
+            let len = x.size().min(device.max_uniform_bytes) / 16;
+            for first in 0..rows {
+                let range = uniform_range(&rec, &x, first, 1, cols).unwrap();
+                let start = range.binding.offset;
+                let len = if x.size() % UNIFORM_STEP == 0 { len } else { u64::from(range.len) };
+                assert_eq!(u64::from(range.len), len, "row {first} of {rows} of {cols}");
+                assert_eq!(start % UNIFORM_STEP, 0, "row {first} of {rows} of {cols}");
+                assert!(start + len * 16 <= x.size(), "row {first} of {rows} of {cols}");
+                let at = u64::from(first) * u64::from(cols) * 4;
+                assert_eq!(start + u64::from(range.at) * 16, at, "row {first} of {rows} of {cols}");
+                assert!(u64::from(range.at) * 16 + u64::from(cols) * 4 <= len * 16);
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use killick::kernels::WeightFormat;
 use killick::kv::PolicySpec;
 use killick::model::Model;
 use killick::model_file::ModelFile;
-use killick::session::{Session, SessionOptions};
+use killick::session::{Pool, Session, SessionOptions};
 use killick::{GenerateOptions, Steps};
 use pollster::block_on;
 
@@ -28,14 +28,18 @@ pub fn model() -> Arc<Model> {
     Arc::new(block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap())
 }
 
+fn session_options() -> SessionOptions {
+    SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() }
+}
+
 pub fn session(model: &Arc<Model>, spec: &PolicySpec) -> Session {
     let policy = spec.resolve(model.config()).unwrap();
-    block_on(Session::new(
-        model,
-        &policy,
-        SessionOptions { chunk: 16, in_flight: X, ..SessionOptions::default() },
-    ))
-    .unwrap()
+    block_on(Session::new(model, &policy, session_options())).unwrap()
+}
+
+pub fn pool(model: &Arc<Model>, spec: &PolicySpec, texts: u32) -> Arc<Pool> {
+    let policy = spec.resolve(model.config()).unwrap();
+    block_on(Pool::new(model, &policy, session_options(), texts)).unwrap()
 }
 
 pub fn prompt() -> Vec<u32> {
