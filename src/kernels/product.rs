@@ -259,7 +259,7 @@ mod tests {
             for first in 0..rows {
                 let range = uniform_range(&rec, &x, first, 1, cols).unwrap();
                 let start = range.binding.offset;
-                let len = if x.size() % UNIFORM_STEP == 0 { len } else { u64::from(range.len) };
+                let len = if x.size().is_multiple_of(UNIFORM_STEP) { len } else { u64::from(range.len) };
                 assert_eq!(u64::from(range.len), len, "row {first} of {rows} of {cols}");
                 assert_eq!(start % UNIFORM_STEP, 0, "row {first} of {rows} of {cols}");
                 assert!(start + len * 16 <= x.size(), "row {first} of {rows} of {cols}");
