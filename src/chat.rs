@@ -1,7 +1,7 @@
 //! A conversation on one live ring: each turn adds what is new, and nothing that is remembered is read again.
 
 use crate::error::Error;
-use crate::generate::{GenerateOptions, Pieces};
+use crate::generate::{GenerateOptions, Piece, Pieces, TextGeneration};
 use crate::gpu::GpuError;
 use crate::kv::Anchor;
 use crate::session::{Session, SessionError};
@@ -35,6 +35,20 @@ pub struct Remembered {
     pub text: String,
 }
 
+impl Remembered {
+    /// What a session remembers by anchors, oldest first.
+    pub fn all(session: &Session, tokenizer: &Tokenizer) -> Vec<Self> {
+        let text = |anchor: Anchor| {
+            let mut stream = tokenizer.decode_stream();
+            let ids = session.tokens(anchor.start..anchor.pos + 1);
+            let mut text: String = ids.map(|id| stream.push(id)).collect();
+            text.push_str(&stream.finish());
+            Self { anchor, text }
+        };
+        session.anchors().map(text).collect()
+    }
+}
+
 impl Chat {
     /// A conversation on `session`, which is emptied. `system` is said before everything else.
     ///
@@ -62,6 +76,17 @@ impl Chat {
         stops: StopStrings,
     ) -> Result<Pieces<'_>, Error> {
         self.session.sampler(&options)?;
+        let ids = self.begin_turn(user).await?;
+        self.session.append(&ids).await?;
+        Ok(self.session.generate_text(&self.tokenizer, options, stops)?)
+    }
+
+    /// Begins a turn of the user, and returns the tokens that [`Chat::append`] has to read for it. For a program that reads a long
+    /// question piece by piece, or keeps the tokens of a conversation; [`Chat::say`] does all at once.
+    ///
+    /// # Errors
+    /// As [`Chat::say`]; nothing was asked then.
+    pub async fn begin_turn(&mut self, user: &str) -> Result<Vec<u32>, Error> {
         // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
         let ended = self.ended_by_itself();
         let pending = self.session.pending().filter(|_| !ended);
@@ -74,8 +99,49 @@ impl Chat {
         if ended {
             self.session.drop_pending();
         }
-        self.session.append(&ids).await?;
-        Ok(self.session.generate_text(&self.tokenizer, options, stops)?)
+        Ok(ids)
+    }
+
+    /// Reads tokens of the turn that was begun.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    pub async fn append(&mut self, ids: &[u32]) -> Result<(), Error> {
+        Ok(self.session.append(ids).await?)
+    }
+
+    /// Starts the answer to the question that was read, or goes on with one that was cut short. It is polled with
+    /// [`Chat::next_piece`].
+    ///
+    /// # Errors
+    /// As [`Session::start_text`].
+    pub fn answer(&mut self, options: GenerateOptions, stops: StopStrings) -> Result<TextGeneration, Error> {
+        Ok(self.session.start_text(&self.tokenizer, options, stops)?)
+    }
+
+    /// The next piece of an answer; `None` when it has ended.
+    ///
+    /// # Errors
+    /// As [`TextGeneration::next_piece`].
+    pub async fn next_piece(&mut self, answer: &mut TextGeneration) -> Result<Option<Piece>, Error> {
+        Ok(answer.next_piece(&mut self.session).await?)
+    }
+
+    /// Takes up a conversation of `asked` questions from its tokens, as after the loss of a device. There is nothing to undo then.
+    ///
+    /// # Errors
+    /// As [`Session::append`].
+    pub async fn resume(&mut self, ids: &[u32], asked: u32) -> Result<(), Error> {
+        self.reset()?;
+        // The end of an answer is written by the template of the next turn.
+        let eos = &self.session.model().config().eos_tokens;
+        let ids = match ids {
+            [rest @ .., last] if eos.contains(last) => rest,
+            all => all,
+        };
+        self.session.append(ids).await?;
+        self.asked = asked;
+        Ok(())
     }
 
     /// What has to be appended so that `user` is asked next.
@@ -136,16 +202,9 @@ impl Chat {
         Ok(())
     }
 
-    /// What is remembered by anchors, oldest first.
+    /// [`Remembered::all`] of the conversation.
     pub fn remembered(&self) -> Vec<Remembered> {
-        let text = |anchor: Anchor| {
-            let mut stream = self.tokenizer.decode_stream();
-            let mut text: String =
-                self.session.tokens(anchor.start..anchor.pos + 1).map(|id| stream.push(id)).collect();
-            text.push_str(&stream.finish());
-            Remembered { anchor, text }
-        };
-        self.session.anchors().map(text).collect()
+        Remembered::all(&self.session, &self.tokenizer)
     }
 
     /// Questions asked so far.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::gpu::Capabilities;
 use crate::kv::Policy;
 use crate::model::{MemoryPlan, PrecisionLine, Precisions};
-use crate::model_file::{Biases, Config, Format, RopeScaling, TensorInfo};
+use crate::model_file::{Biases, Config, RopeScaling, TensorInfo};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -71,10 +71,7 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     });
     let report = Report {
         model: file.label(),
-        format: match file.format() {
-            Format::Safetensors => "safetensors".to_owned(),
-            Format::Gguf { version } => format!("gguf v{version}"),
-        },
+        format: file.format().to_string(),
         config: &file.config,
         tokenizer,
         chat_template: file.chat_template().is_some(),

@@ -263,8 +263,12 @@ impl Gpu {
         let _ = self.shared.errors.lost.set("destroyed by the program".to_owned());
     }
 
-    /// The lost flag first: after a loss, other errors are only its echo.
-    fn check(&self) -> Result<(), GpuError> {
+    /// Whether the device is still there and has reported no error; asks nothing of it.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`], [`GpuError::Device`].
+    pub fn check(&self) -> Result<(), GpuError> {
+        // The lost flag first: after a loss, other errors are only its echo.
         if let Some(reason) = self.shared.errors.lost.get() {
             return Err(GpuError::Lost { reason: reason.clone() });
         }

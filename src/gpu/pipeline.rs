@@ -51,7 +51,7 @@ impl Access {
 }
 
 /// How the numbers of keys and values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KvFormat {
     /// 32-bit floats.

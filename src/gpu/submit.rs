@@ -52,7 +52,13 @@ impl Prepared {
 
 /// One submit, to be waited for.
 #[derive(Clone, Debug)]
-pub struct Submission(pub(super) wgpu::SubmissionIndex);
+pub struct Submission(
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(dead_code, reason = "the browser knows which submit is meant")
+    )]
+    pub(super) wgpu::SubmissionIndex,
+);
 
 impl Gpu {
     /// Makes the pipelines and bind groups of a recording, or finds those made before.

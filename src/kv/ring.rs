@@ -89,10 +89,17 @@ impl Ring {
     /// The slots that later queries can still read, as five ranges, of which some may be empty.
     pub fn live_slots(&self) -> [Range<u32>; 5] {
         let (l, s) = (&self.layout, &self.state);
-        let first = live_first(&self.params, s.pos.min(self.params.limit - 1), s.seg_start).min(s.pos);
+        let [pinned, live] = self.live_positions();
         let [a, b] = wrapped(l.sinks, l.anchor_cap, s.anchor_first, s.n_anchors);
-        let [c, d] = wrapped(l.sinks + l.anchor_cap, l.live_cap, first, s.pos);
-        [0..s.pos.min(l.sinks), a, b, c, d]
+        let [c, d] = wrapped(l.sinks + l.anchor_cap, l.live_cap, live.start, live.end);
+        [pinned, a, b, c, d]
+    }
+
+    /// The positions whose entries the next query reads beside those of [`Ring::anchors`]: the pinned ones, and the newest.
+    pub fn live_positions(&self) -> [Range<u32>; 2] {
+        let s = &self.state;
+        let first = live_first(&self.params, s.pos.min(self.params.limit - 1), s.seg_start).min(s.pos);
+        [0..s.pos.min(self.layout.sinks), first..s.pos]
     }
 
     /// Tokens that still fit before the limit.

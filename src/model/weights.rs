@@ -198,7 +198,7 @@ pub(crate) async fn load(
         loader.linear(down, layer, &[LayerWeight::Down]).await?;
         layers.push(w);
     }
-    gpu.wait()?;
+    gpu.idle().await?;
     Ok(weights)
 }
 
@@ -211,7 +211,7 @@ impl Loader<'_> {
             values.extend(self.file.read_rows(*name, 0..rows).await?);
         }
         self.gpu.upload(buffer, 0, bytemuck::cast_slice(&values))?;
-        self.count(values.len() as u64 * 4)
+        self.count(values.len() as u64 * 4).await
     }
 
     /// Fills a projection of a layer, its bias included, with the weights `stacked`, one below the other.
@@ -249,7 +249,7 @@ impl Loader<'_> {
                 // Rows before this piece are whole units.
                 let offset = part.layout.bytes(row - part.first_row, cols);
                 self.gpu.upload(&part.buffer, offset, &bytes)?;
-                self.count(bytes.len() as u64)?;
+                self.count(bytes.len() as u64).await?;
                 row = rows.end;
             }
         }
@@ -308,13 +308,13 @@ impl Loader<'_> {
         LoadError::Unfit { file, tensor: info.name.clone(), value: unfit.value, format }
     }
 
-    fn count(&mut self, bytes: u64) -> Result<(), LoadError> {
+    async fn count(&mut self, bytes: u64) -> Result<(), LoadError> {
         self.done += bytes;
         self.since_flush += bytes;
         (self.progress)(self.done.min(self.total), self.total);
         if self.since_flush >= FLUSH_BYTES {
             self.since_flush = 0;
-            self.gpu.wait()?;
+            self.gpu.idle().await?;
         }
         Ok(())
     }

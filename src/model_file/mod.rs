@@ -75,6 +75,15 @@ pub enum Format {
     },
 }
 
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Safetensors => f.write_str("safetensors"),
+            Self::Gguf { version } => write!(f, "gguf v{version}"),
+        }
+    }
+}
+
 /// A model's files: read, checked, and ready to give out weights.
 pub struct ModelFile {
     /// The validated description.

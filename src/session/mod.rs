@@ -195,8 +195,8 @@ impl Session {
         self.place.pool.shape.kv
     }
 
-    /// Bytes of one entry of its cache over all layers.
-    pub(crate) fn entry_bytes(&self) -> u64 {
+    /// Bytes of one entry of its cache, the keys and values of one token over all layers.
+    pub fn entry_bytes(&self) -> u64 {
         entry_bytes(&self.model.config, self.kv_format())
     }
 
@@ -249,6 +249,11 @@ impl Session {
     /// The anchors remembered, oldest first, each with the tokens it stands for.
     pub fn anchors(&self) -> impl Iterator<Item = Anchor> + '_ {
         self.ring.anchors()
+    }
+
+    /// The positions whose tokens are kept in full: the pinned ones, and the newest. A pending token is not among them.
+    pub fn live_positions(&self) -> [std::ops::Range<u32>; 2] {
+        self.ring.live_positions()
     }
 
     /// What the cache holds now; a pending token is not counted.
