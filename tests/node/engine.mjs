@@ -27,13 +27,32 @@ export async function engine() {
   return exported;
 }
 
-/** The files of a folder by their names. */
+/** The files of a folder by their names, read piece by piece as a browser's are. */
 export function filesOf(folder) {
   const files = {};
   for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isFile()) files[entry.name] = new Uint8Array(fs.readFileSync(path.join(folder, entry.name)));
+    if (!entry.isFile()) continue;
+    const file = path.join(folder, entry.name);
+    const read = async (offset, length) => {
+      const bytes = new Uint8Array(length);
+      const handle = await fs.promises.open(file);
+      try {
+        const { bytesRead } = await handle.read(bytes, 0, length, offset);
+        return bytes.subarray(0, bytesRead);
+      } finally {
+        await handle.close();
+      }
+    };
+    files[entry.name] = { size: fs.statSync(file).size, read };
   }
   return files;
+}
+
+/** A model of a folder on a device. */
+export async function load({ Device, Header }, folder, { family, baseline, dtype = 'file' } = {}) {
+  const device = await Device.open(JSON.stringify({ family, baseline }));
+  const header = await Header.open(undefined, filesOf(folder));
+  return { device, model: await header.load(device, JSON.stringify(dtype), () => {}) };
 }
 
 /** Prints what `work` gives, or the message of its error; then the process ends, which Dawn's instance would keep alive. */
