@@ -126,6 +126,13 @@ const jobs = {
     return { error, done, cached: await Killick.cache.list() };
   },
 
+  /** What is kept, before and after it is deleted. */
+  async kept({ remove }) {
+    const before = await Killick.cache.list();
+    if (remove) await Killick.cache.delete(remove);
+    return { before, after: await Killick.cache.list(), room: await Killick.cache.estimate() };
+  },
+
   /** A conversation in OpenAI's shape, whole and in chunks. */
   async chats({ model, load = {}, questions, max_tokens }) {
     const engine = await Killick.load({ model, ...load });
