@@ -116,7 +116,7 @@ test('downloads that go wrong', async () => {
       [{ model: 'killick-4m' }, 'bad-option', /temperature/, { generate: { temperature: -1 } }],
       [{ model: 'killick-4m' }, 'bad-option', /chat template/, { say: 'Hello' }],
       // 256 MB of keys in a layer are more than the smallest device binds.
-      [{ model: 'killick-4m', device: { baseline: true }, policy: { preset: 'anchor', maxAnchors: 1_000_000 } }, 'out-of-memory', /largest max_anchors that fits is \d+/],
+      [{ model: 'killick-4m', device: { baseline: true }, policy: { preset: 'anchor', maxAnchors: 1_000_000 } }, 'out-of-memory', /largest max-anchors that fits is \d+/],
     ]) {
       const found = await error(load, then);
       assert.deepEqual([found.code, found.name], [code, 'KillickError'], `${JSON.stringify(load)}: ${found.code}: ${found.message}`);
