@@ -5,11 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # One step at a time: two cargo runs on one target folder only wait for each other.
 .NOTPARALLEL:
-.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-family test-widths test-lavapipe-system test-model test-swiftshader test-wasm bench-host callgrind fuzz wasm node train train-check adapt clean
+.PHONY: help run model setup test test-full fmt lint docs unit kernels test-portability test-lavapipe test-baseline test-family test-widths test-lavapipe-system test-model test-swiftshader test-wasm test-browser web serve-web bench-host callgrind fuzz wasm node train train-check adapt clean
 
 IN_CACHE := . scripts/env.sh && use_cargo &&
 # Cheap steps first, so that a slip shows early.
-STEPS := fmt clippy docs unit portability lavapipe baseline family widths lavapipe-system model swiftshader wasm
+STEPS := fmt clippy docs unit portability lavapipe baseline family widths lavapipe-system model swiftshader wasm browser
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -86,8 +86,20 @@ fuzz: ## Run the fuzzers, or one: make fuzz TARGET=gguf SECONDS_EACH=600
 test-wasm: ## Build for the browser and score a tiny model with it under Node.js
 	@scripts/test.sh wasm
 
-wasm: ## Build for the browser; prints the folder of the result
+test-browser: model ## The package and the page in Chromium and Firefox
+	@scripts/test.sh browser
+
+wasm: ## Compile the engine for the browser; prints the folder of the result
+	@scripts/setup.sh web
 	@scripts/build-wasm.sh
+
+web: ## Build the page and the package; prints the folder, which any host can serve
+	@scripts/setup.sh web
+	@scripts/build-web.sh
+
+serve-web: ## Build the page and serve it on this machine: make serve-web PORT=8080
+	@scripts/setup.sh web
+	@site=$$(scripts/build-web.sh) && node web/serve.mjs "$$site" "$(or $(PORT),8080)"
 
 node: ## Install the Node.js packages of the tests; prints their folder
 	@scripts/npm.sh

@@ -21,6 +21,15 @@ cp -r web/page/. "$next"
 scripts/pack-package.sh "$pkg" "$next/killick" >&2
 mkdir -p "$next/models/smollm2-anchor"
 cp models/smollm2-anchor/adapter_{config.json,model.safetensors} "$next/models/smollm2-anchor"
+# What the service worker keeps, so that the page opens without a network: everything but weights and what only hosts read.
+python3 - "$next" <<'PYTHON'
+import json, pathlib, sys
+site = pathlib.Path(sys.argv[1])
+left_out = {".safetensors", ".md", ".ts"}
+files = [str(file.relative_to(site)) for file in sorted(site.rglob("*")) if file.is_file() and file.suffix not in left_out]
+kept = [file for file in files if pathlib.Path(file).name not in ("_headers", "package.json", "LICENSE-APACHE", "LICENSE-MIT")]
+(site / "offline.json").write_text(json.dumps(["./"] + kept, indent=1) + "\n")
+PYTHON
 rm -rf "$site/site"
 mv "$next" "$site/site"
 echo "$site/site"

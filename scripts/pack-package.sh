@@ -9,7 +9,7 @@ pkg=$1 out=$2
 rm -rf "$out"
 mkdir -p "$out/wasm" "$out/models/killick-4m"
 cp -r web/killick/. "$out"
-cp "$pkg"/killick_wasm.js "$pkg"/killick_wasm_bg.wasm "$out/wasm"
+cp "$pkg"/killick_wasm{.js,.d.ts,_bg.wasm} "$out/wasm"
 cp LICENSE-APACHE LICENSE-MIT "$out"
 model=models/killick-4m
 cp $model/{config.json,model.safetensors,tokenizer.json,tokenizer_config.json} "$out/$model"

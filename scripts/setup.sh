@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# setup.sh run | test | callgrind: installs what the machine lacks, and nothing when it lacks nothing.
+# setup.sh run | web | test | callgrind: installs what the machine lacks, and nothing when it lacks nothing.
 #
-# `run` is what `make run` needs; `test` adds for `make test` the second Vulkan driver, the browser's compiler, Node.js, and the
-# compilers of the backends that have no driver here; `callgrind` adds to `run` what `make callgrind` counts with.
+# `run` is what `make run` needs; `web` what `make web` and `make serve-web` need, which build the page; `test` adds to both for
+# `make test` the second Vulkan driver, two browsers, and the compilers of the backends that have no driver here; `callgrind` adds to
+# `run` what `make callgrind` counts with.
 # Debian 12 gets a newer lavapipe beside its own (scripts/mesa.sh), into the cache.
 # On Debian the packages come from apt; elsewhere the script names what is missing and ends.
 set -euo pipefail
@@ -11,8 +12,8 @@ cd "$root"
 
 set_name=${1:-run}
 case $set_name in
-    run | test | callgrind) ;;
-    *) fail "unknown set \"$set_name\"" "usage: scripts/setup.sh run|test|callgrind" ;;
+    run | web | test | callgrind) ;;
+    *) fail "unknown set \"$set_name\"" "usage: scripts/setup.sh run|web|test|callgrind" ;;
 esac
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -40,8 +41,8 @@ has_vulkan_driver() {
 missing() {
     has cc || printf '%s\n' gcc libc6-dev
     python3 -m pip --version >/dev/null 2>&1 || printf '%s\n' python3 python3-pip
-    # macOS and Windows bring their own driver interface.
-    if [ "$(uname -s)" = Linux ]; then
+    # macOS and Windows bring their own driver interface, and a page needs none.
+    if [ "$(uname -s)" = Linux ] && [ "$set_name" != web ]; then
         has_vulkan_loader || echo libvulkan1
         has_vulkan_driver || echo mesa-vulkan-drivers
     fi
@@ -50,12 +51,15 @@ missing() {
         has valgrind || echo valgrind
         has strip || echo binutils
     fi
+    if [ "$set_name" = web ] || [ "$set_name" = test ]; then
+        [ -n "$(wasm_route)" ] || printf '%s\n' rustc-web rust-web-src
+        has node || echo nodejs
+    fi
     [ "$set_name" = test ] || return 0
     [ -n "$(lavapipe_icd)" ] || echo mesa-vulkan-drivers
     [ -n "$(swiftshader_icd)" ] || echo chromium
-    [ -n "$(wasm_route)" ] || printf '%s\n' rustc-web rust-web-src
-    has node || echo nodejs
     has npm || echo npm
+    has firefox-esr || echo firefox-esr
     # What scripts/portability.sh shows the kernels to. It runs on this kind of machine alone.
     if [ "$(uname -sm)" = "Linux x86_64" ]; then
         has spirv-val || echo spirv-tools
@@ -69,7 +73,7 @@ missing() {
 [ ! -d "$cache" ] || find "$cache" -mindepth 2 -maxdepth 2 -name .used -mtime +14 -exec sh -c 'rm -rf "${1%/*}"' _ {} \;
 
 # What Debian 12 offers outside the release that is installed; see there.
-newer_lavapipe() { [ "$(uname -s)" != Linux ] || scripts/mesa.sh >/dev/null; }
+newer_lavapipe() { [ "$(uname -s)" != Linux ] || [ "$set_name" = web ] || scripts/mesa.sh >/dev/null; }
 
 packages=$(missing | sort -u | tr '\n' ' ')
 if [ -z "$packages" ]; then

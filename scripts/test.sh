@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$root"
 
-usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline family widths lavapipe-system model swiftshader wasm"
+usage="usage: scripts/test.sh STEP...   steps: fmt clippy docs unit portability kernels lavapipe baseline family widths lavapipe-system model swiftshader wasm browser"
 [ $# -gt 0 ] || fail "no step was named" "$usage"
 
 # One instance of the loader reads VK_DRIVER_FILES, an older one VK_ICD_FILENAMES.
@@ -134,12 +134,23 @@ step_wasm() {
     env "${swiftshader[@]}" KILLICK_PKG="$pkg" KILLICK_NPM="$modules" KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" \
         node --test tests/node/score.test.mjs tests/node/write.test.mjs
 }
+# The package and the page in browsers: Chromium on the SwiftShader that it brings, Firefox on the newer lavapipe.
+step_browser() {
+    local site modules
+    site=$(scripts/build-web.sh)
+    modules=$(scripts/npm.sh tests/browser)
+    cargo build --locked --bin killick
+    printf '%s, %s\n' "$(/usr/bin/chromium --version 2>/dev/null)" "$(firefox-esr --version 2>/dev/null)"
+    # One after the other: two browsers at a time would time each other out.
+    env "${lavapipe_for_models[@]}" KILLICK_SITE="$site" KILLICK_NPM="$modules" KILLICK_MODEL="$model" \
+        KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" node --test --test-concurrency=1 tests/browser/*.test.mjs
+}
 
 case " $* " in
-    *" kernels "* | *" lavapipe "* | *" baseline "* | *" family "* | *" widths "* | *" lavapipe-system "* | *" model "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
+    *" kernels "* | *" lavapipe "* | *" baseline "* | *" family "* | *" widths "* | *" lavapipe-system "* | *" model "* | *" browser "*) [ -n "$(lavapipe_icd)" ] || fail "lavapipe was not found" "Run: scripts/setup.sh test" ;;
 esac
 case " $* " in
-    *" swiftshader "* | *" wasm "*) [ -n "$(swiftshader_icd)" ] || fail "chromium's SwiftShader was not found" "Run: scripts/setup.sh test" ;;
+    *" swiftshader "* | *" wasm "* | *" browser "*) [ -n "$(swiftshader_icd)" ] || fail "chromium's SwiftShader was not found" "Run: scripts/setup.sh test" ;;
 esac
 for step in "$@"; do
     declare -F "step_$step" >/dev/null || fail "there is no step \"$step\"" "$usage"

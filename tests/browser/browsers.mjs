@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { serve } from './serve.mjs';
+import { serve } from '../../web/serve.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 /** A job that takes longer has hung. */

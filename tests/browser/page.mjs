@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { serve } from './serve.mjs';
+import { serve } from '../../web/serve.mjs';
 
 const { KILLICK_SITE, KILLICK_NPM } = process.env;
 if (!KILLICK_SITE || !KILLICK_NPM) {
@@ -36,7 +36,7 @@ export async function start({ fault } = {}) {
  * The page in a context of its own: nothing is kept from another.
  * @param {{ server: any, browser: any }} where
  */
-export async function open({ server, browser }, { query = '', dark = false, size = DESKTOP, gpu = true } = {}) {
+export async function open({ server, browser }, { path: at = '', query = '', dark = false, size = DESKTOP, gpu = true } = {}) {
   const context = await browser.newContext({ viewport: size, colorScheme: dark ? 'dark' : 'light', hasTouch: size.width < 700, reducedMotion: 'no-preference' });
   const page = await context.newPage();
   page.setDefaultTimeout(90_000);
@@ -48,7 +48,7 @@ export async function open({ server, browser }, { query = '', dark = false, size
     addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
   });
   if (!gpu) await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }));
-  await page.goto(`${server.url}?test&${query}`);
+  await page.goto(`${server.url}${at}?test&${query}`);
   return { page, complaints, close: () => context.close() };
 }
 

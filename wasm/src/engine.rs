@@ -63,6 +63,14 @@ impl Device {
         Ok(self.0.gpu().idle().await.map_err(Fault::from)?)
     }
 
+    /// Measures kernels; see `bench.rs`. `progress` is called with cases done, cases in all and the case's name.
+    ///
+    /// # Errors
+    /// No kernel of that name; the device.
+    pub async fn kernels(&self, options: String, progress: Function) -> Result<String, JsValue> {
+        Ok(crate::bench::kernels(self.0.gpu(), &options, &progress).await?)
+    }
+
     /// Ends the device at once, as a driver reset would: for tests of that path.
     pub fn destroy(&self) {
         self.0.gpu().destroy();
@@ -191,6 +199,14 @@ impl Model {
     /// A text that the model or its policy cannot take; the device.
     pub async fn score(&self, options: String) -> Result<String, JsValue> {
         Ok(self.scored(parse(&options)?).await?)
+    }
+
+    /// Measures the model; see `bench.rs`. `progress` is called with runs done, runs in all and what runs.
+    ///
+    /// # Errors
+    /// A policy that the model cannot have, a test of nothing; the device.
+    pub async fn bench(&self, options: String, progress: Function) -> Result<String, JsValue> {
+        Ok(crate::bench::model(&self.0, &options, &progress).await?)
     }
 
     /// Bytes of device memory of the weights, and of what all texts share.

@@ -9,11 +9,13 @@
 //! text.rs    one text on it
 //! files.rs   a model's files, read piece by piece
 //! options.rs what comes as JSON
+//! bench.rs   how fast it is here
 //! hash.rs    SHA-256 of what arrives
 //! error.rs   errors with a code
 //! ```
 #![cfg(target_arch = "wasm32")]
 
+mod bench;
 mod engine;
 mod error;
 mod files;

@@ -20,6 +20,6 @@ export function asKillickError(thrown) {
   if (thrown instanceof KillickError) return thrown;
   const message = thrown?.message ?? String(thrown);
   if (thrown?.name === 'AbortError') return new KillickError('aborted', message);
-  if (thrown?.name === 'QuotaExceededError') return new KillickError('quota', `this browser's storage is full: ${message}`);
+  if (thrown?.name === 'QuotaExceededError') return new KillickError('quota', `this browser's storage is full. Delete a kept model, or load without keeping (${message})`);
   return new KillickError(typeof thrown?.code === 'string' ? thrown.code : 'crashed', message);
 }

@@ -274,6 +274,32 @@ export interface Stats {
   counters: { dispatches: number; submits: number; readbacks: number; uploads: number; pipelines: number; bind_groups: number; buffers: number };
 }
 
+/** One test of a model, in llama-bench's terms. */
+export interface BenchTest {
+  /** Prompt tokens timed, of each text. */
+  nPrompt?: number;
+  /** Generated tokens timed, of each text. */
+  nGen?: number;
+  /** Tokens in the cache before. */
+  nDepth?: number;
+  /** Texts that go on at the same time. */
+  batch?: number;
+}
+
+/** The rows of `killick bench -o json`, which `killick bench --compare` takes. */
+export interface BenchReport {
+  rows: Record<string, unknown>[];
+  markdown: string;
+  /** What is to be said about them: a spread above 10 %, a kernel that is wrong. */
+  remarks: string[];
+}
+
+export interface BenchRun {
+  done: number;
+  all: number;
+  what: string;
+}
+
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
   content: string;
@@ -333,6 +359,10 @@ export class Killick {
   /** How likely a text is under a policy. */
   score(text: string | number[], options?: { policy?: PolicyName | PolicyOptions; path?: string }): Promise<Score>;
   stats(): Promise<Stats>;
+  /** Times the model as `killick bench` does. Nothing else should run on the page meanwhile. */
+  bench(options: { tests: BenchTest[]; policies?: (PolicyName | PolicyOptions)[]; repetitions?: number; onRun?: (run: BenchRun) => void }): Promise<BenchReport>;
+  /** Times kernels, each after a check against its twin on the processor. `filter`: texts that its name has to have. */
+  benchKernels(options?: { shape?: string; filter?: string[]; repetitions?: number; onRun?: (run: BenchRun) => void }): Promise<BenchReport>;
   /** After `device-lost` or `crashed`: a new worker and device, the model from the cache, and every text read again from its tokens. */
   restart(onProgress?: (progress: Progress) => void): Promise<void>;
   /** Called once when the device is lost or the worker crashes. */

@@ -24,10 +24,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes `<stem>.js` and `<stem>_bg.wasm` for a page or a module worker (`--target web`).
+/// Writes `<stem>.js`, its types and `<stem>_bg.wasm` for a page or a module worker (`--target web`).
 fn generate(wasm: &str, out_dir: &str) -> Result<(), anyhow::Error> {
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(wasm).web(true)?.typescript(false);
+    // Names are for debuggers; a panic says what it says without them.
+    bindgen.input_path(wasm).web(true)?.typescript(true).remove_name_section(true);
     // The library's default differs from the program's: without this, `await init()` does not know where the module is.
     bindgen.omit_default_module_path(false);
     bindgen.generate(out_dir)

@@ -37,6 +37,7 @@ function blobSource(blob) {
  * @param {string} url @param {AbortSignal} signal
  */
 async function headSource(url, signal) {
+  /** @type {Uint8Array} */
   let held = new Uint8Array();
   let size = Infinity;
   /** Fetches until `end` bytes are held. @param {number} end */
@@ -53,6 +54,7 @@ async function headSource(url, signal) {
     // A server without ranges sends everything from the beginning: as much is read as is needed.
     if (response.status === 200) held = new Uint8Array();
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    /** @type {Uint8Array[]} */
     const parts = [held];
     let length = held.length;
     while (length < Math.min(to, size)) {
@@ -94,6 +96,7 @@ export async function files(source, { hub, cache = true, adapter, signal, newHas
     if (!before || asKillickError(error).code !== 'network') throw error;
     planned = fromRecord(before);
   }
+  /** @type {import('./download.js').Wanted[]} */
   const wanted = [];
   const blobs = new Map();
   for (const [file, place] of planned.files) {
@@ -132,8 +135,11 @@ async function inTurn(lock, signal, work) {
   });
 }
 
-/** @param {import('./store.js').Kept} kept @param {{ name: string, size?: number }[]} wanted */
-async function checkRoom(kept, wanted) {
+/**
+ * Whether what is still wanted fits, as far as the browser tells; some tell a number that is not the truth, and then a write fails later.
+ * @param {{ name: string, file(name: string): Promise<Blob | null> }} kept @param {{ name: string, size?: number }[]} wanted
+ */
+export async function checkRoom(kept, wanted) {
   const room = await store.estimate();
   if (!room) return;
   let needed = 0;

@@ -1,7 +1,7 @@
 /**
  * From what a user names to files: which there are, where each comes from, and what it must hash to.
  *
- * @typedef {{ blob: Blob } | { url: string, sha256?: string, size?: number }} Place
+ * @typedef {{ blob: Blob } | { url: string, sha256?: string, size?: number, optional?: boolean }} Place
  * @typedef {{ name: string, files: Map<string, Place> }} Plan
  */
 
@@ -9,6 +9,15 @@ import { KillickError } from '../error.js';
 
 /** The model that the package brings. */
 export const EMBEDDED = 'killick-4m';
+/** Its files, each address written out, so that bundlers find them and take them along. */
+const EMBEDDED_FILES = {
+  'config.json': new URL('../models/killick-4m/config.json', import.meta.url),
+  'model.safetensors': new URL('../models/killick-4m/model.safetensors', import.meta.url),
+  'tokenizer.json': new URL('../models/killick-4m/tokenizer.json', import.meta.url),
+  'tokenizer_config.json': new URL('../models/killick-4m/tokenizer_config.json', import.meta.url),
+};
+/** Size and hash of each, written when the package is built. */
+const EMBEDDED_LIST = new URL('../models/killick-4m/files.json', import.meta.url);
 const HUB = 'https://huggingface.co';
 /** Beside the weights. */
 const COMPANIONS = new Set(['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'tokenizer.model', 'added_tokens.json', 'chat_template.jinja']);
@@ -37,11 +46,10 @@ export async function plan(source, { hub = HUB, adapter = false, signal } = {}) 
 
 /** @param {AbortSignal} [signal] @returns {Promise<Plan>} */
 async function embedded(signal) {
-  const base = new URL(`../models/${EMBEDDED}/`, import.meta.url);
-  // Written when the package is built. It is small; once the model is kept, nothing of the network is needed.
-  const listed = await json(new URL('files.json', base).href, signal);
+  // It is small; once the model is kept, nothing of the network is needed.
+  const listed = await json(EMBEDDED_LIST.href, signal);
   const files = new Map();
-  for (const [name, { size, sha256 }] of Object.entries(listed)) files.set(name, { url: new URL(name, base).href, size, sha256 });
+  for (const [name, url] of Object.entries(EMBEDDED_FILES)) files.set(name, { url: url.href, ...listed[name] });
   return { name: EMBEDDED, files };
 }
 
@@ -87,6 +95,7 @@ function fromUrl(address, adapter) {
   if (!/\.(gguf|safetensors)$/i.test(file)) {
     throw new KillickError('bad-option', `${address}: an address must end in .gguf or .safetensors`);
   }
+  /** @type {Map<string, Place>} */
   const files = new Map([[file, { url: url.href }]]);
   if (/\.safetensors$/i.test(file)) {
     for (const beside of adapter ? ['adapter_config.json'] : ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json']) {

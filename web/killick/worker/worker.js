@@ -32,6 +32,8 @@ const running = new Map();
 /** @type {KillickError | null} why nothing works any more */
 let dead = null;
 let chats = false;
+/** How the model was loaded, for reports. */
+let loaded = { dtype: 'file', ms: 0 };
 
 async function wasm() {
   ready ??= init().then((exports) => (memory = exports.memory));
@@ -78,6 +80,7 @@ function textOf(text) {
 const calls = {
   /** @param {any} options @param {(event: any) => void} tell @param {AbortSignal} signal */
   async load(options, tell, signal) {
+    const begun = performance.now();
     const engine_ = await wasm();
     const opening = engine_.Device.open(JSON.stringify(snake(options.device)));
     // Both take their time; an error of either ends the load.
@@ -95,6 +98,7 @@ const calls = {
       throw cause(sources) ?? error;
     }
     chats = info.chat;
+    loaded = { dtype: options.dtype ?? 'file', ms: performance.now() - begun };
     return { model: modelInfo(info, fileBytes), device: JSON.parse(device.info()) };
   },
 
@@ -132,10 +136,30 @@ const calls = {
     return { wasmBytes: memory.buffer.byteLength, modelBytes: model.allocatedBytes(), textBytes, counters: JSON.parse(device.counters()) };
   },
 
+  /** @param {any} options @param {(event: any) => void} tell */
+  async bench({ tests, policies = [{}], repetitions = 3, platform }, tell) {
+    const options = { tests: tests.map(snake), policies: policies.map(policyJson), repetitions, platform, dtype: loaded.dtype, load_ms: loaded.ms };
+    return report(await model.bench(JSON.stringify(options), runs(tell)));
+  },
+
+  /** @param {any} options @param {(event: any) => void} tell */
+  async kernels({ shape, filter = [], repetitions = 3, platform }, tell) {
+    return report(await device.kernels(JSON.stringify({ shape, filter, repetitions, platform }), runs(tell)));
+  },
+
   async destroy() {
     device.destroy();
   },
 };
+
+/** @param {(event: any) => void} tell */
+const runs = (tell) => (/** @type {number} */ done, /** @type {number} */ all, /** @type {string} */ what) => tell({ run: { done, all, what } });
+
+/** @param {string} text */
+function report(text) {
+  const { json, markdown, remarks } = JSON.parse(text);
+  return { rows: JSON.parse(json), markdown, remarks };
+}
 
 /** What can be asked of a text. */
 const ofTexts = {
