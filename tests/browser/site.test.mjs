@@ -1,9 +1,9 @@
-// A browser whose storage is full says so, and loads without keeping. The page that measures is used as a reader would.
+// The site around the writing: a storage that is full, a second visit without a network, and the page that measures.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { open, start } from './page.mjs';
+import { open, ready, start, violations } from './page.mjs';
 
 test('a full storage is told plainly, and the model loads without being kept', async () => {
   const where = await start();
@@ -39,6 +39,28 @@ test('a full storage is told plainly, and the model loads without being kept', a
   }
 });
 
+test('the second visit needs no network', async () => {
+  const where = await start();
+  const { page, close } = await open(where);
+  try {
+    await ready(page);
+    await page.evaluate(async () => {
+      await navigator.serviceWorker.ready;
+      const all = (await (await fetch('offline.json')).json()).length;
+      while ((await (await caches.open('killick-page')).keys()).length < all) await new Promise((resolve) => setTimeout(resolve, 100));
+    });
+    await page.context().setOffline(true);
+    await page.reload();
+    await ready(page);
+    assert.equal(await page.textContent('#model-name'), 'killick-4m');
+    // And the network was really away.
+    assert.equal(await page.evaluate(() => fetch('none.txt').then(() => 'there', () => 'away')), 'away');
+  } finally {
+    await close();
+    await where.close();
+  }
+});
+
 test('a browser that tells how much room is left is believed before the download', async () => {
   const { checkRoom } = await import('../../web/killick/worker/models.js');
   globalThis.navigator = { storage: { estimate: async () => ({ usage: 9 << 20, quota: 12 << 20 }) } };
@@ -67,6 +89,7 @@ test('the page that measures gives the rows of killick bench', async () => {
       assert.match(row.platform, /^Chrome \d+/);
     }
     assert.ok(await page.locator('#bench-tables td').count() > 8);
+    assert.deepEqual(await violations(page), []);
     assert.deepEqual(complaints, []);
   } finally {
     await close();
