@@ -10,7 +10,7 @@ import { serve } from '../../web/serve.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 /** A job that takes longer has hung. */
-const JOB_MS = Number(process.env.KILLICK_JOB_MS ?? 240_000);
+const JOB_MS = 240_000;
 
 const CHROMIUM = ['--headless', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--enable-unsafe-webgpu', '--enable-webgpu-developer-features'];
 /** Without the first there is no WebGPU in Firefox ESR, without the second no device of software. */
@@ -30,12 +30,13 @@ const starts = {
 
 /** A browser on the site in `site` that does one job after the other. `options` are the server's. */
 export class Browser {
-  static async open(kind, site, { files = {}, fault = () => null, env = {}, ...options } = {}) {
+  static async open(kind, site, { files = {}, fault = () => null, env = {}, jobMs = JOB_MS, ...options } = {}) {
     const browser = new Browser();
+    browser.jobMs = jobMs;
     const tests = { '/test/engine.html': path.join(here, 'pages', 'engine.html'), '/test/engine.js': path.join(here, 'pages', 'engine.js') };
     browser.server = await serve(site, {
       files: { ...tests, ...files },
-      fault: (request, at) => (at === '/test/job' || at === '/test/report' ? browser.talk(request, at) : fault(request, at)),
+      fault: (request, at) => (/^\/test\/(job|report|loaded)$/.test(at) ? browser.talk(request, at) : fault(request, at)),
       ...options,
     });
     browser.url = browser.server.url;
@@ -57,17 +58,22 @@ export class Browser {
       [this.job, this.give] = [null, null];
       return { body: JSON.stringify(job) };
     }
+    if (at === '/test/loaded') {
+      this.loaded?.();
+      return { body: 'null' };
+    }
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
     this.done(JSON.parse(Buffer.concat(chunks).toString()));
     return { body: 'null' };
   }
 
-  /** Does a job; what it gives, or its error. A problem that the page noticed on the way is an error too. */
-  async run(name, options = {}) {
+  /** Does a job; what it gives, or its error. A problem that the page noticed on the way is an error too. `loaded`: the model is there. */
+  async run(name, options = {}, { loaded } = {}) {
+    this.loaded = loaded;
     const report = new Promise((resolve, reject) => {
       this.done = resolve;
-      const timer = setTimeout(() => reject(new Error(`${name}: nothing after ${JOB_MS} ms; the browser said:\n${this.said}`)), JOB_MS);
+      const timer = setTimeout(() => reject(new Error(`${name}: nothing after ${this.jobMs} ms; the browser said:\n${this.said}`)), this.jobMs);
       timer.unref();
     });
     const job = { name, ...options };

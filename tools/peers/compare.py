@@ -72,6 +72,10 @@ def peers(options):
         start = [*host, installed / name, options.model, device, threads]
         return lambda words, tokens: [str(part) for part in [*start, words, tokens]]
 
+    def in_chromium(words, tokens):
+        site = os.environ.get("KILLICK_SITE") or sys.exit("killick-chromium needs KILLICK_SITE, the folder that make web prints")
+        return [str(part) for part in ["node", HERE / "killick_chromium.mjs", options.model, site, words, tokens]]
+
     return {
         "llama.cpp-cpu": (script(["node"], "llama_cpp.mjs", "cpu", options.threads), USUAL),
         "llama.cpp-vulkan": (script(["node"], "llama_cpp.mjs", "vulkan", options.threads), SLOWER),
@@ -79,6 +83,7 @@ def peers(options):
         "wllama-webgpu-deno": (script(deno, "wllama_deno.mjs", "webgpu", 1), SLOW),
         "wllama-cpu-chromium": (script(["node"], "wllama_chromium.mjs", "cpu", options.threads), USUAL),
         "wllama-webgpu-chromium": (script(["node"], "wllama_chromium.mjs", "webgpu", 1), SLOW),
+        "killick-chromium": (in_chromium, SLOWER),
     }
 
 
@@ -97,7 +102,7 @@ def arguments():
     parser.add_argument("--decode", type=pair, help="tokens written; default: 8,72; fewer of engines that are slow on software devices")
     parser.add_argument("--prefill", type=pair, help="words read; default: 512,1024; fewer likewise")
     parser.add_argument("--engines", default="llama.cpp-cpu,llama.cpp-vulkan,wllama-webgpu-deno",
-                        help="peers, or none; also wllama-cpu-chromium, wllama-webgpu-chromium; default: %(default)s")
+                        help="peers, or none; also wllama-cpu-chromium, wllama-webgpu-chromium, killick-chromium; default: %(default)s")
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("killick", nargs="+")
     return parser.parse_args()

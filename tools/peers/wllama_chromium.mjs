@@ -2,11 +2,13 @@
 // Lets llama.cpp in a browser (npm package @wllama/wllama) read a prompt of that many words and write greedily, in headless chromium.
 // Measured are all processes of the browser, from the loaded model to the last token: a parent's own count leaves out some of them.
 import { spawn } from "node:child_process";
-import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+
+import { used } from "./processes.mjs";
 
 const [model, device, threads, prompt, fresh] = process.argv.slice(2);
 if (fresh === undefined || !["cpu", "webgpu"].includes(device)) {
@@ -27,26 +29,6 @@ try {
     await say("/failed", String(error));
 }
 </script>`;
-
-/** Processor seconds of a process and of all below it. */
-function used(root) {
-    const children = new Map();
-    const ticks = new Map();
-    for (const id of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-        try {
-            const stat = readFileSync(`/proc/${id}/stat`, "utf8");
-            // The name stands in brackets and may hold spaces. Of the four times the last two are of children that have ended.
-            const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-            children.set(Number(fields[1]), [...(children.get(Number(fields[1])) ?? []), Number(id)]);
-            ticks.set(Number(id), fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0));
-        } catch {
-            // It has ended in the meantime.
-        }
-    }
-    const tree = (id) => (children.get(id) ?? []).reduce((sum, child) => sum + tree(child), ticks.get(id) ?? 0);
-    // Linux counts in hundredths of a second, whatever its own clock.
-    return tree(root) / 100;
-}
 
 const folder = mkdtempSync(join(tmpdir(), "killick-wllama-"));
 let browser;

@@ -126,6 +126,35 @@ const jobs = {
     return { error, done, cached: await Killick.cache.list() };
   },
 
+  /** What reading and writing takes, for tools/peers: the load is left out. */
+  async costs({ load, words, tokens }) {
+    const engine = await Killick.load({ policy: 'full', ...load });
+    await fetch('/test/loaded');
+    const begun = performance.now();
+    const { text, ids, result } = await all(engine.generate('the '.repeat(words), { maxTokens: tokens, temperature: 0, ignoreEos: true }));
+    const seconds = (performance.now() - begun) / 1000;
+    await engine.close();
+    return { text, written: ids.length, read: result.promptTokens, seconds, device: engine.device.name };
+  },
+
+  /** Minutes of conversation: what memory does meanwhile. */
+  async soaks({ model, minutes, tokens }) {
+    const engine = await Killick.load({ model });
+    const text = await engine.text();
+    await text.append('The Lord is');
+    const samples = [];
+    const begun = performance.now();
+    while (performance.now() - begun < minutes * 60_000) {
+      await text.generate({ maxTokens: tokens, temperature: 0.8, topP: 0.95, ignoreEos: true }).result;
+      await text.append(' And then he said unto them,');
+      const { wasmBytes, modelBytes, textBytes, counters } = await engine.stats();
+      const heap = performance.memory?.usedJSHeapSize ?? 0;
+      samples.push({ seconds: (performance.now() - begun) / 1000, tokens: text.tokens.length, heap, wasmBytes, modelBytes, textBytes, buffers: counters.buffers, bindGroups: counters.bind_groups });
+    }
+    await engine.close();
+    return samples;
+  },
+
   /** What is kept, before and after it is deleted. */
   async kept({ remove }) {
     const before = await Killick.cache.list();
