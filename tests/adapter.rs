@@ -152,6 +152,21 @@ fn both_formats_read_as_the_same_bits() {
 }
 
 #[test]
+fn an_adapter_of_scale_0_is_none_its_policy_included() {
+    let model = base();
+    let mut lora = Lora::new(&model, 4, 5);
+    lora.config["killick_policy"] = json!({"preset": "anchor", "anchors": [3]});
+    for mut file in bases(&model) {
+        add(&mut file, lora.files(), 0.0).unwrap();
+        assert_eq!((file.policy(), file.adapters().count()), (None, 0));
+        add(&mut file, lora.files(), 1.0).unwrap();
+        assert_eq!(file.adapters().count(), 1);
+        // It is read all the same: a wrong one is an error whatever its scale.
+        assert!(add(&mut file, files(&json!({"peft_type": "LOHA"}), Vec::new()), 0.0).is_err());
+    }
+}
+
+#[test]
 fn the_scale_follows_from_alpha_rank_and_patterns() {
     let model = base();
     let name = WeightName::Layer(1, LayerWeight::Up);

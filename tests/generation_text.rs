@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use killick::kv::{Insert, Place, Policy, PolicySpec, Preset};
 use killick::model_file::TokenizerSource;
 use killick::tokenizer::{
-    ANCHOR_MARK, ChatTemplate, Message, Tokenizer, TokenizerError, Turns, mark_sentences, sentences,
+    ANCHOR_MARK, ChatTemplate, Message, StopStrings, Tokenizer, TokenizerError, Turns, mark_sentences,
+    sentences,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -443,4 +444,19 @@ fn a_template_that_cannot_be_continued_is_refused() {
     let strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}{{ messages }}";
     let error = turns(strict).next(Some("s"), "b").unwrap_err();
     assert!(matches!(error, TokenizerError::TemplateRefused { .. }), "{error:?}");
+}
+
+#[test]
+fn a_stop_that_spells_a_special_token_is_that_token() {
+    for (tokenizer, _) in &*TOKENIZERS {
+        let special = tokenizer.special_ids().first().copied().unwrap();
+        let spelling = String::from_utf8(tokenizer.token_bytes(special).unwrap()).unwrap();
+        let ids = |stops: &[&str]| {
+            let stops = StopStrings::new(stops.iter().map(|stop| (*stop).to_owned()).collect()).unwrap();
+            stops.special_ids(tokenizer).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[".", &spelling]), [special]);
+        // A part of it, or more than it, is text.
+        assert!(ids(&[&spelling[1..], &format!("{spelling}."), "a"]).is_empty());
+    }
 }

@@ -146,9 +146,10 @@ impl<S: BorrowMut<Session>> Batch<S> {
         &mut self,
         session: S,
         tokenizer: &Tokenizer,
-        options: GenerateOptions,
+        mut options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextId, Box<Refused<S>>> {
+        options.stop_tokens.extend(stops.special_ids(tokenizer));
         self.insert(session, options, |session| Some(Wording::new(session, tokenizer, stops)))
     }
 

@@ -62,7 +62,7 @@ pub struct Pieces<'s> {
 
 impl Session {
     /// Starts to generate text after the text so far. `stops` end it wherever they occur and are not shown themselves; the session
-    /// then ends with the token that completed the stop.
+    /// then ends with the token that completed the stop. One that spells a special token, which gives no text, stops at the token.
     ///
     /// An anchor that the policy inserts ([`Policy::insert`](crate::kv::Policy::insert)) and a token that ends a text are given out as
     /// tokens, but not shown.
@@ -72,9 +72,10 @@ impl Session {
     pub fn start_text(
         &mut self,
         tokenizer: &Tokenizer,
-        options: GenerateOptions,
+        mut options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextGeneration, GenerateError> {
+        options.stop_tokens.extend(stops.special_ids(tokenizer));
         let wording = Wording::new(self, tokenizer, stops);
         let generation = self.start(options)?;
         Ok(TextGeneration { generation, wording, ended: false })

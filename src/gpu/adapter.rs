@@ -5,7 +5,7 @@ use super::{Capabilities, Family, GpuError};
 /// How to open a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Index in [`list_adapters`] or part of a name, in any case. `None` takes the best: discrete, integrated, virtual, other, software.
+    /// Index in [`list_adapters`] or part of a name, in any case, that only one has. `None` takes the best: discrete, integrated, virtual, other, software.
     pub select: Option<String>,
     /// Ask for WebGPU's default limits and no optional feature, as the smallest device of all has them.
     pub baseline: bool,
@@ -173,13 +173,23 @@ fn choose(list: &[AdapterDescription], select: Option<&str>) -> Result<usize, Gp
     if list.is_empty() {
         return Err(GpuError::NoAdapter);
     }
-    let by_index = wanted.parse::<usize>().ok().filter(|index| *index < list.len());
+    let available =
+        || list.iter().map(|d| format!("{} {:?}", d.index, d.name)).collect::<Vec<_>>().join(", ");
+    let wanted = wanted.trim();
     let lower = wanted.to_lowercase();
-    let by_name = || list.iter().find(|d| d.name.to_lowercase().contains(&lower)).map(|d| d.index);
-    by_index.or_else(by_name).ok_or_else(|| GpuError::NoSuchAdapter {
-        wanted: wanted.to_owned(),
-        available: list.iter().map(|d| format!("{} {:?}", d.index, d.name)).collect::<Vec<_>>().join(", "),
-    })
+    // A number is an index and never a part of a name: "--gpu 1" must not take a "GeForce 1080" because there is no second GPU.
+    let is_number = wanted.bytes().all(|byte| byte.is_ascii_digit());
+    let named: Vec<&AdapterDescription> = match (wanted, is_number) {
+        ("", _) => Vec::new(),
+        (_, true) => list.iter().filter(|d| wanted.parse() == Ok(d.index)).collect(),
+        _ => list.iter().filter(|d| d.name.to_lowercase().contains(&lower)).collect(),
+    };
+    let whole: Vec<_> = named.iter().copied().filter(|d| d.name.to_lowercase() == lower).collect();
+    match (named.as_slice(), whole.as_slice()) {
+        ([one], _) | (_, [one]) => Ok(one.index),
+        ([], _) => Err(GpuError::NoSuchAdapter { wanted: wanted.to_owned(), available: available() }),
+        _ => Err(GpuError::AmbiguousAdapter { wanted: wanted.to_owned(), available: available() }),
+    }
 }
 
 pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
@@ -234,6 +244,49 @@ mod tests {
         let asked = wgpu::Dx12Compiler::from_env().unwrap_or(wgpu::Dx12Compiler::Fxc);
         assert_eq!(std::mem::discriminant(&chosen), std::mem::discriminant(&asked));
         assert!(!matches!(chosen, wgpu::Dx12Compiler::Auto));
+    }
+
+    #[test]
+    fn a_gpu_is_named_by_its_index_or_by_what_only_it_is_called() {
+        let names = ["GeForce 1080", "llvmpipe (LLVM 15)", "Arc A770", "Arc A770 Pro"];
+        let list: Vec<AdapterDescription> =
+            names.iter().enumerate().map(|(i, name)| named(i, name)).collect();
+        let chosen = |wanted| choose(&list, Some(wanted));
+        for (wanted, index) in
+            [("0", 0), (" 3 ", 3), ("LLVM", 1), ("geforce", 0), ("arc a770", 2), ("pro", 3)]
+        {
+            assert_eq!(chosen(wanted).unwrap(), index, "{wanted}");
+        }
+        // No name holds a number that is meant as an index.
+        for wanted in ["4", "15", "1080", "", " ", "radeon", "-1"] {
+            let error = chosen(wanted).unwrap_err();
+            assert!(matches!(error, GpuError::NoSuchAdapter { .. }), "{wanted:?}: {error}");
+            assert!(error.to_string().contains("0 \"GeForce 1080\", 1 \"llvmpipe"), "{error}");
+        }
+        let error = chosen("arc").unwrap_err();
+        assert!(matches!(error, GpuError::AmbiguousAdapter { .. }), "{error}");
+        assert!(matches!(choose(&[], Some("0")), Err(GpuError::NoAdapter)));
+    }
+
+    fn named(index: usize, name: &str) -> AdapterDescription {
+        AdapterDescription {
+            index,
+            name: name.to_owned(),
+            backend: "vulkan".to_owned(),
+            device_type: "discrete".to_owned(),
+            driver: String::new(),
+            driver_info: String::new(),
+            vendor: 0,
+            device: 0,
+            features: Vec::new(),
+            subgroup_sizes: [32, 32],
+            max_buffer_bytes: 1 << 30,
+            max_binding_bytes: 1 << 30,
+            max_storage_buffers: 8,
+            max_workgroup_bytes: 16384,
+            max_invocations: 256,
+            usable: true,
+        }
     }
 
     #[test]

@@ -17,6 +17,14 @@ pub enum GpuError {
         /// Index and name of each adapter.
         available: String,
     },
+    /// Several adapters have this in their names.
+    #[error("{wanted:?} is a part of several GPUs' names; say more of it, or its index: {available}")]
+    AmbiguousAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// Index and name of each adapter.
+        available: String,
+    },
     /// The adapter refused to make a device.
     #[error("adapter {adapter:?} gives no device: {message}")]
     NoDevice {

@@ -165,7 +165,10 @@ impl ModelFile {
     /// Files that are broken, that are not a plain LoRA of projections, or that do not fit the model.
     pub async fn add_adapter(&mut self, files: FileSet, scale: f32) -> Result<(), ModelFileError> {
         let adapter = Adapter::open(files, scale, &self.config).await?;
-        self.adapters.push(adapter);
+        // One that adds nothing is no adapter: it brings no policy, and takes no weight out of its blocks.
+        if scale != 0.0 {
+            self.adapters.push(adapter);
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! The stop string that is complete first is the one found, and of several that end together the longest. A find
 //! therefore never depends on text that comes later, nor on where the pieces were cut.
 
+use super::Tokenizer;
 use super::error::TokenizerError;
 
 /// Most stop strings.
@@ -41,6 +42,13 @@ impl StopStrings {
             return Err(TokenizerError::StopLength { index, bytes, limit: MAX_STOP_BYTES });
         }
         Ok(Self { longest: lengths().max().unwrap_or(0), stops, held: String::new(), found: false })
+    }
+
+    /// The special tokens that a stop spells: they give no text in which it could be found.
+    pub fn special_ids<'a>(&'a self, tokenizer: &'a Tokenizer) -> impl Iterator<Item = u32> + 'a {
+        let spelled = |id: &u32| tokenizer.token_bytes(*id).and_then(|bytes| String::from_utf8(bytes).ok());
+        let is_stop = move |id: &u32| spelled(id).is_some_and(|text| self.stops.contains(&text));
+        tokenizer.special_ids().iter().copied().filter(is_stop)
     }
 
     /// Takes a piece of text. Returns what may be shown now, and the index of the stop string if this piece completes

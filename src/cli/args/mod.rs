@@ -366,7 +366,7 @@ impl From<FamilyArg> for Family {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct GpuArgs {
-    /// Index or part of the name of a GPU, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
+    /// Index, or part of a name that only one GPU has, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
     #[arg(long, value_name = "GPU")]
     pub(crate) gpu: Option<String>,
     /// Use no optional feature and WebGPU's default limits.

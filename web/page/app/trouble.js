@@ -14,8 +14,8 @@ import { byId, fill, make } from './dom.js';
 const TROUBLES = {
   'no-webgpu': { title: 'This browser has no WebGPU', says: 'Killick computes on the graphics device through WebGPU.', remedies: ['retry'] },
   'no-adapter': { title: 'The browser offers no graphics device', says: 'WebGPU is there, but it gave no device to compute on.', remedies: ['retry'] },
-  'device-lost': { title: 'The graphics device was lost', says: 'The driver was reset, or the browser took the device away. The text is safe: restarting makes a new device, reads the text again and goes on.', remedies: ['restart', 'small'] },
-  crashed: { title: 'Killick has failed', says: 'That is a fault in Killick, not yours. The text is safe: restarting reads it again and goes on.', remedies: ['restart', 'small'] },
+  'device-lost': { title: 'The graphics device was lost', says: 'The driver was reset, or the browser took the device away. The text is safe: restarting makes a new device, reads the text again and goes on.', remedies: ['restart', 'retry', 'small'] },
+  crashed: { title: 'Killick has failed', says: 'That is a fault in Killick, not yours. A text that was begun is safe: it is read again and goes on.', remedies: ['restart', 'retry', 'small'] },
   'out-of-memory': { title: 'It does not fit into the device’s memory', says: 'Close other tabs, choose a smaller model, or set 16-bit numbers in the cache or fewer anchors in the settings.', remedies: ['choose', 'small'] },
   'bad-model': { title: 'This model cannot be used', says: 'The file is broken, or of a kind that Killick does not support.', remedies: ['choose', 'small'] },
   'bad-option': { title: 'That setting does not go with this model', says: 'Change it in the settings, then start over.', remedies: ['retry'] },
@@ -51,7 +51,8 @@ export function showTrouble(error, remedies) {
   if (!known) console.error(error);
   const buttons = wanted.flatMap((name) => {
     const run = name === 'none' ? undefined : remedies[name];
-    if (!run || name === 'none') return [];
+    // Where a restart helps, there is no need to begin again.
+    if (!run || name === 'none' || (name === 'retry' && wanted.includes('restart') && remedies.restart)) return [];
     return [make('button', { type: 'button', textContent: LABELS[name], onclick: () => { hideTrouble(); run(); } })];
   });
   buttons[0]?.classList.add('primary');
