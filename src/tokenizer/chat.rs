@@ -6,12 +6,14 @@
 //! that a template renders the same text there and here. `strftime_now` is left out: a prompt must not depend on the day.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 use serde::Serialize;
 
 use super::error::{TokenizerError, reason};
+use super::origin::{self, Part, Rendered};
 use crate::model_file::quoted;
 
 /// Most bytes of a template's source.
@@ -22,6 +24,10 @@ pub const MAX_PROMPT_BYTES: usize = 4 << 20;
 const FUEL: u64 = 1_000_000;
 /// JSON that one step of fuel pays for: writing it costs more than copying text does.
 const BYTES_PER_FUEL: u64 = 16;
+/// How much longer a prompt may become by the marks in its messages (three bytes on each side of a character), and how
+/// much more fuel that takes.
+const MARKS_BYTES: usize = 9;
+const MARKS_FUEL: u64 = 8;
 /// Nested macros, loops and blocks.
 const RECURSION: usize = 64;
 /// Name under which the one template is registered.
@@ -54,6 +60,9 @@ impl Message {
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    source: Arc<str>,
+    /// The strings in its source.
+    literals: Arc<[String]>,
 }
 
 impl ChatTemplate {
@@ -74,7 +83,12 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| syntax_error(&error))?;
-        Ok(Self { environment })
+        Ok(Self { environment, literals: origin::literals(source).into(), source: source.into() })
+    }
+
+    /// The source.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Renders the prompt for `messages`; `add_generation_prompt` opens the turn of the assistant at its end.
@@ -91,6 +105,41 @@ impl ChatTemplate {
         bos_token: Option<&str>,
         eos_token: Option<&str>,
     ) -> Result<String, TokenizerError> {
+        self.run(messages, add_generation_prompt, [bos_token, eos_token], &self.environment, MAX_PROMPT_BYTES)
+    }
+
+    /// [`ChatTemplate::render`], and which bytes of the prompt came from the contents of messages; `controls` are the
+    /// spellings that matter.
+    pub(super) fn trace(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        bos_token: Option<&str>,
+        eos_token: Option<&str>,
+        controls: &[String],
+    ) -> Result<Rendered, TokenizerError> {
+        let plain = self.render(messages, add_generation_prompt, bos_token, eos_token)?;
+        if controls.is_empty() {
+            return Ok(Part::inside(&plain).behind(""));
+        }
+        // Marks make a message longer, which is no fault of whoever wrote it.
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(FUEL.saturating_mul(MARKS_FUEL)));
+        let render = |messages: &[Message]| {
+            let limit = MAX_PROMPT_BYTES.saturating_mul(MARKS_BYTES);
+            self.run(messages, add_generation_prompt, [bos_token, eos_token], &environment, limit)
+        };
+        origin::trace(&render, plain, messages, &self.literals, controls)
+    }
+
+    fn run(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        [bos_token, eos_token]: [Option<&str>; 2],
+        environment: &Environment<'_>,
+        limit: usize,
+    ) -> Result<String, TokenizerError> {
         let token = |name: Option<&str>| name.map_or(Value::UNDEFINED, Value::from);
         let context = context! {
             messages => messages.iter().map(Message::to_value).collect::<Value>(),
@@ -100,9 +149,8 @@ impl ChatTemplate {
             tools => Value::from(()),
             documents => Value::from(()),
         };
-        let mut prompt = Bounded::default();
-        let result = self
-            .environment
+        let mut prompt = Bounded::new(limit);
+        let result = environment
             .get_template(NAME)
             .and_then(|template| template.render_captured_to(context, &mut prompt).map(drop));
         if prompt.overflow {
@@ -137,7 +185,7 @@ fn raise_exception(message: String) -> Result<String, Error> {
 
 /// Jinja filter `tojson` as Python's `json.dumps(value, ensure_ascii=False)` writes it.
 fn to_json(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
-    let mut out = Bounded::default();
+    let mut out = Bounded::new(MAX_PROMPT_BYTES);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonJson);
     let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, error.to_string());
     value.serialize(&mut serializer).map_err(|error| failed(&error))?;
@@ -162,16 +210,22 @@ impl serde_json::ser::Formatter for PythonJson {
     }
 }
 
-/// A buffer that refuses to grow beyond [`MAX_PROMPT_BYTES`].
-#[derive(Default)]
+/// A buffer that refuses to grow beyond its limit.
 struct Bounded {
     bytes: Vec<u8>,
+    limit: usize,
     overflow: bool,
+}
+
+impl Bounded {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, overflow: false }
+    }
 }
 
 impl Write for Bounded {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if self.bytes.len().saturating_add(part.len()) > MAX_PROMPT_BYTES {
+        if self.bytes.len().saturating_add(part.len()) > self.limit {
             self.overflow = true;
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }

@@ -31,6 +31,8 @@ mod components;
 mod error;
 mod gguf;
 mod model;
+mod origin;
+mod outside;
 mod pieces;
 mod sentencepiece;
 mod sentences;
