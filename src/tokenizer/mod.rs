@@ -30,6 +30,7 @@ mod chat;
 mod components;
 mod error;
 mod gguf;
+mod jinja;
 mod model;
 mod origin;
 mod outside;
@@ -46,8 +47,9 @@ mod validate;
 use std::sync::Arc;
 
 pub use anchors::{ANCHOR_MARK, mark_sentences};
-pub use chat::{ChatTemplate, MAX_PROMPT_BYTES, MAX_TEMPLATE_BYTES, Message};
+pub use chat::{ChatTemplate, MAX_PROMPT_BYTES, MAX_TEMPLATE_BYTES, Message, TemplateArguments};
 pub use error::TokenizerError;
+pub use jinja::Date;
 pub use sentences::sentences;
 pub use stops::{MAX_STOP_BYTES, MAX_STOPS, StopStrings};
 pub use stream::DecodeStream;
