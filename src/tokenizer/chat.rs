@@ -24,8 +24,8 @@ pub const MAX_PROMPT_BYTES: usize = 4 << 20;
 /// much more fuel that takes.
 const MARKS_BYTES: usize = 9;
 const MARKS_FUEL: u64 = 8;
-/// Nested macros, loops and blocks.
-const RECURSION: usize = 64;
+/// Bytes of messages from which on they, and not the template, decide what a rendering costs.
+const LONG: usize = 64 << 10;
 /// Name under which the one template is registered.
 const NAME: &str = "chat";
 /// How to go on where a template needs what there is not.
@@ -66,7 +66,7 @@ pub struct ChatTemplate {
 }
 
 /// What a template is told beside the conversation.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplateArguments {
     /// Names and values, such as `enable_thinking` and `false`; the later of two with one name counts.
     pub values: Vec<(String, serde_json::Value)>,
@@ -153,7 +153,8 @@ impl ChatTemplate {
         }
         // Marks make a message longer, which is no fault of whoever wrote it.
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL.saturating_mul(MARKS_FUEL)));
+        let long = messages.iter().map(|message| message.content.len()).sum::<usize>() > LONG;
+        environment.set_fuel(Some(FUEL.saturating_mul(if long { MARKS_FUEL } else { 2 })));
         let render = |messages: &[Message]| {
             let limit = MAX_PROMPT_BYTES.saturating_mul(MARKS_BYTES);
             self.run(messages, add_generation_prompt, [bos_token, eos_token], &environment, limit)

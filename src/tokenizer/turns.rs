@@ -5,7 +5,7 @@
 //! Whether it does is asked of the template each time, by a second stand-in that is longer.
 
 use super::origin::Rendered;
-use super::{ChatTemplate, Message, Tokenizer, TokenizerError, mark_sentences};
+use super::{ChatTemplate, Message, TemplateArguments, Tokenizer, TokenizerError, mark_sentences};
 use crate::kv::{Policy, Tagger};
 use crate::model_file::ModelFile;
 
@@ -30,6 +30,14 @@ impl Turns {
         let template = ChatTemplate::new(file.chat_template().ok_or_else(missing)?)?;
         let name = |id: Option<u32>| id.and_then(|id| tokenizer.decode(&[id], false).ok());
         Ok(Self::new(template, name(tokenizer.bos()), name(tokenizer.eos())))
+    }
+
+    /// The same with what the template is told beside the conversation.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::with`].
+    pub fn with(self, arguments: &TemplateArguments) -> Result<Self, TokenizerError> {
+        Ok(Self { template: self.template.with(arguments)?, ..self })
     }
 
     /// `bos` and `eos` are the names of the tokens as [`ChatTemplate::render`] takes them.

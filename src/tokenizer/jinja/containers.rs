@@ -2,10 +2,13 @@
 //! refuses them, too.
 
 use minijinja::value::{Tuple, ValueKind};
-use minijinja::{Error, Value};
+use minijinja::{Error, State, Value};
 
 use super::call::Call;
-use super::failed;
+use super::{failed, pay};
+
+/// What an item costs, in bytes of text.
+const ITEM_BYTES: usize = 16;
 
 /// The method of a dictionary; `None` for one there is not.
 pub(super) fn of_map(map: &Value, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
@@ -27,10 +30,17 @@ pub(super) fn of_map(map: &Value, name: &str, args: &[Value]) -> Result<Option<V
 }
 
 /// The method of a list or a tuple; `None` for one there is not.
-pub(super) fn of_sequence(list: &Value, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+pub(super) fn of_sequence(
+    state: &State<'_, '_>,
+    list: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Option<Value>, Error> {
     if list.kind() != ValueKind::Seq {
         return Ok(None);
     }
+    // Each item is looked at.
+    pay(state, list.len().unwrap_or(0).saturating_mul(ITEM_BYTES))?;
     Ok(Some(match name {
         "count" => {
             let what = Call::new(args, 1)?.need(0, "")?;

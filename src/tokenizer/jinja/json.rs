@@ -69,9 +69,8 @@ impl Writer {
             ValueKind::Number => self.out.push_str(&number(value)),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq => {
-                let items: Vec<Value> = self.affordable(value)?;
-                self.list('[', ']', items.len(), depth, |writer, at| {
-                    items.get(at).map_or(Ok(()), |item| writer.value(item, depth.saturating_add(1)))
+                self.list('[', ']', value.try_iter()?, depth, |writer, item| {
+                    writer.value(&item, depth.saturating_add(1))
                 })?;
             }
             ValueKind::Map => {
@@ -83,12 +82,11 @@ impl Writer {
                 if self.sort {
                     pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
                 }
-                self.list('{', '}', pairs.len(), depth, |writer, at| {
-                    let Some((key, value)) = pairs.get(at) else { return Ok(()) };
-                    writer.string(key);
+                self.list('{', '}', pairs.into_iter(), depth, |writer, (key, value)| {
+                    writer.string(&key);
                     let colon = writer.colon.clone();
                     writer.out.push_str(&colon);
-                    writer.value(value, depth.saturating_add(1))
+                    writer.value(&value, depth.saturating_add(1))
                 })?;
             }
             kind => {
@@ -96,14 +94,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// The items of a list, of which there may not be more than bytes are left.
-    fn affordable(&self, list: &Value) -> Result<Vec<Value>, Error> {
-        if list.len().is_none_or(|len| len > MOST) {
-            return Err(Error::new(ErrorKind::BadSerialization, "the value is too large for JSON"));
-        }
-        Ok(list.try_iter()?.collect())
     }
 
     fn key(&self, key: &Value) -> Result<String, Error> {
@@ -116,24 +106,26 @@ impl Writer {
         })
     }
 
-    fn list(
+    fn list<T>(
         &mut self,
         open: char,
         close: char,
-        count: usize,
+        items: impl Iterator<Item = T>,
         depth: usize,
-        item: impl Fn(&mut Self, usize) -> Result<(), Error>,
+        write: impl Fn(&mut Self, T) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.out.push(open);
-        for at in 0..count {
-            if at > 0 {
+        let mut empty = true;
+        for item in items {
+            if !empty {
                 let comma = self.comma.clone();
                 self.out.push_str(&comma);
             }
+            empty = false;
             self.line(depth.saturating_add(1));
-            item(self, at)?;
+            write(self, item)?;
         }
-        if count > 0 {
+        if !empty {
             self.line(depth);
         }
         self.out.push(close);

@@ -107,7 +107,7 @@ fn method(
     let found = match value.kind() {
         ValueKind::String => strings::method(state, value, name, args)?,
         ValueKind::Map => containers::of_map(value, name, args)?,
-        ValueKind::Seq => containers::of_sequence(value, name, args)?,
+        ValueKind::Seq => containers::of_sequence(state, value, name, args)?,
         _ => None,
     };
     match found {

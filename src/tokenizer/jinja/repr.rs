@@ -23,6 +23,13 @@ pub(super) fn display(state: &State<'_, '_>, value: &Value) -> Result<String, Er
     Ok(out)
 }
 
+/// `repr(value)`.
+pub(super) fn shown(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    show(value, &mut out, 0)?;
+    Ok(out)
+}
+
 /// Objects that are of a program and not of a template, such as a loop.
 fn is_opaque(value: &Value) -> bool {
     value.as_object().is_none()

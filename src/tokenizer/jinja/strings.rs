@@ -22,7 +22,7 @@ pub(super) fn method(
 ) -> Result<Option<Value>, Error> {
     let Some(text) = value.as_str() else { return Ok(None) };
     if name == "format" {
-        return formatted(text, args).map(Some);
+        return formatted(state, text, args).map(Some);
     }
     let call = |most: usize| Call::new(args, most);
     let result = match name {
@@ -210,8 +210,16 @@ fn text_of(call: Call, text: String) -> Result<Value, Error> {
     Ok(Value::from(text))
 }
 
-/// `str.format`, by the engine.
-fn formatted(text: &str, args: &[Value]) -> Result<Value, Error> {
+/// `str.format`, by the engine. It fills up to any width that the text names, so all of them are paid first; a width
+/// that is itself a value is refused.
+fn formatted(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Error> {
+    let widths = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let all = widths.map(|digits| digits.parse().unwrap_or(usize::MAX)).fold(text.len(), usize::saturating_add);
+    pay(state, all)?;
+    let nested = text.split("{{").flat_map(|part| part.split('{').skip(1)).any(|field| !field.contains('}'));
+    if nested {
+        return Err(failed("a format in a format is not known here"));
+    }
     minijinja::formatting::format(minijinja::formatting::FormatStyle::StrFormat, text, args)
         .map(Value::from)
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, "the string is no format for these values"))
@@ -263,7 +271,7 @@ fn split(text: &str, sep: Option<&str>, most: usize) -> Value {
             let (mut parts, mut rest) = (Vec::new(), text.trim_start_matches(is_space));
             while !rest.is_empty() {
                 if parts.len() == most {
-                    parts.push(Value::from(rest.trim_end_matches(is_space)));
+                    parts.push(Value::from(rest));
                     break;
                 }
                 let (word, after) = rest.split_at(rest.find(is_space).unwrap_or(rest.len()));
@@ -283,7 +291,7 @@ fn split_from_the_right(text: &str, sep: Option<&str>, most: usize) -> Value {
             let (mut parts, mut rest) = (Vec::new(), text.trim_end_matches(is_space));
             while !rest.is_empty() {
                 if parts.len() == most {
-                    parts.push(Value::from(rest.trim_start_matches(is_space)));
+                    parts.push(Value::from(rest));
                     break;
                 }
                 let word = rest.rsplit(is_space).next().unwrap_or(rest);
@@ -298,7 +306,7 @@ fn split_from_the_right(text: &str, sep: Option<&str>, most: usize) -> Value {
 }
 
 /// `str.splitlines`.
-fn lines(text: &str, keep: bool) -> Vec<String> {
+pub(super) fn lines(text: &str, keep: bool) -> Vec<String> {
     let ends = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let (mut lines, mut line) = (Vec::new(), String::new());
     let mut chars = text.chars().peekable();
@@ -357,7 +365,7 @@ fn title(text: &str) -> String {
 }
 
 /// `str.capitalize`.
-pub(super) fn capitalized(text: &str) -> String {
+fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
     first.chain(chars.as_str().to_lowercase().chars()).collect()
