@@ -100,7 +100,9 @@ impl ChatTemplate {
             let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
             let reason = if OWN.contains(&name.as_str()) {
                 "the conversation has that name"
-            } else if name.is_empty() || !name.chars().all(word) || name.starts_with(|c: char| c.is_ascii_digit())
+            } else if name.is_empty()
+                || !name.chars().all(word)
+                || name.starts_with(|c: char| c.is_ascii_digit())
             {
                 "it must be a name of letters, digits and underscores"
             } else {
@@ -210,7 +212,10 @@ fn run_error(error: &Error) -> TokenizerError {
     let kind = error.kind();
     let missing = matches!(
         kind,
-        ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownMethod | ErrorKind::UnknownTest
+        ErrorKind::UnknownFilter
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownMethod
+            | ErrorKind::UnknownTest
     );
     match error.detail() {
         Some(detail) if detail.starts_with(REFUSED) => {

@@ -75,7 +75,8 @@ impl<'a> Part<'a> {
 
     /// The same behind a text of the template's own.
     pub(super) fn behind(self, head: &str) -> Rendered {
-        let mut rendered = Rendered { text: format!("{head}{}", self.text), outside: vec![false; head.len()] };
+        let mut rendered =
+            Rendered { text: format!("{head}{}", self.text), outside: vec![false; head.len()] };
         rendered.outside.extend_from_slice(self.outside);
         rendered.outside.resize(rendered.text.len(), false);
         rendered
@@ -140,10 +141,12 @@ pub(super) fn trace(
 /// Two private-use characters that occur in none of the texts.
 fn marks(plain: &str, messages: &[Message], literals: &[String]) -> Result<[char; 2], TokenizerError> {
     let texts = messages.iter().map(|message| message.content.as_str()).chain([plain]);
-    let used: HashSet<char> =
-        texts.chain(literals.iter().map(String::as_str)).flat_map(str::chars).filter(|c| *c >= '\u{e000}').collect();
-    let mut free =
-        ('\u{e000}'..='\u{f8ff}').chain('\u{f0000}'..='\u{ffffd}').filter(|c| !used.contains(c));
+    let used: HashSet<char> = texts
+        .chain(literals.iter().map(String::as_str))
+        .flat_map(str::chars)
+        .filter(|c| *c >= '\u{e000}')
+        .collect();
+    let mut free = ('\u{e000}'..='\u{f8ff}').chain('\u{f0000}'..='\u{ffffd}').filter(|c| !used.contains(c));
     match (free.next(), free.next()) {
         (Some(open), Some(close)) => Ok([open, close]),
         _ => Err(TokenizerError::TemplateRun {

@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 use tokenizers::normalizer::Range;
 use tokenizers::{
-    AddedToken, Model as _, NormalizedString, Normalizer as _, NormalizerWrapper, OffsetType, PreTokenizedString,
-    PreTokenizer as _, Token,
+    AddedToken, Model as _, NormalizedString, Normalizer as _, NormalizerWrapper, OffsetType,
+    PreTokenizedString, PreTokenizer as _, Token,
 };
 
 use super::error::{TokenizerError, reason};
@@ -42,8 +42,11 @@ impl Finder {
             normalized.push((spelling.get().to_owned(), *id));
         }
         // Of two tokens that become one spelling either may be found; an empty one is found nowhere.
-        let unique: HashMap<&str, u32> =
-            normalized.iter().filter(|(token, _)| !token.is_empty()).map(|(token, id)| (&**token, *id)).collect();
+        let unique: HashMap<&str, u32> = normalized
+            .iter()
+            .filter(|(token, _)| !token.is_empty())
+            .map(|(token, id)| (&**token, *id))
+            .collect();
         let raw = added.iter().filter(|(_, token)| !token.normalized);
         let strips = added.iter().filter(|(_, token)| token.lstrip || token.rstrip);
         Self {
@@ -118,7 +121,9 @@ impl Tokenizer {
         let insert = policy.insert.as_ref().map(|insert| insert.id);
         let ends = [self.bos(), self.eos(), insert];
         for id in &self.built.added {
-            let Some(spelling) = self.bytes(*id).and_then(|bytes| str::from_utf8(bytes).ok()) else { continue };
+            let Some(spelling) = self.bytes(*id).and_then(|bytes| str::from_utf8(bytes).ok()) else {
+                continue;
+            };
             let punctuated = |c: Option<char>| c.is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
             let marked = punctuated(spelling.chars().next())
                 && punctuated(spelling.chars().next_back())
@@ -139,7 +144,11 @@ impl Tokenizer {
 
     /// The ids of `part`, in which no text from outside becomes one of `controls`; without text from outside those of
     /// [`Tokenizer::encode`].
-    pub(super) fn encode_part(&self, part: Part<'_>, controls: &Controls) -> Result<Vec<u32>, TokenizerError> {
+    pub(super) fn encode_part(
+        &self,
+        part: Part<'_>,
+        controls: &Controls,
+    ) -> Result<Vec<u32>, TokenizerError> {
         if !part.has_outside() {
             return self.encode(part.text, false);
         }

@@ -106,8 +106,7 @@ impl Turns {
         let controls = tokenizer.controls(&self.template, policy);
         let prompt = self.render(system.map(mark).as_deref(), &[&mark(user)], controls.spellings())?;
         // The template names its special tokens itself, so none are added.
-        let ids =
-            tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        let ids = tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
         Ok(Tagger::default().close_segments(policy, &ids))
     }
 

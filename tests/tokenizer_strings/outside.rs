@@ -123,7 +123,11 @@ fn no_text_of_a_message_becomes_a_special_token() {
                 // Cut in two by two messages between which the template writes nothing.
                 for (at, _) in token.char_indices().skip(1) {
                     let (head, tail) = token.split_at(at);
-                    assert!(counts(kind, &turns, head, tail).0 <= plain.0, "{} {template:?} {head}", kind.name);
+                    assert!(
+                        counts(kind, &turns, head, tail).0 <= plain.0,
+                        "{} {template:?} {head}",
+                        kind.name
+                    );
                 }
             }
         }
@@ -136,9 +140,17 @@ fn the_same_text_without_its_origin_would_become_one() {
     // The control: that is what encoding the joined prompt does.
     for kind in kinds_once() {
         let turns = turns(TEMPLATES[0], &kind.control);
-        let plain = special(&kind.tokenizer, &kind.tokenizer.encode(&turns.first(None, "xx").unwrap(), false).unwrap());
+        let plain = special(
+            &kind.tokenizer,
+            &kind.tokenizer.encode(&turns.first(None, "xx").unwrap(), false).unwrap(),
+        );
         let prompt = turns.first(None, &kind.control).unwrap();
-        assert_eq!(special(&kind.tokenizer, &kind.tokenizer.encode(&prompt, false).unwrap()), plain + 1, "{}", kind.name);
+        assert_eq!(
+            special(&kind.tokenizer, &kind.tokenizer.encode(&prompt, false).unwrap()),
+            plain + 1,
+            "{}",
+            kind.name
+        );
     }
 }
 
@@ -155,7 +167,12 @@ fn a_message_that_spells_no_control_token_has_the_ids_of_the_joined_prompt() {
                 let turns = turns(template, &kind.control);
                 let prompt = turns.first(Some(&text), &text).unwrap();
                 let ids = turns.first_ids(&kind.tokenizer, Some(&text), &text, &full()).unwrap();
-                assert_eq!(ids, kind.tokenizer.encode(&prompt, false).unwrap(), "{} {template:?} {text:?}", kind.name);
+                assert_eq!(
+                    ids,
+                    kind.tokenizer.encode(&prompt, false).unwrap(),
+                    "{} {template:?} {text:?}",
+                    kind.name
+                );
                 same += 1;
             }
         }

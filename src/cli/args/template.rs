@@ -35,8 +35,9 @@ impl TemplateArgs {
 
 /// What is no JSON is a text, so that `name=Ann` needs no quotes.
 fn parse_argument(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (name, value) =
-        text.split_once('=').ok_or("it must be a name, an equals sign and a value, such as enable_thinking=false")?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("it must be a name, an equals sign and a value, such as enable_thinking=false")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))
 }

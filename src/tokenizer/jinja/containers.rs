@@ -18,7 +18,9 @@ pub(super) fn of_map(map: &Value, name: &str, args: &[Value]) -> Result<Option<V
     Ok(Some(match name {
         "keys" => call.map(|_| pairs().map(|(key, _)| key).collect())?,
         "values" => call.map(|_| pairs().map(|(_, value)| value).collect())?,
-        "items" => call.map(|_| pairs().map(|(key, value)| Value::from(Tuple::from([key, value]))).collect())?,
+        "items" => {
+            call.map(|_| pairs().map(|(key, value)| Value::from(Tuple::from([key, value]))).collect())?
+        }
         "copy" => call.map(|_| map.clone())?,
         "get" => {
             let call = call?;
@@ -36,7 +38,8 @@ pub(super) fn of_sequence(
     name: &str,
     args: &[Value],
 ) -> Result<Option<Value>, Error> {
-    if list.kind() != ValueKind::Seq {
+    // A list times a number is made as it is read; what has no length is no list.
+    if list.kind() != ValueKind::Seq && list.len().is_none() {
         return Ok(None);
     }
     // Each item is looked at.

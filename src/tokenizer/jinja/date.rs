@@ -6,11 +6,21 @@ use web_time::{SystemTime, UNIX_EPOCH};
 
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 /// Seconds of a day.
-const DAY: u32 = 86_400;
+const DAY: u64 = 86_400;
 
 /// A date and a time of day, without a time zone; in text `2026-03-05` or `2026-03-05T14:07:09`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +84,7 @@ impl Date {
     /// Now, in UTC: there is no time zone here that could be asked.
     pub fn now() -> Self {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut rest = seconds / u64::from(DAY);
+        let mut rest = seconds / DAY;
         let (mut year, mut month) = (1970, 1u32);
         loop {
             let of_month = u64::from(days(year, month));
@@ -88,7 +98,7 @@ impl Date {
             }
         }
         let day = u32::try_from(rest).unwrap_or(0).saturating_add(1);
-        Self { year, month, day, second: u32::try_from(seconds % u64::from(DAY)).unwrap_or(0) }
+        Self { year, month, day, second: u32::try_from(seconds % DAY).unwrap_or(0) }
     }
 
     /// The day of the year, from 0.
@@ -116,8 +126,7 @@ impl Date {
     fn iso(self) -> (i32, u32) {
         let week = |year_day: i64| year_day.div_euclid(7);
         // The Thursday of its week decides.
-        let thursday =
-            i64::from(self.day_of_year()).saturating_sub(self.weekday().into()).saturating_add(3);
+        let thursday = i64::from(self.day_of_year()).saturating_sub(self.weekday().into()).saturating_add(3);
         let length = |year| if days(year, 2) == 29 { 366 } else { 365 };
         let number = |day: i64| u32::try_from(week(day).saturating_add(1)).unwrap_or(1);
         if thursday < 0 {
@@ -228,7 +237,15 @@ mod tests {
         let date: Date = "2026-03-05T14:07:09".parse().unwrap();
         assert_eq!(date.format("%Y-%m-%d %H:%M:%S %A"), "2026-03-05 14:07:09 Thursday");
         assert_eq!("2024-02-29".parse::<Date>().unwrap().format("%j %c"), "060 Thu Feb 29 00:00:00 2024");
-        for bad in ["2023-02-29", "2026-13-01", "2026-3-5", "26-03-05", "2026-03-05T24:00:00", "today", "2026-03-05T1:2"] {
+        for bad in [
+            "2023-02-29",
+            "2026-13-01",
+            "2026-3-5",
+            "26-03-05",
+            "2026-03-05T24:00:00",
+            "today",
+            "2026-03-05T1:2",
+        ] {
             assert!(bad.parse::<Date>().is_err(), "{bad}");
         }
         assert!(Date::now().format("%Y").parse::<u32>().unwrap() >= 2024);

@@ -42,22 +42,34 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("int", int);
     environment.add_filter("float", float);
     environment.add_filter("attr", attr);
-    environment.add_filter("unique", |state: &State<'_, '_>, list: Value, places: Rest<Value>, names: Kwargs| {
-        minijinja::filters::unique(state, list, named(places, names, &["case_sensitive", "attribute"])?)
-    });
-    environment.add_filter("dictsort", |state: &State<'_, '_>, map: &Value, places: Rest<Value>, names: Kwargs| {
-        pay(state, map.len().unwrap_or(0).saturating_mul(64))?;
-        minijinja::filters::dictsort(map, named(places, names, &["case_sensitive", "by", "reverse"])?)
-    });
+    environment.add_filter(
+        "unique",
+        |state: &State<'_, '_>, list: Value, places: Rest<Value>, names: Kwargs| {
+            minijinja::filters::unique(state, list, named(places, names, &["case_sensitive", "attribute"])?)
+        },
+    );
+    environment.add_filter(
+        "dictsort",
+        |state: &State<'_, '_>, map: &Value, places: Rest<Value>, names: Kwargs| {
+            pay(state, map.len().unwrap_or(0).saturating_mul(64))?;
+            minijinja::filters::dictsort(map, named(places, names, &["case_sensitive", "by", "reverse"])?)
+        },
+    );
     environment.add_function("dict", |places: Rest<Value>, names: Kwargs| dict(places, names));
     environment.add_function("lipsum", |_: Rest<Value>| -> Result<Value, Error> {
-        Err(Error::new(minijinja::ErrorKind::UnknownFunction, "lipsum is not here, as it makes text by chance"))
+        Err(Error::new(
+            minijinja::ErrorKind::UnknownFunction,
+            "lipsum is not here, as it makes text by chance",
+        ))
     });
     let namespace = environment.globals().find(|(name, _)| *name == "namespace").map(|(_, made)| made);
     if let Some(namespace) = namespace {
-        environment.add_function("namespace", move |state: &mut State<'_, '_>, places: Rest<Value>, names: Kwargs| {
-            namespace.call(state, &[dict(places, names)?])
-        });
+        environment.add_function(
+            "namespace",
+            move |state: &mut State<'_, '_>, places: Rest<Value>, names: Kwargs| {
+                namespace.call(state, &[dict(places, names)?])
+            },
+        );
     }
     environment.add_function("__percent", percent);
 }

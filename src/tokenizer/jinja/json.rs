@@ -68,7 +68,7 @@ impl Writer {
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.out.push_str(&number(value)),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
-            ValueKind::Seq => {
+            ValueKind::Seq | ValueKind::Iterable if value.len().is_some() => {
                 self.list('[', ']', value.try_iter()?, depth, |writer, item| {
                     writer.value(&item, depth.saturating_add(1))
                 })?;
@@ -90,7 +90,10 @@ impl Writer {
                 })?;
             }
             kind => {
-                return Err(Error::new(ErrorKind::BadSerialization, format!("{kind} is not JSON serializable")));
+                return Err(Error::new(
+                    ErrorKind::BadSerialization,
+                    format!("{kind} is not JSON serializable"),
+                ));
             }
         }
         Ok(())

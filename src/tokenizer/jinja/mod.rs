@@ -98,24 +98,18 @@ fn raise_exception(message: String) -> Result<String, Error> {
 }
 
 /// Methods of Python's types.
-fn method(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    name: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let found = match value.kind() {
         ValueKind::String => strings::method(state, value, name, args)?,
         ValueKind::Map => containers::of_map(value, name, args)?,
-        ValueKind::Seq => containers::of_sequence(state, value, name, args)?,
+        ValueKind::Seq | ValueKind::Iterable => containers::of_sequence(state, value, name, args)?,
         _ => None,
     };
     match found {
         Some(found) => Ok(found),
-        None => Err(Error::new(
-            ErrorKind::UnknownMethod,
-            format!("{} has no method {name:?} here", value.kind()),
-        )),
+        None => {
+            Err(Error::new(ErrorKind::UnknownMethod, format!("{} has no method {name:?} here", value.kind())))
+        }
     }
 }
 

@@ -98,7 +98,11 @@ fn quote(text: &str, out: &mut String) {
             }
             c if is_unprintable(c) => {
                 let code = u32::from(c);
-                out.push_str(&if code < 0x10000 { format!("\\u{code:04x}") } else { format!("\\U{code:08x}") });
+                out.push_str(&if code < 0x10000 {
+                    format!("\\u{code:04x}")
+                } else {
+                    format!("\\U{code:08x}")
+                });
             }
             c => out.push(c),
         }

@@ -71,7 +71,10 @@ fn without_percent(code: &str, depth: u32) -> String {
         let values = operator.strip_prefix('%').filter(|values| !factor && !values.starts_with('}'));
         match values.and_then(|values| values.split_at_checked(operand(values)?)) {
             Some((values, after)) => {
-                made.push_str(&format!("__percent({literal}, {})", without_percent(values.trim(), depth.saturating_add(1))));
+                made.push_str(&format!(
+                    "__percent({literal}, {})",
+                    without_percent(values.trim(), depth.saturating_add(1))
+                ));
                 rest = after;
             }
             None => {
@@ -132,7 +135,9 @@ fn operand(code: &str) -> Option<usize> {
     let len = match rest(at).chars().next()? {
         '\'' | '"' => string(rest(at)),
         '(' | '[' | '{' => group(rest(at)),
-        c if c.is_ascii_digit() => rest(at).find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest(at).len()),
+        c if c.is_ascii_digit() => {
+            rest(at).find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest(at).len())
+        }
         _ => word(rest(at)),
     };
     if len == 0 {
@@ -229,7 +234,15 @@ mod tests {
         ] {
             assert_eq!(prepare(source), want);
         }
-        for same in ["{% set x = '%s' %}", "{{ 5 % 3 }}", "{{ '%' }}", "'%s' % x", "{{ 2 * 'x' % 3 }}", "{{ '%s' %", "{{ 'a"] {
+        for same in [
+            "{% set x = '%s' %}",
+            "{{ 5 % 3 }}",
+            "{{ '%' }}",
+            "'%s' % x",
+            "{{ 2 * 'x' % 3 }}",
+            "{{ '%s' %",
+            "{{ 'a",
+        ] {
             assert_eq!(prepare(same), same);
         }
     }

@@ -9,9 +9,37 @@ use super::{failed, pay};
 /// Most characters that a text is filled up to.
 const MOST_WIDTH: i64 = 1 << 20;
 /// What each run of ten decimal digits begins with (Unicode's category Nd).
-const DECIMALS: [u32; 66] = [0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0];
+const DECIMALS: [u32; 66] = [
+    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50,
+    0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40,
+    0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066,
+    0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950,
+    0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6,
+    0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
+];
 /// Further characters that Python counts as digits: small ones, and those in circles and brackets.
-const DIGITS: [(u32, u32); 20] = [(0xb2, 0xb3), (0xb9, 0xb9), (0x1369, 0x1371), (0x19da, 0x19da), (0x2070, 0x2070), (0x2074, 0x2079), (0x2080, 0x2089), (0x2460, 0x2468), (0x2474, 0x247c), (0x2488, 0x2490), (0x24ea, 0x24ea), (0x24f5, 0x24fd), (0x24ff, 0x24ff), (0x2776, 0x277e), (0x2780, 0x2788), (0x278a, 0x2792), (0x10a40, 0x10a43), (0x10e60, 0x10e68), (0x11052, 0x1105a), (0x1f100, 0x1f10a)];
+const DIGITS: [(u32, u32); 20] = [
+    (0xb2, 0xb3),
+    (0xb9, 0xb9),
+    (0x1369, 0x1371),
+    (0x19da, 0x19da),
+    (0x2070, 0x2070),
+    (0x2074, 0x2079),
+    (0x2080, 0x2089),
+    (0x2460, 0x2468),
+    (0x2474, 0x247c),
+    (0x2488, 0x2490),
+    (0x24ea, 0x24ea),
+    (0x24f5, 0x24fd),
+    (0x24ff, 0x24ff),
+    (0x2776, 0x277e),
+    (0x2780, 0x2788),
+    (0x278a, 0x2792),
+    (0x10a40, 0x10a43),
+    (0x10e60, 0x10e68),
+    (0x11052, 0x1105a),
+    (0x1f100, 0x1f10a),
+];
 
 /// The method of a string; `None` for one there is not.
 pub(super) fn method(
@@ -66,7 +94,8 @@ pub(super) fn method(
             let call = call(1)?;
             let part = call.text(0, "")?;
             call.end()?;
-            let rest = if name == "removeprefix" { text.strip_prefix(&*part) } else { text.strip_suffix(&*part) };
+            let rest =
+                if name == "removeprefix" { text.strip_prefix(&*part) } else { text.strip_suffix(&*part) };
             Value::from(rest.unwrap_or(text))
         }
         "split" | "rsplit" => {
@@ -115,7 +144,9 @@ pub(super) fn method(
                 Value::from(part.matches(&*what).count())
             } else {
                 let at = if name.starts_with('r') { part.rfind(&*what) } else { part.find(&*what) };
-                let place = at.and_then(|at| part.get(..at)).map(|before| before.chars().count().saturating_add(from));
+                let place = at
+                    .and_then(|at| part.get(..at))
+                    .map(|before| before.chars().count().saturating_add(from));
                 match place {
                     Some(place) => Value::from(place),
                     None if name.ends_with("find") => Value::from(-1),
@@ -128,7 +159,8 @@ pub(super) fn method(
             let (what, (_, part)) = (call.need(0, "")?, part(text, &call)?);
             call.end()?;
             let is = |what: &Value| {
-                let what = what.as_str().ok_or_else(|| failed("a string or a tuple of strings is asked for"))?;
+                let what =
+                    what.as_str().ok_or_else(|| failed("a string or a tuple of strings is asked for"))?;
                 Ok::<_, Error>(part.is_some_and(|part| {
                     if name == "startswith" { part.starts_with(what) } else { part.ends_with(what) }
                 }))
@@ -184,7 +216,8 @@ pub(super) fn method(
             let list = call(1)?.need(0, "")?;
             let mut out = String::new();
             for (number, item) in list.try_iter()?.enumerate() {
-                let item = item.as_str().map(str::to_owned).ok_or_else(|| failed("only strings are joined"))?;
+                let item =
+                    item.as_str().map(str::to_owned).ok_or_else(|| failed("only strings are joined"))?;
                 pay(state, text.len().saturating_add(item.len()))?;
                 if number > 0 {
                     out.push_str(text);
@@ -214,7 +247,8 @@ fn text_of(call: Call, text: String) -> Result<Value, Error> {
 /// that is itself a value is refused.
 fn formatted(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value, Error> {
     let widths = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    let all = widths.map(|digits| digits.parse().unwrap_or(usize::MAX)).fold(text.len(), usize::saturating_add);
+    let all =
+        widths.map(|digits| digits.parse().unwrap_or(usize::MAX)).fold(text.len(), usize::saturating_add);
     pay(state, all)?;
     let nested = text.split("{{").flat_map(|part| part.split('{').skip(1)).any(|field| !field.contains('}'));
     if nested {
@@ -307,7 +341,12 @@ fn split_from_the_right(text: &str, sep: Option<&str>, most: usize) -> Value {
 
 /// `str.splitlines`.
 pub(super) fn lines(text: &str, keep: bool) -> Vec<String> {
-    let ends = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let ends = |c: char| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
     let (mut lines, mut line) = (Vec::new(), String::new());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -358,7 +397,11 @@ fn is_cased(c: char) -> bool {
 fn title(text: &str) -> String {
     let (mut out, mut inside) = (String::new(), false);
     for c in text.chars() {
-        if inside { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) }
+        if inside {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
         inside = is_cased(c);
     }
     out
