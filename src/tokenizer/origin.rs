@@ -235,7 +235,9 @@ impl<'a> Marker<'a> {
                     (Some(last), false) if last == self.close => 1,
                     _ => 0,
                 };
-                let outside = between.len() <= most;
+                // White space is never marked, so none that lies alone came with marks.
+                let blank = between.iter().all(|c| c.is_whitespace());
+                let outside = between.len() <= most && !blank;
                 between.drain(..).for_each(|c| rendered.push(c, outside));
                 last = Some(c);
             } else {
