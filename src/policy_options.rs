@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::kv::{AtMaxSegment, Insert, KvError, Place, Policy, PolicySpec, Preset};
 use crate::model_file::ModelFile;
-use crate::tokenizer::{Tokenizer, TokenizerError, Turns};
+use crate::tokenizer::{TemplateArguments, Tokenizer, TokenizerError, Turns};
 
 /// What a user asks for; nothing by default. What is left out is as recorded with the model, and else as the preset has it
 /// ([`kv`](crate::kv) lists the defaults).
@@ -41,6 +41,8 @@ pub struct PolicyOptions {
     pub insert: Option<Insertion>,
     /// Planned capacity of `full`, in tokens.
     pub ctx: Option<u32>,
+    /// What the chat template is told, on which the length of a pinned system prompt may depend.
+    pub template: TemplateArguments,
 }
 
 /// S: tokens at the beginning of a text that stay readable.
@@ -224,7 +226,8 @@ impl PolicyOptions {
                 let tokenizer = tokenizer.ok_or_else(missing)?;
                 // What is inserted into the system prompt does not depend on how much of it is pinned.
                 let policy = spec.resolve(&file.config)?;
-                Some(Turns::of(file, tokenizer)?.system_tokens(tokenizer, system.as_deref(), &policy)?)
+                let turns = Turns::of(file, tokenizer)?.with(&self.template)?;
+                Some(turns.system_tokens(tokenizer, system.as_deref(), &policy)?)
             }
         };
         Ok(spec)

@@ -7,6 +7,8 @@
 mod anchors;
 #[path = "tokenizer_strings/json_files.rs"]
 mod json_files;
+#[path = "tokenizer_strings/outside.rs"]
+mod outside;
 #[path = "tokenizer_strings/pieces.rs"]
 mod pieces;
 #[path = "tokenizer_strings/splits.rs"]

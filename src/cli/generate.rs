@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use serde::Serialize;
 use web_time::Instant;
 
@@ -123,13 +124,16 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
 fn prompt(args: &GenerateArgs, model: &Opened, text: &str) -> anyhow::Result<(Vec<u32>, Policy)> {
     let tokenizer = model.tokenizer()?;
     if !args.chat {
+        if let Some(flag) = args.template.given() {
+            bail!("{flag} needs --chat: without it no chat template is used");
+        }
         let policy = load::policy(model, &args.policy.options()?)?;
         let ids = tokenizer.encode_for(text, true, &policy)?;
         return Ok((ids, policy));
     }
-    let turns = load::turns(model)?;
+    let turns = load::turns(model, &args.template)?;
     let system = args.system.as_deref();
-    let policy = load::policy(model, &args.policy.chat_options(system))?;
+    let policy = load::policy(model, &args.policy.chat_options(system, args.template.arguments()))?;
     let ids = turns.first_ids(&tokenizer, system, text, &policy)?;
     Ok((ids, policy))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::{AdapterArg, GpuArgs, ModelArgs};
+use super::args::{AdapterArg, GpuArgs, ModelArgs, TemplateArgs};
 use super::printable;
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
@@ -71,14 +71,15 @@ pub(super) fn name_embedded(args: &ModelArgs, json: bool) {
     }
 }
 
-/// The turns of a conversation. The embedded model has none, which its user may not know.
-pub(super) fn turns(model: &Opened) -> anyhow::Result<Turns> {
-    model.turns().map_err(|error| match error {
+/// The turns of a conversation, as the flags tell them to the template. The embedded model has none, which its user may not know.
+pub(super) fn turns(model: &Opened, args: &TemplateArgs) -> anyhow::Result<Turns> {
+    let turns = model.turns().map_err(|error| match error {
         Error::Tokenizer(TokenizerError::NoChatTemplate { .. }) if model.file.label() == EMBEDDED => anyhow!(
             "{error}: it continues texts and answers no questions; name a chat model with --model, or use generate without --chat"
         ),
         error => error.into(),
-    })
+    })?;
+    turns.with(&args.arguments()).map_err(|error| Error::from(error).into())
 }
 
 pub(super) fn open_device(args: &GpuArgs) -> Result<Engine, Error> {

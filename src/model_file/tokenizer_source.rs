@@ -71,6 +71,15 @@ pub struct GgufTokenizer {
     pub has_charsmap: bool,
 }
 
+/// The token that ends a turn of a chat.
+pub(super) const EOT: &str = "tokenizer.ggml.eot_token_id";
+/// Tokens that end a turn of a chat, by their spelling: of Phi-3, Llama 3, and ChatML. They end a text in files without
+/// `eot_token_id`, as in llama.cpp, since Phi-3's files and the first of Llama 3 name only the token that ends a document.
+pub(super) const TURN_ENDS: [&str; 3] = ["<|end|>", "<|eot_id|>", "<|im_end|>"];
+/// Numbers of kinds of tokens.
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+
 const PAD: &str = "tokenizer.ggml.padding_token_id";
 
 /// Splitting rules whose models expect `bos` even if the file does not say so (llama.cpp, `llama-vocab.cpp`).
@@ -125,6 +134,20 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         let field = format!("{}[{number}]", key_field(MERGES));
         return Err(invalid(field, quoted(merge), "two parts with a space between".to_owned()));
     }
+    let mut token_types = token_types.unwrap_or_default().to_vec();
+    if !metadata.has(EOT) {
+        for (kind, token) in token_types.iter_mut().zip(&tokens) {
+            // Whoever made the file forgot to say so: the chat template could not write the token, nor the model end with it.
+            if *kind == NORMAL && TURN_ENDS.contains(&token.as_str()) {
+                log::warn!(
+                    "{}: {} is marked as a normal token; taken for the control token that it is",
+                    quoted(file),
+                    quoted(token)
+                );
+                *kind = CONTROL;
+            }
+        }
+    }
     let id = |key: &str| match metadata.u64(key)? {
         Some(id) if id < len_u64(tokens.len()) => Ok(u32::try_from(id).ok()),
         // Files converted before their padding token was added name one they lack; nothing here pads.
@@ -142,7 +165,7 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
     let merged_by_score = model == "llama";
     let add_bos = merged_by_score || pre.as_deref().is_some_and(|pre| PRE_WITH_BOS.contains(&pre));
     Ok(TokenizerSource::Gguf(GgufTokenizer {
-        token_types: token_types.unwrap_or_default().to_vec(),
+        token_types,
         merges,
         scores: scores.unwrap_or_default().to_vec(),
         bos: id("tokenizer.ggml.bos_token_id")?,

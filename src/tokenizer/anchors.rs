@@ -5,6 +5,7 @@
 //! exactly one token, and the text on both sides is encoded as it is. An anchor written into the text would let the
 //! tokenizer swallow or add spaces around it.
 
+use super::origin::Part;
 use super::{Tokenizer, TokenizerError, sentences};
 use crate::kv::{Insert, Place, Policy, Tagger};
 
@@ -15,6 +16,9 @@ pub const ANCHOR_MARK: char = '\u{10FFFD}';
 const GUARDS: [&str; 3] = [".", "x", "0"];
 /// Most tokens that such a text and the space before it make.
 const GUARD_TOKENS: usize = 2;
+
+/// Makes ids of text.
+type Encode<'a> = &'a dyn Fn(Part<'_>) -> Result<Vec<u32>, TokenizerError>;
 
 /// The text with marks between its sentences, or after each; marks that it already holds are taken out first.
 ///
@@ -115,12 +119,7 @@ impl Tokenizer {
         if self.bytes(anchor).is_none() {
             return Err(TokenizerError::UnknownId { id: anchor, vocab_size: self.vocab_size() });
         }
-        let mut pieces = text.split(ANCHOR_MARK);
-        let mut ids = self.encode(pieces.next().unwrap_or_default(), false)?;
-        for piece in pieces {
-            ids.push(anchor);
-            ids.extend(self.encode_continued(piece)?);
-        }
+        let ids = self.marked(Part::inside(text), Some(anchor), &|part| self.encode(part.text, false))?;
         if !add_special {
             return Ok(ids);
         }
@@ -133,33 +132,53 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode_marked`].
     pub fn encode_continuation(&self, text: &str, anchor: Option<u32>) -> Result<Vec<u32>, TokenizerError> {
-        let Some(anchor) = anchor else { return self.encode_continued(text) };
-        let mut pieces = text.split(ANCHOR_MARK);
-        let mut ids = self.encode_continued(pieces.next().unwrap_or_default())?;
+        self.continued(Part::inside(text), anchor, &|part| self.encode(part.text, false))
+    }
+
+    /// The ids of a part, each [`ANCHOR_MARK`] as the one token `anchor` if there is one; `encode` makes ids of text.
+    pub(super) fn marked(
+        &self,
+        part: Part<'_>,
+        anchor: Option<u32>,
+        encode: Encode<'_>,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let Some(anchor) = anchor else { return encode(part) };
+        let mut pieces = part.split(ANCHOR_MARK);
+        let mut ids = pieces.next().map_or_else(|| Ok(Vec::new()), encode)?;
         for piece in pieces {
             ids.push(anchor);
-            ids.extend(self.encode_continued(piece)?);
+            ids.extend(self.unspaced(piece, encode)?);
         }
         Ok(ids)
+    }
+
+    /// The same of a part that continues a text.
+    pub(super) fn continued(
+        &self,
+        part: Part<'_>,
+        anchor: Option<u32>,
+        encode: Encode<'_>,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        self.marked(part, anchor, &|piece| self.unspaced(piece, encode))
     }
 
     /// The ids of a text that continues another, without the space that the vocabulary may put in front of every text.
     ///
     /// That space stands for one that the text begins with. For a text without one it goes in front of a guard, whose
     /// tokens are then dropped; it stays only where every guard grows into one token with what follows.
-    fn encode_continued(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    fn unspaced(&self, part: Part<'_>, encode: Encode<'_>) -> Result<Vec<u32>, TokenizerError> {
         let spaces = |bytes: &[u8]| bytes.iter().take_while(|&&byte| byte == b' ').count();
-        let ids = self.encode(text, false)?;
+        let ids = encode(part)?;
         let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.bytes(id)).flatten().copied().collect();
-        if spaces(&bytes) <= spaces(text.as_bytes()) {
+        if spaces(&bytes) <= spaces(part.text.as_bytes()) {
             return Ok(ids);
         }
         // Nothing in front of nothing: the space of an empty text does not appear.
-        if let Some(rest) = text.strip_prefix(' ').filter(|rest| !rest.is_empty()) {
-            return self.encode(rest, false);
+        if part.text.starts_with(' ') && part.text != " " {
+            return encode(part.from(1));
         }
         for guard in GUARDS {
-            let guarded = self.encode(&format!("{guard}{text}"), false)?;
+            let guarded = encode(part.behind(guard).whole())?;
             let mut head = Vec::new();
             let last_of_guard = guarded.iter().take(GUARD_TOKENS).position(|&id| {
                 head.extend(self.bytes(id).unwrap_or_default());

@@ -123,6 +123,14 @@ pub enum TokenizerError {
         /// The bound in bytes.
         limit: usize,
     },
+    /// A value for the chat template has a name that it cannot have.
+    #[error("template argument {name}: {reason}")]
+    TemplateArgument {
+        /// The name, escaped and cut.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The chat template gives no text that could be appended for the next turn.
     #[error("chat template cannot be continued turn by turn: {reason}")]
     TemplateTurns {

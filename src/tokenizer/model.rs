@@ -10,7 +10,7 @@ use tokenizers::Token;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 
 use super::error::TokenizerError;
-use super::sentencepiece::{PieceSpec, Pieces};
+use super::sentencepiece::{Barred, PieceSpec, Pieces};
 use super::spec::{Fields, at_most, build_error, invalid};
 use crate::model_file::quoted;
 
@@ -108,6 +108,52 @@ pub(super) enum Model {
     Pieces(Pieces),
 }
 
+/// A token of which nobody asks for the spelling and the place, only for the id.
+fn token(id: u32) -> Token {
+    Token::new(id, String::new(), (0, 0))
+}
+
+impl Model {
+    /// The tokens of a text none of which may be one that `barred` names, whatever the text spells; the unknown token
+    /// may only stand for what the vocabulary lacks.
+    ///
+    /// Vocabularies hold their special tokens as ordinary entries, too, and some would be reached: a unigram
+    /// vocabulary by its best score, one of byte pairs as a whole word.
+    pub(super) fn tokenize_barred(&self, text: &str, barred: Barred<'_>) -> tokenizers::Result<Vec<Token>> {
+        match self {
+            Self::Pieces(model) => Ok(model.encode(text, barred).into_iter().map(token).collect()),
+            Self::Merges(model) => {
+                let mut found = Vec::new();
+                let mut waiting = vec![text];
+                while let Some(text) = waiting.pop() {
+                    let tokens = tokenizers::Model::tokenize(&**model, text)?;
+                    let spelled = |token: &Token| {
+                        barred(token.id) && text.get(token.offsets.0..token.offsets.1) == Some(&*token.value)
+                    };
+                    let cuts: Vec<(usize, usize)> =
+                        tokens.iter().filter(|token| spelled(token)).map(|token| token.offsets).collect();
+                    if cuts.is_empty() {
+                        found.extend(tokens);
+                        continue;
+                    }
+                    // Cut behind the first character of each; what lies between is looked at again, for less text
+                    // may merge in another way. A token of one character has nothing else to become, and vanishes.
+                    let (mut parts, mut from) = (Vec::new(), 0usize);
+                    for (start, end) in cuts {
+                        let first = text.get(start..end).and_then(|token| token.chars().next());
+                        let cut = start.saturating_add(first.map_or(0, char::len_utf8));
+                        parts.extend(text.get(from..if cut < end { cut } else { start }));
+                        from = cut;
+                    }
+                    parts.extend(text.get(from..));
+                    waiting.extend(parts.into_iter().rev().filter(|part| !part.is_empty()));
+                }
+                Ok(found)
+            }
+        }
+    }
+}
+
 impl tokenizers::Model for Model {
     /// Nothing is trained here; the trait wants a type.
     type Trainer = BpeTrainer;
@@ -116,9 +162,7 @@ impl tokenizers::Model for Model {
         match self {
             Self::Merges(model) => model.tokenize(text),
             // Nobody asks for the spellings and places of tokens, only for their ids.
-            Self::Pieces(model) => {
-                Ok(model.encode(text).into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect())
-            }
+            Self::Pieces(model) => Ok(model.encode(text, &|_| false).into_iter().map(token).collect()),
         }
     }
 

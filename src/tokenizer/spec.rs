@@ -14,6 +14,7 @@ use tokenizers::{
 
 use super::error::{TokenizerError, reason};
 use super::model::{Model, ModelSpec};
+use super::outside::Finder;
 use super::pieces::Spelling;
 use crate::model_file::quoted;
 
@@ -69,6 +70,8 @@ pub(super) struct Spec {
 /// A [`Spec`] that has been checked and built.
 pub(super) struct Built {
     pub encoder: Encoder,
+    /// Finds added tokens where text from outside must not become some of them.
+    pub finder: Finder,
     /// The exact bytes of every token by id; `None` for an unused id.
     pub table: Vec<Option<Box<[u8]>>>,
     /// Ids of tokens that are found in the text before anything else, and of the special ones among them; both sorted.
@@ -96,6 +99,7 @@ impl Spec {
         tokens.sort_unstable();
         let model = self.model.build(self.vocab, self.fields, file)?;
         Ok(Built {
+            finder: Finder::new(&self.added, self.normalizer.as_ref()),
             encoder: encoder(model, self.normalizer, self.pre_tokenizer, &self.added, self.fields, file)?,
             table,
             added: tokens.iter().map(|(id, _)| *id).collect(),

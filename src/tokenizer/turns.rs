@@ -4,7 +4,8 @@
 //! short stand-in conversation, and holds for the real one if the template writes it the same whatever came before.
 //! Whether it does is asked of the template each time, by a second stand-in that is longer.
 
-use super::{ChatTemplate, Message, Tokenizer, TokenizerError};
+use super::origin::Rendered;
+use super::{ChatTemplate, Message, TemplateArguments, Tokenizer, TokenizerError, mark_sentences};
 use crate::kv::{Policy, Tagger};
 use crate::model_file::ModelFile;
 
@@ -31,6 +32,14 @@ impl Turns {
         Ok(Self::new(template, name(tokenizer.bos()), name(tokenizer.eos())))
     }
 
+    /// The same with what the template is told beside the conversation.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::with`].
+    pub fn with(self, arguments: &TemplateArguments) -> Result<Self, TokenizerError> {
+        Ok(Self { template: self.template.with(arguments)?, ..self })
+    }
+
     /// `bos` and `eos` are the names of the tokens as [`ChatTemplate::render`] takes them.
     pub fn new(template: ChatTemplate, bos: Option<String>, eos: Option<String>) -> Self {
         Self { template, bos, eos }
@@ -41,7 +50,7 @@ impl Turns {
     /// # Errors
     /// As [`ChatTemplate::render`].
     pub fn first(&self, system: Option<&str>, user: &str) -> Result<String, TokenizerError> {
-        self.render(system, &[user])
+        Ok(self.render(system, &[user], &[])?.text)
     }
 
     /// What follows an answer in the session to ask the next question: the end of the assistant's turn, the user's
@@ -53,22 +62,35 @@ impl Turns {
     /// [`TokenizerError::TemplateTurns`] for a template that changes or drops an answer, or writes a turn differently
     /// after other turns; else as [`ChatTemplate::render`].
     pub fn next(&self, system: Option<&str>, user: &str) -> Result<String, TokenizerError> {
+        Ok(self.after(system, user, &[])?.text)
+    }
+
+    /// [`Turns::next`], with what of it came from outside.
+    fn after(
+        &self,
+        system: Option<&str>,
+        user: &str,
+        controls: &[String],
+    ) -> Result<Rendered, TokenizerError> {
         let answer = stand_in(&[system.unwrap_or_default(), user]);
         let after = |contents: &[&str]| {
-            let text = self.render(system, contents)?;
-            match text.split(answer.as_str()).collect::<Vec<_>>().as_slice() {
-                [_, after] => Ok((*after).to_owned()),
+            let rendered = self.render(system, contents, controls)?;
+            let mut found = rendered.text.match_indices(answer.as_str());
+            match (found.next(), found.next()) {
+                (Some((at, answer)), None) => {
+                    Ok(rendered.whole().from(at.saturating_add(answer.len())).behind(""))
+                }
                 _ => Err(refused("an answer does not appear in it exactly once")),
             }
         };
         let next = after(&["1", &answer, user])?;
-        if next != after(&["1", "2", "3", &answer, user])? {
+        if next.text != after(&["1", "2", "3", &answer, user])?.text {
             return Err(refused("what it writes after an answer depends on the turns before"));
         }
         Ok(next)
     }
 
-    /// The ids of [`Turns::first`], anchors put between the sentences of the messages and into segments that would grow too long,
+    /// The ids of [`Turns::first`]: only what the template wrote becomes a special token, whatever the messages spell. Anchors are put between the sentences of the messages and into segments that would grow too long,
     /// where `policy` asks for it.
     ///
     /// # Errors
@@ -80,19 +102,15 @@ impl Turns {
         user: &str,
         policy: &Policy,
     ) -> Result<Vec<u32>, TokenizerError> {
+        let (anchor, mark) = inserted(policy);
+        let controls = tokenizer.controls(&self.template, policy);
+        let prompt = self.render(system.map(mark).as_deref(), &[&mark(user)], controls.spellings())?;
         // The template names its special tokens itself, so none are added.
-        let ids = match &policy.insert {
-            Some(insert) => {
-                let mark = |text: &str| tokenizer.mark_anchors(text, insert);
-                let text = self.first(system.map(mark).as_deref(), &mark(user))?;
-                tokenizer.encode_marked(&text, false, insert.id)?
-            }
-            None => tokenizer.encode(&self.first(system, user)?, false)?,
-        };
+        let ids = tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
         Ok(Tagger::default().close_segments(policy, &ids))
     }
 
-    /// The ids of [`Turns::next`], anchors put between the sentences of the messages where `policy` asks for it.
+    /// The ids of [`Turns::next`], in which as in [`Turns::first_ids`] only the template writes special tokens, anchors put between the sentences of the messages where `policy` asks for it.
     ///
     /// Long segments are not closed here: how long the open one is, the session knows
     /// ([`Session::close_segments`](crate::session::Session::close_segments)).
@@ -106,14 +124,10 @@ impl Turns {
         user: &str,
         policy: &Policy,
     ) -> Result<Vec<u32>, TokenizerError> {
-        match &policy.insert {
-            Some(insert) => {
-                let mark = |text: &str| tokenizer.mark_anchors(text, insert);
-                let text = self.next(system.map(mark).as_deref(), &mark(user))?;
-                tokenizer.encode_continuation(&text, Some(insert.id))
-            }
-            None => tokenizer.encode_continuation(&self.next(system, user)?, None),
-        }
+        let (anchor, mark) = inserted(policy);
+        let controls = tokenizer.controls(&self.template, policy);
+        let prompt = self.after(system.map(mark).as_deref(), &mark(user), controls.spellings())?;
+        tokenizer.continued(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))
     }
 
     /// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of
@@ -134,14 +148,30 @@ impl Turns {
         Ok(u32::try_from(same).unwrap_or(u32::MAX))
     }
 
-    /// The prompt for a conversation whose turns, the user's first, have these contents.
-    fn render(&self, system: Option<&str>, contents: &[&str]) -> Result<String, TokenizerError> {
+    /// The prompt for a conversation whose turns, the user's first, have these contents; `controls` are the spellings
+    /// that must not come from them.
+    fn render(
+        &self,
+        system: Option<&str>,
+        contents: &[&str],
+        controls: &[String],
+    ) -> Result<Rendered, TokenizerError> {
         let roles = ["user", "assistant"].into_iter().cycle();
         let turns = roles.zip(contents).map(|(role, content)| Message::new(role, *content));
         let messages: Vec<Message> =
             system.map(|text| Message::new("system", text)).into_iter().chain(turns).collect();
-        self.template.render(&messages, true, self.bos.as_deref(), self.eos.as_deref())
+        self.template.trace(&messages, true, self.bos.as_deref(), self.eos.as_deref(), controls)
     }
+}
+
+/// The anchor that a policy inserts, and what marks its places in a message. A written one stays text, as every token
+/// does that is spelled in a message.
+fn inserted(policy: &Policy) -> (Option<u32>, impl Fn(&str) -> String + Copy + '_) {
+    let mark = |text: &str| match &policy.insert {
+        Some(insert) => mark_sentences(text, insert.place),
+        None => text.to_owned(),
+    };
+    (policy.insert.as_ref().map(|insert| insert.id), mark)
 }
 
 /// A text that occurs in none of `texts`: a longer run of the character than any of theirs.

@@ -43,10 +43,21 @@ fn template_bombs_are_refused() {
         ("range beyond its limit", "{{ range(100000000000) | list | length }}".into(), "chat template"),
         ("Python internals", "{{ ''.__class__.__mro__ }}".into(), "undefined value"),
         ("include of a file", "{% include '/etc/passwd' %}".into(), "chat template"),
-        ("the day", "{{ strftime_now('%Y') }}".into(), "unknown function"),
+        ("a width without end", "{{ 'a'.center(1000000000) }}".into(), "invalid operation"),
+        ("zeros without end", "{{ 'a'.zfill(9000000000000000000) }}".into(), "invalid operation"),
+        ("a format that grows", "{{ '{:>999999999}'.format('x') }}".into(), "fuel"),
+        ("a format of a width that is a value", "{{ '{:{}}'.format('x', 999999999) }}".into(), "invalid operation"),
+        ("a percent format that grows", "{{ '%999999999d' % 1 }}".into(), "fuel"),
+        ("an indent without end", "{{ [[[1]]] | tojson(indent=999999999) | length }}{{ nope() }}".into(), "nope is unknown"),
+        ("lines that are indented again and again", "{% set ns = namespace(s='a\n' * 1000) %}{% for i in range(9999) %}{% set ns.s = ns.s | indent(1000) %}{% endfor %}".into(), "fuel"),
+        ("a list searched again and again", "{% set l = [0] * 90000 %}{% for i in range(90000) %}{% set x = l.count(1) %}{% endfor %}".into(), "fuel"),
+        ("formats in formats", format!("{{{{ {}1{} }}}}", "'%s' % (".repeat(20_000), ")".repeat(20_000)), "line 1"),
+        ("text shown again and again", "{% set l = ['a' * 1000000] %}{% for i in range(90000) %}{% set x = l | string %}{% endfor %}".into(), "fuel"),
+        ("a method that there is not", "{{ 'a'.no_such_method() }}".into(), "\"no_such_method\""),
+        ("a function that there is not", "{{ no_such_function(1) }}".into(), "no_such_function is unknown; to go on without the template"),
         ("unknown filter", "{{ 'a' | no_such_filter }}".into(), "unknown filter"),
         ("unclosed block", "{% if true %}".into(), "line 1"),
-        ("unknown tag", "{% generation %}x{% endgeneration %}".into(), "unknown statement"),
+        ("unknown tag", "{% trans %}x{% endtrans %}".into(), "unknown statement trans; to go on without the template"),
     ];
     for (name, source, words) in &cases {
         assert_refused(name, (Template, words), TEMPLATE_LIMIT, || {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Digest, encode, json, load, texts};
 
 #[derive(Deserialize)]
-struct Golden {
+pub(super) struct Golden {
     model: String,
     byte_fallback: bool,
     patch: Map<String, Value>,
@@ -20,7 +20,7 @@ struct Golden {
 }
 
 /// `llama.json` with fields replaced; for a unigram model also with the pieces of `likeliest.json`.
-fn patched(golden: &Golden) -> Tokenizer {
+pub(super) fn patched(golden: &Golden) -> Tokenizer {
     let mut file: Value = json("llama.json");
     file.as_object_mut().unwrap().extend(golden.patch.clone());
     if golden.model == "Unigram" {

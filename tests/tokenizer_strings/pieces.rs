@@ -28,7 +28,7 @@ struct PieceGolden {
     first: Vec<(String, Vec<u32>)>,
 }
 
-const PIECES: [(&str, &str); 4] =
+pub(super) const PIECES: [(&str, &str); 4] =
     [("merged", "llama"), ("likeliest", "t5"), ("plain_merged", "llama"), ("plain_likeliest", "t5")];
 
 /// The keys of a GGUF file with one of the vocabularies.

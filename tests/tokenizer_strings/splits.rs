@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Digest, encode, gguf, json, load, texts};
 
 /// The byte-level vocabulary of `splits.json` with a split by its name.
-fn split_by(name: &str) -> Tokenizer {
+pub(super) fn split_by(name: &str) -> Tokenizer {
     #[derive(Deserialize)]
     struct Data {
         tokens: Vec<String>,

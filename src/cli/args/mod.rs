@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod eval;
 mod policy;
+mod template;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use bench::{BenchArgs, Form, TestArgs};
 pub(crate) use convert::{ConvertArgs, FormArg};
 pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 pub(crate) use policy::PolicyArgs;
+pub(crate) use template::TemplateArgs;
 
 /// A portable GPU engine for language models that remember through anchors.
 #[derive(Parser, Debug)]
@@ -81,6 +83,8 @@ pub(crate) struct GenerateArgs {
     #[arg(long, requires = "chat", value_name = "TEXT")]
     pub(crate) system: Option<String>,
     #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    #[command(flatten)]
     pub(crate) sampler: SamplerArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
@@ -113,6 +117,8 @@ pub(crate) struct ChatArgs {
     /// System prompt.
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Most tokens of one answer.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) max_tokens: u32,

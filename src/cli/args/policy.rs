@@ -7,6 +7,7 @@ use crate::kernels::KvFormat;
 use crate::kv::{AtMaxSegment, Place, Preset};
 use crate::policy_options::{Insertion, PolicyOptions, Sinks};
 use crate::session::SessionOptions;
+use crate::tokenizer::TemplateArguments;
 
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Cache policy")]
@@ -74,11 +75,11 @@ impl PolicyArgs {
                 "--pin system needs chat, or generate --chat: without a chat template there is no system prompt"
             );
         }
-        Ok(self.chat_options(None))
+        Ok(self.chat_options(None, TemplateArguments::default()))
     }
 
-    /// What the flags ask for, in a conversation with this system prompt.
-    pub(crate) fn chat_options(&self, system: Option<&str>) -> PolicyOptions {
+    /// What the flags ask for, in a conversation with this system prompt and these words for the template.
+    pub(crate) fn chat_options(&self, system: Option<&str>, template: TemplateArguments) -> PolicyOptions {
         let pinned = self.pin.map(|Pin::System| Sinks::SystemPrompt(system.map(str::to_owned)));
         PolicyOptions {
             preset: self.policy,
@@ -94,6 +95,7 @@ impl PolicyArgs {
             anchor_not_after_digit: self.anchor_not_after_digit,
             insert: self.insert.map(Insertion::from),
             ctx: self.ctx,
+            template,
         }
     }
 }

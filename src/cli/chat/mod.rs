@@ -36,10 +36,11 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
-    let turns = load::turns(&opened)?;
+    let turns = load::turns(&opened, &args.template)?;
     // A template that cannot be continued is refused now, not at the second turn.
     turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
-    let policy = load::policy(&opened, &args.policy.chat_options(args.system.as_deref()))?;
+    let options = args.policy.chat_options(args.system.as_deref(), args.template.arguments());
+    let policy = load::policy(&opened, &options)?;
     let engine = load::open_device(&args.gpu)?;
     let model = load::load(&engine, opened, &args.model)?.model;
     let session = pollster::block_on(Session::new(&model, &policy, args.policy.session()))?;

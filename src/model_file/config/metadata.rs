@@ -7,14 +7,10 @@ use crate::model_file::gguf::{Metadata, TOKEN_TYPES, TOKENS, key_field};
 use crate::model_file::names::ROPE_DIVISORS;
 use crate::model_file::reader::len_u64;
 use crate::model_file::tensor::TensorInfo;
+use crate::model_file::tokenizer_source::{EOT, TURN_ENDS};
 
 /// llama.cpp leaves every fourth layer of `SmolLM3` without rotation; no key says so.
 const SMOLLM3_INTERVAL: u64 = 4;
-/// The token that ends a turn of a chat.
-const EOT: &str = "tokenizer.ggml.eot_token_id";
-/// Tokens that end a turn of a chat, by their spelling: of Phi-3, Llama 3, and ChatML. They end a text in files without
-/// `eot_token_id`, as in llama.cpp, since Phi-3's files and the first of Llama 3 name only the token that ends a document.
-const TURN_ENDS: [&str; 3] = ["<|end|>", "<|eot_id|>", "<|im_end|>"];
 
 impl Config {
     /// Reads GGUF metadata; `tensors` tell what no key says.
@@ -93,12 +89,12 @@ impl Config {
     }
 }
 
-/// The control and user defined tokens among [`TURN_ENDS`].
+/// The tokens of [`TURN_ENDS`] that the file has, whether it marks them as control tokens, as the user's or as normal ones.
 fn turn_ends(metadata: &Metadata) -> Result<Vec<Named<'_, u64>>, ModelFileError> {
     let (tokens, kinds) = (metadata.strings(TOKENS)?, metadata.ints(TOKEN_TYPES)?);
     let tokens = (0_u64..).zip(tokens.unwrap_or_default().iter().zip(kinds.unwrap_or_default()));
     let ends = tokens
-        .filter(|(_, (token, kind))| matches!(kind, 3 | 4) && TURN_ENDS.contains(&token.as_str()))
+        .filter(|(_, (token, kind))| matches!(kind, 1 | 3 | 4) && TURN_ENDS.contains(&token.as_str()))
         .map(|(id, _)| metadata.named(TOKENS, id));
     // A list that repeats one of them without end is refused by the tokenizer.
     Ok(ends.take(TURN_ENDS.len()).collect())

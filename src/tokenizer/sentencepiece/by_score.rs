@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::{Kind, Pieces};
+use super::{Barred, Kind, Pieces};
 
 /// A stretch of the text; empty once it is part of the one before.
 #[derive(Clone, Copy)]
@@ -46,12 +46,13 @@ impl PartialEq for Pair {
 
 impl Eq for Pair {}
 
-/// The parts of a text with their ids, `None` for what is no piece.
-pub(super) fn split<'t>(pieces: &Pieces, text: &'t str) -> Vec<(&'t str, Option<u32>)> {
+/// The parts of a text with their ids, `None` for what is no piece; those that `barred` names are none.
+pub(super) fn split<'t>(pieces: &Pieces, text: &'t str, barred: Barred<'_>) -> Vec<(&'t str, Option<u32>)> {
     let mut merge = Merge {
         pieces,
+        barred,
         text,
-        symbols: symbols(pieces, text),
+        symbols: symbols(pieces, text, barred),
         queue: BinaryHeap::new(),
         halves: HashMap::new(),
     };
@@ -65,11 +66,11 @@ pub(super) fn split<'t>(pieces: &Pieces, text: &'t str) -> Vec<(&'t str, Option<
 }
 
 /// The text as characters and user defined pieces, the longest of these first.
-fn symbols(pieces: &Pieces, text: &str) -> Vec<Symbol> {
+fn symbols(pieces: &Pieces, text: &str, barred: Barred<'_>) -> Vec<Symbol> {
     let mut symbols: Vec<Symbol> = Vec::new();
     let (mut start, mut rest) = (0usize, text);
     while let Some(c) = rest.chars().next() {
-        let user_defined = pieces.prefixes.of(rest).last();
+        let user_defined = pieces.prefixes.of(rest).filter(|(_, id)| !barred(*id)).last();
         let len = user_defined.map_or(c.len_utf8(), |(len, _)| len);
         let end = start.saturating_add(len);
         let prev = symbols.len().checked_sub(1);
@@ -86,6 +87,7 @@ fn symbols(pieces: &Pieces, text: &str) -> Vec<Symbol> {
 /// The state of merging one text.
 struct Merge<'p, 't> {
     pieces: &'p Pieces,
+    barred: Barred<'p>,
     text: &'t str,
     symbols: Vec<Symbol>,
     queue: BinaryHeap<Pair>,
@@ -107,7 +109,8 @@ impl<'t> Merge<'_, 't> {
             return;
         }
         let Some(joined) = self.text.get(a.start..b.end) else { return };
-        let Some(piece) = self.pieces.in_text.get(joined).and_then(|id| self.pieces.piece(*id)) else {
+        let id = self.pieces.in_text.get(joined).filter(|id| !(self.barred)(**id));
+        let Some(piece) = id.and_then(|id| self.pieces.piece(*id)) else {
             return;
         };
         if piece.kind == Kind::Unused {
@@ -144,7 +147,7 @@ impl<'t> Merge<'_, 't> {
         for symbol in self.symbols.iter().filter(|symbol| symbol.start < symbol.end) {
             waiting.push(self.part(*symbol));
             while let Some(part) = waiting.pop() {
-                let id = self.pieces.id(part);
+                let id = self.pieces.id(part).filter(|id| !(self.barred)(*id));
                 let unused = id.and_then(|id| self.pieces.piece(id)).is_some_and(|p| p.kind == Kind::Unused);
                 match self.halves.get(part).filter(|_| unused) {
                     // The left half is the next to be looked at.

@@ -1,6 +1,6 @@
 //! The unigram model: of all ways to write a text in pieces, the one whose scores have the largest sum.
 
-use super::{Kind, Pieces};
+use super::{Barred, Kind, Pieces};
 
 /// How far below the worst piece a character without one lies.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -16,8 +16,14 @@ struct Best {
     last: Option<(usize, Option<u32>)>,
 }
 
-/// The parts of a text with their ids, `None` for what is no piece. `single` rounds sums to 32 bits.
-pub(super) fn split<'t>(pieces: &Pieces, text: &'t str, single: bool) -> Vec<(&'t str, Option<u32>)> {
+/// The parts of a text with their ids, `None` for what is no piece; those that `barred` names are none. `single` rounds
+/// sums to 32 bits.
+pub(super) fn split<'t>(
+    pieces: &Pieces,
+    text: &'t str,
+    single: bool,
+    barred: Barred<'_>,
+) -> Vec<(&'t str, Option<u32>)> {
     let mut best = vec![Best::default(); text.len().saturating_add(1)];
     let unknown = rounded(pieces.least - UNKNOWN_PENALTY, single);
     for (start, c) in text.char_indices() {
@@ -31,7 +37,7 @@ pub(super) fn split<'t>(pieces: &Pieces, text: &'t str, single: bool) -> Vec<(&'
             }
         };
         let mut has_character = false;
-        for (len, id) in pieces.prefixes.of(rest) {
+        for (len, id) in pieces.prefixes.of(rest).filter(|(_, id)| !barred(*id)) {
             has_character |= len == c.len_utf8();
             reach(len, pieces.score(id, len), Some(id));
         }

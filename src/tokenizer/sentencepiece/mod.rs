@@ -9,7 +9,7 @@ mod added;
 mod by_score;
 pub(super) mod file;
 mod likeliest;
-mod prefixes;
+pub(super) mod prefixes;
 mod wire;
 
 use std::collections::HashMap;
@@ -23,6 +23,9 @@ use prefixes::Prefixes;
 pub(super) const SPACE: char = '\u{2581}';
 /// Most bytes of a piece of a unigram vocabulary, at each of which a text is compared with the pieces.
 const MAX_UNIGRAM_BYTES: usize = 256;
+
+/// Which pieces a text may not become, whatever it spells.
+pub(super) type Barred<'a> = &'a dyn Fn(u32) -> bool;
 
 /// How pieces are found in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,13 +249,14 @@ impl Pieces {
         self.pieces.iter().enumerate().map(move |(number, piece)| (&*piece.spelling, id(number)))
     }
 
-    /// The ids of a text that holds no added token.
-    pub(super) fn encode(&self, text: &str) -> Vec<u32> {
+    /// The ids of a text that holds no added token, none of them one that `barred` names save for the unknown token in
+    /// the place of what the vocabulary lacks.
+    pub(super) fn encode(&self, text: &str, barred: Barred<'_>) -> Vec<u32> {
         let spelled = self.spaces.map(|spaces| spaces.apply(text));
         let text = spelled.as_deref().unwrap_or(text);
         let found = match self.algorithm {
-            Algorithm::ByScore => by_score::split(self, text),
-            Algorithm::Likeliest { single } => likeliest::split(self, text, single),
+            Algorithm::ByScore => by_score::split(self, text, barred),
+            Algorithm::Likeliest { single } => likeliest::split(self, text, single, barred),
         };
         let mut ids = Vec::new();
         let mut after_unknown = false;

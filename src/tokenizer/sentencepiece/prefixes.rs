@@ -2,13 +2,13 @@
 
 /// Spellings and ids, sorted by the bytes of the spelling.
 #[derive(Default)]
-pub(super) struct Prefixes {
+pub(in crate::tokenizer) struct Prefixes {
     entries: Vec<(Box<[u8]>, u32)>,
 }
 
 impl Prefixes {
     /// Takes spellings that are unique.
-    pub(super) fn new<'a>(entries: impl Iterator<Item = (&'a str, u32)>) -> Self {
+    pub(in crate::tokenizer) fn new<'a>(entries: impl Iterator<Item = (&'a str, u32)>) -> Self {
         let mut entries: Vec<(Box<[u8]>, u32)> =
             entries.map(|(spelling, id)| (spelling.as_bytes().into(), id)).collect();
         entries.sort_unstable();
@@ -16,7 +16,7 @@ impl Prefixes {
     }
 
     /// Length in bytes and id of every entry that `text` begins with, the shortest first.
-    pub(super) fn of<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, u32)> + 'a {
+    pub(in crate::tokenizer) fn of<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, u32)> + 'a {
         let mut rest = self.entries.as_slice();
         text.bytes()
             .enumerate()
