@@ -394,8 +394,17 @@ async fn from_safetensors(files: &FileSet, tensors: Vec<TensorInfo>) -> Result<P
     let generation = read(GENERATION).await?;
     let generation = generation.as_ref().map(|value| json::Object::root(GENERATION, value)).transpose()?;
     let has_output = tensors.iter().any(|tensor| tensor.name == WeightName::Output.huggingface());
-    let config = Config::from_json(&json, generation.as_ref(), has_output)?;
+    let mut config = Config::from_json(&json, generation.as_ref(), has_output)?;
     let (tokenizer, chat_template) = tokenizer_source::from_files(files).await?;
+    for id in tokenizer_source::turn_ends(&tokenizer, chat_template.as_deref()) {
+        if id < config.vocab_size && !config.eos_tokens.contains(&id) {
+            log::info!(
+                "{}: token {id} ends a turn by the tokenizer's files, and config.json does not say so",
+                files.label()
+            );
+            config.eos_tokens.push(id);
+        }
+    }
     json.object(POLICY_KEYS.0)?;
     let policy = json.get(POLICY_KEYS.0).cloned();
     Ok(Parsed { config, format: Format::Safetensors, tensors, tokenizer, chat_template, policy })

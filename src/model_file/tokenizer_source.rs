@@ -2,6 +2,10 @@
 //!
 //! This room checks sizes, types and token numbers; the tokenizer room gives them their meaning.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use super::error::{ModelFileError, quoted};
 use super::gguf::{CHAT_TEMPLATE, MERGES, Metadata, SCORES, TOKEN_TYPES, TOKENS, key_field};
 use super::json::{self, Object};
@@ -181,6 +185,78 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         pre,
         tokens,
     }))
+}
+
+/// What the files of a checkpoint say of a token.
+#[derive(Deserialize)]
+struct Spelled {
+    content: String,
+}
+
+/// A token by its content, plain or inside a description.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Plain(String),
+    Described(Spelled),
+}
+
+/// The little that is read of `tokenizer_config.json`.
+#[derive(Default, Deserialize)]
+struct Ends {
+    eos_token: Option<Named>,
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Spelled>,
+}
+
+/// The little that is read of tokenizer.json.
+#[derive(Default, Deserialize)]
+struct Added {
+    #[serde(default)]
+    added_tokens: Vec<Numbered>,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    id: u32,
+    content: String,
+}
+
+/// Tokens that end a turn by what lies beside config.json: `eos_token` of `tokenizer_config.json`, and of [`TURN_ENDS`]
+/// what the chat template writes. Files that cannot be read say nothing here; the tokenizer's reader says why.
+pub(super) fn turn_ends(source: &TokenizerSource, template: Option<&str>) -> Vec<u32> {
+    let (json, later, config) = match source {
+        TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config } => {
+            (Some(tokenizer_json), None, tokenizer_config)
+        }
+        TokenizerSource::SentencePiece { added_tokens, tokenizer_config, .. } => {
+            (None, added_tokens.as_ref(), tokenizer_config)
+        }
+        TokenizerSource::Gguf(_) | TokenizerSource::None => return Vec::new(),
+    };
+    let config: Ends =
+        config.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    let eos = config.eos_token.map(|name| match name {
+        Named::Plain(content) | Named::Described(Spelled { content }) => content,
+    });
+    let written = |spelling: &&str| template.is_some_and(|template| template.contains(*spelling));
+    let spelled: Vec<&str> = TURN_ENDS.iter().copied().filter(written).chain(eos.as_deref()).collect();
+    if spelled.is_empty() {
+        return Vec::new();
+    }
+    let described = config.added_tokens_decoder.iter();
+    let mut known: Vec<(&str, u32)> =
+        described.filter_map(|(id, token)| Some((token.content.as_str(), id.parse().ok()?))).collect();
+    let json: Added = json.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    known.extend(json.added_tokens.iter().map(|token| (token.content.as_str(), token.id)));
+    let later: BTreeMap<String, u32> =
+        later.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    known.extend(later.iter().map(|(content, id)| (content.as_str(), *id)));
+    let mut ends: Vec<u32> =
+        known.iter().filter(|(content, _)| spelled.contains(content)).map(|(_, id)| *id).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 /// The chat template of a GGUF file.

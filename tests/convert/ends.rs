@@ -49,11 +49,15 @@ fn the_tokenizer_wins_where_a_config_names_no_ends_or_another_beginning() {
 }
 
 #[test]
-fn an_end_other_than_the_tokenizers_is_refused() {
+fn the_end_of_the_tokenizer_is_kept_beside_another_of_the_config() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.gguf");
-    let result = to(&with(json!(0), json!(7), |_| {}), &path, Form::Gguf, Encoding::F32);
-    refused(result, &path, &["ends a text", "another token than 1"]);
+    let old = with(json!(0), json!(7), |_| {});
+    assert_eq!(old.config.eos_tokens, [7, 1]);
+    to(&old, &path, Form::Gguf, Encoding::F32).unwrap();
+    let mut ends = open(&path).config.eos_tokens;
+    ends.sort_unstable();
+    assert_eq!(ends, [1, 7]);
 }
 
 #[test]
