@@ -5,7 +5,7 @@ use killick::model_file::{Encoding, ModelFile};
 use serde_json::{Value as Json, json};
 
 use super::support::tiny_model::{CONFIG, TinyModel};
-use super::{TEXTS, data, ids, in_memory, open, refused, to};
+use super::{TEXTS, data, ids, in_memory, open, to};
 
 /// A folder whose tokenizer marks both ends, with `<bos>` (0) and `<eos>` (1); its config says so much of them.
 fn with(bos: Json, eos: Json, change: impl Fn(&mut Json)) -> ModelFile {

@@ -365,9 +365,11 @@ export class MemoryView {
     if (run.button) run.button.hidden = !this.#isKept(run.anchor);
     if (key === run.key) return;
     run.key = key;
+    let room = this.textOf(run.from, run.to).length - run.tail.length;
     run.element.replaceChildren(...parts.map(([from, to, state]) => {
-      const text = this.textOf(from, to);
-      return part(state, to === run.to ? text.slice(0, text.length - run.tail.length) : text);
+      const text = this.textOf(from, to).slice(0, room);
+      room -= text.length;
+      return part(state, text);
     }));
   }
 }
