@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build-web.sh: puts the site together, a folder that any host can serve as it is; prints it.
 #
-#   index.html, style.css, app/   the demo page (web/page)
+#   index.html, app/, styles/     the demo page (web/page), and bench.html, which measures
 #   killick/                      the package, with its WebAssembly and the embedded model
 #   models/smollm2-anchor/        the adapter for SmolLM2
 #   _headers                      what a host has to send with it

@@ -102,6 +102,16 @@ impl Chat {
         Ok(ids)
     }
 
+    /// The tokens of an answer that was given elsewhere, for [`Chat::append`] after those of the turn: so a conversation is taken up
+    /// from its texts.
+    ///
+    /// # Errors
+    /// As [`Turns::answer_ids`].
+    pub fn answer_ids(&self, answer: &str) -> Result<Vec<u32>, Error> {
+        let ids = self.turns.answer_ids(&self.tokenizer, answer, self.session.policy())?;
+        Ok(self.session.close_segments(&ids))
+    }
+
     /// Reads tokens of the turn that was begun.
     ///
     /// # Errors

@@ -19,6 +19,12 @@ pub(super) struct Rendered {
 }
 
 impl Rendered {
+    /// A text that came from outside, all of it.
+    pub(super) fn outside(text: String) -> Self {
+        let outside = vec![true; text.len()];
+        Self { text, outside }
+    }
+
     /// The whole.
     pub(super) fn whole(&self) -> Part<'_> {
         Part { text: &self.text, outside: &self.outside }

@@ -90,8 +90,8 @@ impl Turns {
         Ok(next)
     }
 
-    /// The ids of [`Turns::first`]: only what the template wrote becomes a special token, whatever the messages spell. Anchors are put between the sentences of the messages and into segments that would grow too long,
-    /// where `policy` asks for it.
+    /// The ids of [`Turns::first`]: only what the template wrote becomes a special token, whatever the messages spell. Anchors are put
+    /// between the sentences of the messages and into segments that would grow too long, where `policy` asks for it.
     ///
     /// # Errors
     /// As [`Turns::first`], and a tokenizer without the anchor.
@@ -110,7 +110,8 @@ impl Turns {
         Ok(Tagger::default().close_segments(policy, &ids))
     }
 
-    /// The ids of [`Turns::next`], in which as in [`Turns::first_ids`] only the template writes special tokens, anchors put between the sentences of the messages where `policy` asks for it.
+    /// The ids of [`Turns::next`], in which as in [`Turns::first_ids`] only the template writes special tokens, anchors put between the
+    /// sentences of the messages where `policy` asks for it.
     ///
     /// Long segments are not closed here: how long the open one is, the session knows
     /// ([`Session::close_segments`](crate::session::Session::close_segments)).
@@ -128,6 +129,23 @@ impl Turns {
         let controls = tokenizer.controls(&self.template, policy);
         let prompt = self.after(system.map(mark).as_deref(), &mark(user), controls.spellings())?;
         tokenizer.continued(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))
+    }
+
+    /// The ids of an answer that was given elsewhere, to follow the turn of the user: it comes from outside, so whatever it spells,
+    /// none of them is a special token. Anchors are put between its sentences where `policy` asks for it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`], and a tokenizer without the anchor.
+    pub fn answer_ids(
+        &self,
+        tokenizer: &Tokenizer,
+        answer: &str,
+        policy: &Policy,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let (anchor, mark) = inserted(policy);
+        let controls = tokenizer.controls(&self.template, policy);
+        let answer = Rendered::outside(mark(answer));
+        tokenizer.continued(answer.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))
     }
 
     /// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of

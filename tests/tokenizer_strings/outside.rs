@@ -118,6 +118,8 @@ fn no_text_of_a_message_becomes_a_special_token() {
                         "{} {template:?} {content:?}: {found:?} where {plain:?} are the template's own",
                         kind.name
                     );
+                    let answer = turns.answer_ids(&kind.tokenizer, content, &full()).unwrap();
+                    assert_eq!(special(&kind.tokenizer, &answer), 0, "{} answers {content:?}", kind.name);
                     tried += 1;
                 }
                 // Cut in two by two messages between which the template writes nothing.

@@ -254,6 +254,18 @@ impl Text {
         Ok(Uint32Array::from(ids.as_slice()))
     }
 
+    /// The ids of an answer that was given elsewhere, to be read after those of [`Text::begin_turn`].
+    ///
+    /// # Errors
+    /// A text that is no conversation.
+    #[wasm_bindgen(js_name = answerIds)]
+    pub fn answer_ids(&self, answer: &str) -> Result<Vec<u32>, JsValue> {
+        let Kind::Chat(chat) = &self.kind else {
+            return Err(Fault::option("this text is no conversation: its model has no chat template").into());
+        };
+        Ok(chat.answer_ids(answer).map_err(Fault::from)?)
+    }
+
     /// Questions asked so far.
     pub fn asked(&self) -> u32 {
         match &self.kind {

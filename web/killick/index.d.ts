@@ -152,6 +152,8 @@ export interface GenerateOptions {
   stop?: string[];
   /** Go on after the token that ends a text. */
   ignoreEos?: boolean;
+  /** Told while a long prompt is read: tokens read so far, and of how many. */
+  onPrompt?: (read: number, of: number) => void;
   /** Stops it within the batches under way; what came is kept, and the iteration ends without an error. */
   signal?: AbortSignal;
 }
@@ -231,13 +233,16 @@ export interface TextOptions {
   system?: string;
 }
 
-/** One text, with a memory of its own. One thing at a time: a second call waits for the first. */
+/**
+ * One text, with a memory of its own. One thing at a time: a second call waits for the first. Only `memory` and `anchors` are answered
+ * while a text is written or read, between two tokens.
+ */
 export interface Text {
   readonly policy: Record<string, unknown> & { preset: PolicyName };
   /** All tokens so far, also after a restart of the device. */
   readonly tokens: readonly Token[];
   /** Reads text: the prompt, or what comes next. */
-  append(text: string): Promise<Token[]>;
+  append(text: string, options?: { signal?: AbortSignal; onPrompt?: (read: number, of: number) => void }): Promise<Token[]>;
   /** Goes on with the text. */
   generate(options?: GenerateOptions): Generation;
   /** Asks, and gives out the answer. Only where the model chats. */

@@ -24,6 +24,28 @@ export class TextOnModel {
     this.tell = tell;
     /** @type {Promise<any>} */
     this.last = Promise.resolve();
+    /** @type {(() => void)[]} looks that were asked for and wait for the text to be at rest */
+    this.looks = [];
+  }
+
+  /** Looks at the text as soon as it is at rest: between two tokens, or else in its turn. @template T @param {() => T} work @returns {Promise<T>} */
+  look(work) {
+    const seen = new Promise((resolve, reject) => {
+      this.looks.push(() => {
+        try {
+          resolve(work());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+    this.inTurn(async () => this.atRest());
+    return seen;
+  }
+
+  /** The engine's object is not busy now. */
+  atRest() {
+    for (const look of this.looks.splice(0)) look();
   }
 
   /** Runs `work` after what was asked before. @template T @param {() => Promise<T>} work @returns {Promise<T>} */
@@ -50,6 +72,7 @@ export class TextOnModel {
       await this.text.append(piece);
       const tokens = [...piece].map((id, i) => ({ id, text: words[at + i] }));
       this.tell({ tokens, read: Math.min(at + READ_TOKENS, ids.length), of: ids.length });
+      this.atRest();
     }
     return false;
   }
@@ -71,9 +94,10 @@ export class TextOnModel {
   }
 
   /** @param {string} message @param {string} answer @param {AbortSignal} signal */
-  async say(message, answer, signal) {
+  async hear(message, answer, signal) {
     const { stopped } = await this.ask(message, signal);
-    if (stopped || (await this.read(this.text.encode(answer), signal))) throw new KillickError('aborted', 'called off while the text was read');
+    // Only now: where a sentence ends may depend on what was read.
+    if (stopped || (await this.read(this.text.answerIds(answer), signal))) throw new KillickError('aborted', 'called off while the text was read');
   }
 
   /**
@@ -104,6 +128,7 @@ export class TextOnModel {
       if (id !== null) tokens++;
       if (tokens === 1 && !first) first = performance.now();
       this.tell({ id, text });
+      this.atRest();
     }
     const now = performance.now();
     const reason = JSON.parse(this.text.stopReason() ?? 'null');

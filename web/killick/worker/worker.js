@@ -166,7 +166,7 @@ const ofTexts = {
   /** @param {TextOnModel} text @param {any} args @param {AbortSignal} signal */
   append: (text, { prompt }, signal) => text.append(prompt, signal),
   /** @param {TextOnModel} text @param {any} args @param {AbortSignal} signal */
-  tell: (text, { message, answer }, signal) => text.say(message, answer, signal),
+  tell: (text, { message, answer }, signal) => text.hear(message, answer, signal),
   /** @param {TextOnModel} text @param {any} args @param {AbortSignal} signal */
   generate: (text, { message = null, options }, signal) => text.generate(message, options, signal),
   /** @param {TextOnModel} text */
@@ -175,10 +175,14 @@ const ofTexts = {
   reset: async (text) => text.text.reset(),
   /** @param {TextOnModel} text @param {any} args */
   resume: (text, { ids, asked }) => text.text.resume(Uint32Array.from(ids), asked),
+};
+
+/** What only looks at a text, and so can be answered while it is being written. */
+const looks = {
   /** @param {TextOnModel} text */
-  memory: async (text) => JSON.parse(text.text.memory()),
+  memory: (text) => JSON.parse(text.text.memory()),
   /** @param {TextOnModel} text */
-  anchors: async (text) => JSON.parse(text.text.remembered()),
+  anchors: (text) => JSON.parse(text.text.remembered()),
 };
 
 /** The engine's `name` of a policy is what options call its preset. @param {any} policy */
@@ -201,6 +205,7 @@ async function answer(id, call, args, signal) {
     return text.inTurn(async () => text.text.free());
   }
   const text = textOf(args.text);
+  if (call in looks) return text.look(() => ({ value: /** @type {any} */ (looks)[call](text), ...text.state() }));
   return text.inTurn(async () => {
     // Reading what is held needs no place in the list of what changed.
     text.tell = tell;
