@@ -9,8 +9,9 @@ export class Completions {
     this.engine = engine;
     /** @type {any} */
     this.text = null;
-    /** @type {{ role: string, content: string }[]} */
-    this.history = [];
+    /** @type {{ role: string, content: string }[] | null} what the text holds; `null` where that is not known */
+    this.history = null;
+    this.turn = 0;
     /** @type {Promise<any>} */
     this.last = Promise.resolve();
     this.count = 0;
@@ -22,12 +23,13 @@ export class Completions {
     const head = { id: `chatcmpl-${++this.count}`, created: Math.floor(Date.now() / 1000), model: this.engine.model.name };
     const stops = stop === undefined ? undefined : [stop].flat();
     const options = { maxTokens: max_tokens, temperature, topP: top_p, stop: stops, seed, signal };
-    // One conversation, one request at a time.
+    // One conversation, one request at a time: the next begins when this one's text has ended, read by its caller or not.
     const before = this.last;
     /** @type {(value?: any) => void} */
     let over = () => {};
     this.last = new Promise((resolve) => (over = resolve));
     await before;
+    const turn = ++this.turn;
     let generation;
     try {
       await this.goTo(messages.slice(0, -1));
@@ -36,56 +38,49 @@ export class Completions {
       over();
       throw error;
     }
-    if (stream) return this.chunks(head, messages, generation, over);
-    try {
-      let content = '';
-      for await (const piece of generation) content += piece.text;
-      const result = await generation.result;
-      this.history = [...messages, { role: 'assistant', content }];
-      const message = { role: 'assistant', content };
-      const usage = { prompt_tokens: result.promptTokens, completion_tokens: result.tokens, total_tokens: result.promptTokens + result.tokens };
-      return { ...head, object: 'chat.completion', choices: [{ index: 0, message, finish_reason: finish(result) }], usage };
-    } catch (error) {
-      this.history = [];
-      throw error;
-    } finally {
-      over();
-    }
-  }
-
-  /** @param {any} head @param {any[]} messages @param {any} generation @param {() => void} over */
-  async *chunks(head, messages, generation, over) {
-    const chunk = (/** @type {any} */ delta, /** @type {any} */ finish_reason = null) => ({ ...head, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason }] });
-    let [content, whole] = ['', false];
-    try {
-      yield chunk({ role: 'assistant', content: '' });
-      for await (const { text } of generation) {
-        content += text;
-        if (text) yield chunk({ content: text });
-      }
-      const result = await generation.result;
-      whole = true;
-      yield chunk({}, finish(result));
-    } finally {
-      // A listener that left early was given less than was said: then the conversation is read anew next time.
-      this.history = whole ? [...messages, { role: 'assistant', content }] : [];
-      await generation.result.catch(() => {});
-      over();
-    }
+    // What is not read to its end was not heard: then the conversation is read anew next time.
+    this.history = null;
+    generation.result.then(over, over);
+    const heard = (/** @type {string} */ content) => {
+      if (turn === this.turn) this.history = [...messages, { role: 'assistant', content }];
+    };
+    if (stream) return chunks(head, generation, heard);
+    let content = '';
+    for await (const piece of generation) content += piece.text;
+    const result = await generation.result;
+    heard(content);
+    const message = { role: 'assistant', content };
+    const usage = { prompt_tokens: result.promptTokens, completion_tokens: result.tokens, total_tokens: result.promptTokens + result.tokens };
+    return { ...head, object: 'chat.completion', choices: [{ index: 0, message, finish_reason: finish(result) }], usage };
   }
 
   /** Brings the kept conversation to where `messages` end. @param {{ role: string, content: string }[]} messages */
   async goTo(messages) {
-    const same = this.text && messages.length === this.history.length && messages.every(({ role, content }, i) => role === this.history[i].role && content === this.history[i].content);
+    const history = this.history;
+    const same = this.text && history && messages.length === history.length && messages.every(({ role, content }, i) => role === history[i].role && content === history[i].content);
     if (same) return;
     const [first, ...rest] = messages;
     const system = first?.role === 'system' ? first.content : undefined;
     const turns = system === undefined ? messages : rest;
-    this.history = [];
+    this.history = null;
     await this.text?.close();
     this.text = await this.engine.text({ system });
     for (let i = 0; i < turns.length; i += 2) await this.text.tell(turns[i].content, turns[i + 1].content);
   }
+}
+
+/** @param {any} head @param {any} generation @param {(content: string) => void} heard */
+async function* chunks(head, generation, heard) {
+  const chunk = (/** @type {any} */ delta, /** @type {any} */ finish_reason = null) => ({ ...head, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason }] });
+  let content = '';
+  yield chunk({ role: 'assistant', content: '' });
+  for await (const { text } of generation) {
+    content += text;
+    if (text) yield chunk({ content: text });
+  }
+  const result = await generation.result;
+  heard(content);
+  yield chunk({}, finish(result));
 }
 
 /** The last message, a user's; an error says what is wrong with the rest. @param {any} messages @returns {string} */

@@ -15,6 +15,9 @@ import { support } from './support.js';
 import { Generation, Text } from './text.js';
 import * as store from './worker/store.js';
 
+/** How long a worker may take to put things away once a load is called off, in milliseconds. */
+const ABORT_MS = 2000;
+
 export class Killick {
   static support = support;
   static cache = { list: store.list, delete: store.remove, clear: store.clear, estimate: store.estimate };
@@ -60,6 +63,9 @@ export class Killick {
     await webgpu();
     const port = new Port();
     port.onLost = (error) => this.onLost?.(error);
+    // The worker puts away what it has fetched; while it is busy with the device it does not hear.
+    const abort = () => setTimeout(() => this.port !== port && port.end(new KillickError('aborted', 'called off')), ABORT_MS);
+    signal?.addEventListener('abort', abort, { once: true });
     try {
       const tell = (/** @type {any} */ { progress }) => progress && onProgress?.(progress);
       const { model, device } = await port.request('load', this.options, { signal, tell });
@@ -67,6 +73,12 @@ export class Killick {
     } catch (error) {
       port.end(new KillickError('closed', 'the model was not loaded'));
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    if (signal?.aborted) {
+      await this.close();
+      throw new KillickError('aborted', 'called off');
     }
   }
 

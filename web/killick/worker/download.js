@@ -269,6 +269,12 @@ export async function obtain(wanted, kept, newHash, tell, signal) {
     files.set(file.name, kept ? await kept.file(file.name) : /** @type {BlobTarget} */ (target).blob);
   }
   if (kept && record) {
+    // What an earlier version of the model had and this one has not.
+    for (const name of Object.keys(record.files)) {
+      if (files.has(name)) continue;
+      delete record.files[name];
+      await kept.remove(name);
+    }
     record.used = Date.now();
     record.whole = true;
     await kept.write(record);

@@ -67,6 +67,7 @@ function picked(blobs) {
 
 /** @param {any} source @returns {Plan} */
 function named({ name, files, sha256 = {} }) {
+  if (name === EMBEDDED) throw new KillickError('bad-option', `model: the name ${EMBEDDED} is that of the model that comes with the package`);
   const places = new Map();
   for (const [file, content] of Object.entries(files)) {
     if (content instanceof Blob) places.set(file, { blob: content });
