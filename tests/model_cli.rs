@@ -48,7 +48,10 @@ fn document(flags: &[&str], input: &str) -> Value {
 fn the_capital_of_france_is_what_pytorch_says() {
     let result = document(&["-", "--max-tokens", "40", "--dtype", "f32"], "The capital of France is");
     let keys: Vec<&str> = result.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["model", "prompt_ids", "ids", "text", "stop_reason", "kv", "timing", "adapter"]);
+    assert_eq!(
+        keys,
+        ["model", "prompt_ids", "ids", "text", "stop_reason", "seed", "kv", "timing", "adapter"]
+    );
     let timing: Vec<&str> = result["timing"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(timing, ["load_ms", "prefill_ms", "decode_ms", "prefill_tps", "decode_tps"]);
     assert_eq!(result["prompt_ids"], serde_json::json!([504, 3575, 282, 4649, 314]));

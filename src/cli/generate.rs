@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde::Serialize;
 use web_time::Instant;
 
-use super::args::GenerateArgs;
+use super::args::{GenerateArgs, Seed};
 use super::{interrupt, load, print_json, show};
 use crate::engine::Opened;
 use crate::error::Error;
@@ -27,6 +27,7 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<&'a Vec<Option<Logprobs>>>,
     stop_reason: StopReason,
+    seed: u64,
     kv: KvReport,
     timing: Timing,
     adapter: &'a AdapterDescription,
@@ -45,7 +46,8 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let opened = load::open(&args.model)?;
     // What is wrong with a setting is said before a model is loaded.
-    let sampler = SamplerOptions { logprobs: args.logprobs, ..args.sampler.options(0.0, 1.0) };
+    let sampler =
+        SamplerOptions { logprobs: args.logprobs, ..args.sampler.options(0.0, 1.0, Seed::Number(0)) };
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
@@ -63,6 +65,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
 
     let prefill_started = Instant::now();
     pollster::block_on(session.append(&prompt_ids))?;
+    let (seed, drawn) = (sampler.seed, !sampler.is_greedy());
     let options = args.stop.options(args.max_tokens, sampler);
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
     let _busy = interrupt::busy();
@@ -105,6 +108,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             text: &written,
             logprobs: (args.logprobs > 0).then_some(&logprobs),
             stop_reason,
+            seed,
             kv: session.kv(),
             timing,
             adapter: engine.gpu().adapter(),
@@ -114,7 +118,8 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     if args.stats {
         let planned = loaded.model.allocated_bytes() + session.allocated_bytes();
-        print_stats(&session.kv(), timing, engine.gpu().adapter(), planned, &ids)?;
+        let seed = drawn.then_some(seed);
+        print_stats(&session.kv(), timing, engine.gpu().adapter(), planned, &ids, seed)?;
     }
     let cancelled = stop_reason == StopReason::Cancelled;
     Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
@@ -144,9 +149,13 @@ fn print_stats(
     adapter: &AdapterDescription,
     planned: u64,
     ids: &[u32],
+    seed: Option<u64>,
 ) -> anyhow::Result<()> {
     let mut err = std::io::stderr().lock();
     writeln!(err, "ids       {}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
+    if let Some(seed) = seed {
+        writeln!(err, "seed      {seed}")?;
+    }
     writeln!(err, "adapter   {} ({}, {})", adapter.name, adapter.backend, adapter.device_type)?;
     writeln!(err, "driver    {}", format!("{} {}", adapter.driver, adapter.driver_info).trim())?;
     writeln!(

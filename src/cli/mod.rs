@@ -15,19 +15,17 @@ mod score;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::bench::BenchError;
 use crate::error::Error;
 use crate::eval::EvalError;
 use crate::generate::GenerateError;
 use crate::gpu::GpuError;
 use crate::session::SessionError;
-use args::{Args, Command};
+use args::Command;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let args = Args::parse_from(args::spelled_out(std::env::args_os()));
+    let args = args::parse(std::env::args_os());
     let done = |()| ExitCode::SUCCESS;
     let result = match &args.command {
         Command::Generate(args) => generate::run(args),

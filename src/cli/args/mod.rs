@@ -7,9 +7,10 @@ mod policy;
 mod template;
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::generate::{GenerateOptions, Steps};
 use crate::gpu::{Family, GpuOptions};
@@ -51,8 +52,26 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
 }
 
+/// The arguments of the program; it ends with a message where they are wrong, or with the help that was asked for.
+///
+/// A negative number is a value: where none may be negative, the message names the range, not a flag "-1" that there is none of.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Args {
+    let mut command = negative_numbers(Args::command());
+    let found =
+        command.try_get_matches_from_mut(spelled_out(args)).and_then(|found| Args::from_arg_matches(&found));
+    found.unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+fn negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_action() {
+        clap::ArgAction::Set | clap::ArgAction::Append => arg.allow_negative_numbers(true),
+        _ => arg,
+    });
+    command.mut_subcommands(negative_numbers)
+}
+
 /// The arguments with llama-bench's `-pg`, a short flag of two letters, as the long one that it is here.
-pub(crate) fn spelled_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+fn spelled_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     if args.get(1).is_some_and(|command| command == "bench") {
         for arg in &mut args {
@@ -157,14 +176,42 @@ pub(crate) struct SamplerArgs {
     /// Tokens that are never drawn.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) ban: Vec<u32>,
-    /// Seed of the draws: the same seed, the same text.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of the draws: the same seed, the same text; `random` takes another each time. Default: 0, for `chat` random.
+    #[arg(long, value_name = "N|random", value_parser = parse_seed)]
+    pub(crate) seed: Option<Seed>,
+}
+
+/// Where the draws begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    Number(u64),
+    Random,
+}
+
+impl Seed {
+    /// The number.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::Number(seed) => seed,
+            // The keys of a hash map are random for each process and each map; 53 bits can be written in any JSON.
+            Self::Random => std::hash::RandomState::new().build_hasher().finish() >> 11,
+        }
+    }
+}
+
+fn parse_seed(text: &str) -> Result<Seed, String> {
+    match text {
+        "random" => Ok(Seed::Random),
+        _ => text
+            .parse()
+            .map(Seed::Number)
+            .map_err(|_| format!("it must be random or a number from 0 to {}", u64::MAX)),
+    }
 }
 
 impl SamplerArgs {
-    /// The options; `temperature` and `top_p` where the flags are not given.
-    pub(crate) fn options(&self, temperature: f32, top_p: f32) -> SamplerOptions {
+    /// The options; `temperature`, `top_p` and `seed` where the flags are not given.
+    pub(crate) fn options(&self, temperature: f32, top_p: f32, seed: Seed) -> SamplerOptions {
         SamplerOptions {
             temperature: self.temperature.unwrap_or(temperature),
             top_k: self.top_k,
@@ -176,7 +223,7 @@ impl SamplerArgs {
             penalty_last_n: self.penalty_last_n,
             logit_bias: self.logit_bias.clone(),
             banned: self.ban.clone(),
-            seed: self.seed,
+            seed: self.seed.unwrap_or(seed).number(),
             ..SamplerOptions::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use super::screen::Screen;
 use crate::chat::Chat;
+use crate::generate::GenerateOptions;
 
 /// What a user may ask of the program instead of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,16 +11,18 @@ pub(super) enum Command {
     Stats,
     Anchors,
     Undo,
+    Retry,
     Reset,
     Quit,
 }
 
 /// Name, command, what it does.
-const COMMANDS: [(&str, Command, &str); 6] = [
+const COMMANDS: [(&str, Command, &str); 7] = [
     ("help", Command::Help, "this list"),
     ("stats", Command::Stats, "what was seen and what is remembered"),
     ("anchors", Command::Anchors, "each anchor remembered, with the sentence it stands for"),
     ("undo", Command::Undo, "take back the last question and its answer"),
+    ("retry", Command::Retry, "ask the last question again, for another answer"),
     ("reset", Command::Reset, "forget the conversation"),
     ("quit", Command::Quit, "end (as does Ctrl-D)"),
 ];
@@ -29,6 +32,8 @@ impl Command {
     /// are text that begins with one.
     pub(super) fn parse(line: &str) -> Option<Result<Self, String>> {
         let name = line.trim().strip_prefix('/').filter(|rest| !rest.starts_with('/'))?;
+        // Other programs call it so.
+        let name = if name == "exit" { "quit" } else { name };
         let found = COMMANDS.iter().find(|(known, ..)| *known == name);
         Some(found.map(|(_, command, _)| *command).ok_or_else(|| {
             format!("there is no command /{name}; /help lists them, and // begins a text with a slash")
@@ -47,15 +52,20 @@ impl Command {
     }
 }
 
-pub(super) fn run(command: Command, chat: &mut Chat, screen: &mut Screen) -> anyhow::Result<()> {
+pub(super) fn run(
+    command: Command,
+    chat: &mut Chat,
+    options: &GenerateOptions,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
     match command {
         Command::Help => {
             for (name, _, what) in COMMANDS {
                 screen.say(&format!("/{name:<8} {what}"))?;
             }
-            screen.say("Ctrl-C    end an answer; what was said of it is remembered")
+            screen.say("Ctrl-C    end an answer, of which what was said is remembered, or the reading of a question, which was never asked then")
         }
-        Command::Stats => stats(chat, screen),
+        Command::Stats => stats(chat, options, screen),
         Command::Anchors => anchors(chat, screen),
         Command::Undo => match chat.undo()? {
             true => screen.note("(the last turn was taken back)"),
@@ -65,11 +75,12 @@ pub(super) fn run(command: Command, chat: &mut Chat, screen: &mut Screen) -> any
             chat.reset()?;
             screen.note("(the conversation is forgotten)")
         }
-        Command::Quit => Ok(()),
+        // What needs the loop, it does itself.
+        Command::Retry | Command::Quit => Ok(()),
     }
 }
 
-fn stats(chat: &Chat, screen: &mut Screen) -> anyhow::Result<()> {
+fn stats(chat: &Chat, options: &GenerateOptions, screen: &mut Screen) -> anyhow::Result<()> {
     let (kv, session) = (chat.session().kv(), chat.session());
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     screen.say(&format!("tokens    {} seen, {} turns", kv.seen, chat.asked()))?;
@@ -84,6 +95,9 @@ fn stats(chat: &Chat, screen: &mut Screen) -> anyhow::Result<()> {
         mib(kv.bytes_allocated),
         mib(chat.allocated_bytes())
     ))?;
+    if !options.sampler.is_greedy() {
+        screen.say(&format!("seed      {}; each answer counts one on", options.sampler.seed))?;
+    }
     match session.policy().limit {
         Some(limit) => screen.say(&format!("room      {} of {limit} tokens", session.remaining())),
         None => screen.say("room      endless: memory does not grow with the text"),
@@ -125,6 +139,7 @@ mod tests {
         assert_eq!((Command::parse("//stats"), Command::text(" //stats")), (None, "/stats"));
         assert_eq!(Command::text("a // b"), "a // b");
         assert_eq!(Command::parse("and/or"), None);
+        assert_eq!(Command::parse("/exit"), Command::parse("/quit"));
         let message = Command::parse("/stat").and_then(Result::err).unwrap_or_default();
         assert!(message.contains("/stat") && message.contains("/help"), "{message}");
     }

@@ -4,16 +4,20 @@
 //! mod.rs      the loop: a line in, a command or an answer out
 //! command.rs  lines that begin with a slash
 //! screen.rs   what the terminal shows: prompt, colours, line editing
+//! lines.rs    lines of a pipe
 //! ```
 
 mod command;
+mod lines;
 mod screen;
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use web_time::Instant;
 
-use super::args::ChatArgs;
+use super::args::{ChatArgs, Seed};
 use super::{interrupt, load, show};
 use crate::chat::Chat;
 use crate::error::Error;
@@ -24,15 +28,32 @@ use crate::tokenizer::StopStrings;
 use command::Command;
 use screen::{Line, Screen};
 
+/// Prompt tokens that are read between two looks at Ctrl-C: two chunks.
+const READ_TOKENS: usize = 256;
+/// A question that takes longer to read than this gets a bar.
+const BAR_AFTER: Duration = Duration::from_millis(500);
+
 /// How the last answer went, for the prompt.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pulse {
-    tokens_per_second: f64,
+    /// From the question to the first token.
+    first: Duration,
+    /// Of the tokens after it; `None` if there was none.
+    tokens_per_second: Option<f64>,
+}
+
+impl fmt::Display for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(speed) = self.tokens_per_second {
+            write!(f, "{speed:.1} tok/s, first after {:.1} s, ", self.first.as_secs_f64())?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let opened = load::open(&args.model)?;
-    let sampler = args.sampler.options(0.7, 0.95);
+    let sampler = args.sampler.options(0.7, 0.95, Seed::Random);
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
@@ -54,9 +75,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         engine.gpu().adapter().name,
         policy.preset
     ))?;
-    let result = converse(&mut chat, &options, &stops, &mut screen);
-    screen.close();
-    result
+    converse(&mut chat, &options, &stops, &mut screen)
 }
 
 /// Line by line, until the user ends it.
@@ -66,27 +85,73 @@ fn converse(
     stops: &StopStrings,
     screen: &mut Screen,
 ) -> anyhow::Result<()> {
-    let mut pulse = Pulse::default();
+    let (mut pulse, mut options, mut last) = (Pulse::default(), options.clone(), None::<String>);
     loop {
         let line = match screen.read(chat, pulse)? {
             Line::Text(line) => line,
-            Line::Interrupted => continue,
+            Line::Again => continue,
             Line::End => return Ok(()),
         };
-        if line.trim().is_empty() {
-            continue;
-        }
-        match Command::parse(&line) {
+        let question = match Command::parse(&line) {
+            _ if line.trim().is_empty() => continue,
             Some(Ok(Command::Quit)) => return Ok(()),
-            Some(Ok(command)) => command::run(command, chat, screen)?,
-            Some(Err(message)) => screen.warn(&message)?,
-            None => {
-                if let Some(new) = answer(chat, Command::text(&line), options, stops, screen)? {
-                    pulse = new;
+            Some(Ok(Command::Retry)) => match last.take() {
+                Some(question) if chat.undo()? => question,
+                _ => {
+                    screen.note("(there is no question to ask again)")?;
+                    continue;
                 }
+            },
+            Some(Ok(command)) => {
+                if matches!(command, Command::Undo | Command::Reset) {
+                    last = None;
+                }
+                command::run(command, chat, &options, screen)?;
+                continue;
             }
+            Some(Err(message)) => {
+                screen.warn(&message)?;
+                continue;
+            }
+            None if matches!(line.trim(), "exit" | "quit") => {
+                screen.note("(Ctrl-D or /quit ends the chat)")?;
+                continue;
+            }
+            None => Command::text(&line).to_owned(),
+        };
+        if let Some(new) = answer(chat, &question, &options, stops, screen)? {
+            pulse = new;
+            last = Some(question);
         }
+        // A draw is a function of the seed and of the position: asked again, the same question is to get another answer.
+        options.sampler.seed = options.sampler.seed.wrapping_add(1);
     }
+}
+
+/// Reads a question, under a bar where it takes long; false if Ctrl-C broke it off.
+async fn ask(chat: &mut Chat, line: &str) -> Result<bool, Error> {
+    let ids = chat.begin_turn(line).await?;
+    let begun = Instant::now();
+    let mut bar = None;
+    for (piece, done) in ids.chunks(READ_TOKENS).zip((0u64..).step_by(READ_TOKENS)) {
+        if interrupt::asked() {
+            break;
+        }
+        if begun.elapsed() > BAR_AFTER {
+            let bar = bar.get_or_insert_with(|| {
+                load::bar("reading {bar:30} {pos}/{len} tokens, Ctrl-C takes it back")
+            });
+            bar.set_length(ids.len() as u64);
+            bar.set_position(done);
+        }
+        chat.append(piece).await?;
+        // The bar and Ctrl-C go by what is done, not by what was submitted.
+        chat.session().model().gpu().idle().await?;
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(!interrupt::asked())
 }
 
 /// Asks and streams the answer. What cannot be asked is said, and the conversation goes on as it was; only the device's errors end it.
@@ -98,8 +163,14 @@ fn answer(
     screen: &mut Screen,
 ) -> anyhow::Result<Option<Pulse>> {
     let _busy = interrupt::busy();
-    let mut generation = match pollster::block_on(chat.say(line, options.clone(), stops.clone())) {
-        Ok(generation) => generation,
+    let started = Instant::now();
+    match pollster::block_on(ask(chat, line)) {
+        Ok(true) => {}
+        Ok(false) => {
+            chat.undo()?;
+            screen.note("(interrupted while the question was read: it was never asked)")?;
+            return Ok(None);
+        }
         Err(error) if error.is_device() => return Err(error.into()),
         Err(error @ Error::Kv(KvError::PositionLimit { .. } | KvError::SegmentTooLong { .. })) => {
             screen.warn(&format!("{error}; /undo, /reset or a policy with bounded memory make room"))?;
@@ -109,11 +180,11 @@ fn answer(
             screen.warn(&error.to_string())?;
             return Ok(None);
         }
-    };
-    let started = Instant::now();
-    let (mut tokens, mut ends_line) = (0_u32, true);
+    }
+    let mut generation = chat.answer(options.clone(), stops.clone())?;
+    let (mut tokens, mut ends_line, mut first) = (0_u32, true, None);
     loop {
-        let piece = match pollster::block_on(generation.next_piece()) {
+        let piece = match pollster::block_on(chat.next_piece(&mut generation)) {
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(error) if error.is_device() => return Err(error.into()),
@@ -122,7 +193,10 @@ fn answer(
                 break;
             }
         };
-        tokens += u32::from(piece.token.is_some());
+        if piece.token.is_some() {
+            tokens += 1;
+            first.get_or_insert_with(Instant::now);
+        }
         if !piece.text.is_empty() {
             ends_line = piece.text.ends_with('\n');
         }
@@ -132,7 +206,6 @@ fn answer(
         }
     }
     let reason = generation.stop_reason();
-    drop(generation);
     if !ends_line || !std::io::stdout().is_terminal() {
         writeln!(std::io::stdout())?;
     }
@@ -147,5 +220,9 @@ fn answer(
         }
         Some(StopReason::Eos | StopReason::Stop) | None => {}
     }
-    Ok(Some(Pulse { tokens_per_second: f64::from(tokens) / started.elapsed().as_secs_f64().max(1e-9) }))
+    let first = first.unwrap_or_else(Instant::now);
+    let more = tokens.saturating_sub(1);
+    let speed = f64::from(more) / first.elapsed().as_secs_f64().max(1e-9);
+    let first = first.saturating_duration_since(started);
+    Ok(Some(Pulse { first, tokens_per_second: (more > 0).then_some(speed) }))
 }

@@ -5,7 +5,7 @@
 //! lines are read as they come.
 
 use std::borrow::Cow;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -20,6 +20,7 @@ use rustyline::{Config, Editor, Helper};
 
 use super::Pulse;
 use super::command::Command;
+use super::lines::{self, Piped};
 use crate::chat::Chat;
 use crate::cli::printable;
 
@@ -30,7 +31,8 @@ const RED: Style = AnsiColor::Red.on_default();
 /// What a line turned out to be.
 pub(super) enum Line {
     Text(String),
-    Interrupted,
+    /// Nothing to be asked; what there was to say about it was said.
+    Again,
     End,
 }
 
@@ -58,18 +60,53 @@ impl Screen {
 
     /// The next line, under a prompt that says how the conversation stands.
     pub(super) fn read(&mut self, chat: &Chat, pulse: Pulse) -> anyhow::Result<Line> {
-        let Some(editor) = &mut self.editor else {
-            let mut line = String::new();
-            return Ok(match std::io::stdin().lock().read_line(&mut line)? {
-                0 => Line::End,
-                _ => Line::Text(line.trim_end_matches(['\n', '\r']).to_owned()),
-            });
-        };
+        let Some(editor) = &mut self.editor else { return self.piped() };
         match editor.readline(&prompt(chat, pulse)) {
-            Ok(line) => Ok(Line::Text(line)),
-            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            Ok(line) => {
+                self.keep();
+                Ok(Line::Text(line))
+            }
+            Err(ReadlineError::Interrupted) => {
+                self.note("(Ctrl-D or /quit ends the chat)")?;
+                Ok(Line::Again)
+            }
             Err(ReadlineError::Eof) => Ok(Line::End),
+            // What was typed is no UTF-8: no reason to lose the conversation.
+            Err(ReadlineError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                self.warn(
+                    "the line is not UTF-8, so it was not asked; is the terminal set to another encoding?",
+                )?;
+                Ok(Line::Again)
+            }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next line of a pipe.
+    fn piped(&mut self) -> anyhow::Result<Line> {
+        match lines::next(&mut std::io::stdin().lock())? {
+            Piped::End => Ok(Line::End),
+            Piped::Line(text, valid) => {
+                if !valid {
+                    self.warn("the line is not UTF-8; \u{fffd} stands for what could not be read")?;
+                }
+                Ok(Line::Text(text))
+            }
+            Piped::TooLong => {
+                self.warn(&format!("a line of more than {} bytes was not asked", lines::MOST_BYTES))?;
+                Ok(Line::Again)
+            }
+        }
+    }
+
+    /// Adds the newest line to the history at once: whatever ends this program, and whoever else writes there, it is kept.
+    fn keep(&mut self) {
+        let (Some(editor), Some(path)) = (&mut self.editor, &self.history) else { return };
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if let Err(error) = folder.map_err(ReadlineError::from).and_then(|()| editor.append_history(path)) {
+            log::warn!("{}: the history could not be kept: {error}", path.display());
+            // It is said once.
+            self.history = None;
         }
     }
 
@@ -97,26 +134,16 @@ impl Screen {
         }
         Ok(())
     }
-
-    /// Keeps the history for the next time.
-    pub(super) fn close(mut self) {
-        if let (Some(editor), Some(path)) = (&mut self.editor, &self.history) {
-            let saved = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-            if let Err(error) = saved.map_err(ReadlineError::from).and_then(|()| editor.save_history(path)) {
-                log::warn!("{}: the history could not be kept: {error}", path.display());
-            }
-        }
-    }
 }
 
-/// Speed of the last answer, what is remembered of what was seen, and its memory.
+/// How fast the last answer came, what is remembered of what was seen, and its memory.
 fn prompt(chat: &Chat, pulse: Pulse) -> String {
     let kv = chat.session().kv();
     if kv.seen == 0 {
         return "> ".to_owned();
     }
     let mib = kv.bytes_live as f64 / f64::from(1 << 20);
-    format!("[{:.1} tok/s, {} of {} live, {mib:.1} MiB] > ", pulse.tokens_per_second, kv.live, kv.seen)
+    format!("[{pulse}{} of {} live, {mib:.1} MiB] > ", kv.live, kv.seen)
 }
 
 /// Under `$XDG_STATE_HOME`, by default `~/.local/state`; on Windows, which has no such folder, under `%APPDATA%`. `None` if the user has
