@@ -68,10 +68,10 @@ pub struct Score {
 }
 
 impl Score {
-    /// Mean of `nll`; 0 for a single token, which predicts nothing.
+    /// Mean of `nll`. Not a number (`null` in JSON) for a single token, which predicts nothing: 0 would be a perfect model's.
     pub fn mean_nll(&self) -> f64 {
         let sum: f64 = self.nll.iter().map(|nll| f64::from(*nll)).sum();
-        sum / (self.nll.len().max(1) as f64)
+        sum / self.nll.len() as f64
     }
 
     /// `exp(mean_nll)`.
@@ -309,4 +309,18 @@ async fn read_scores(
     score.nll.extend(nll);
     score.top1.extend(words(top));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Score;
+
+    #[test]
+    fn the_mean_of_nothing_is_no_number() {
+        let of = |nll: &[f32]| Score { nll: nll.to_vec(), ..Score::default() };
+        assert_eq!((of(&[1.0, 2.0]).mean_nll(), of(&[0.0]).perplexity()), (1.5, 1.0));
+        assert!(of(&[]).mean_nll().is_nan() && of(&[]).perplexity().is_nan());
+        // Which is how JSON shows it.
+        assert_eq!(serde_json::json!(of(&[]).mean_nll()), serde_json::Value::Null);
+    }
 }

@@ -38,8 +38,9 @@ struct Timing {
     load_ms: f64,
     prefill_ms: f64,
     decode_ms: f64,
-    prefill_tps: f64,
-    decode_tps: f64,
+    /// `null` where no token took any time.
+    prefill_tps: Option<f64>,
+    decode_tps: Option<f64>,
 }
 
 pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
@@ -158,11 +159,12 @@ fn print_stats(
     }
     writeln!(err, "adapter   {} ({}, {})", adapter.name, adapter.backend, adapter.device_type)?;
     writeln!(err, "driver    {}", format!("{} {}", adapter.driver, adapter.driver_info).trim())?;
+    let speed = |tps: Option<f64>| tps.map_or_else(|| "-".to_owned(), |tps| format!("{tps:.1}"));
     writeln!(
         err,
-        "speed     prefill {:.1} tokens/s, decode {:.1} tokens/s, load {:.1} s",
-        timing.prefill_tps,
-        timing.decode_tps,
+        "speed     prefill {} tokens/s, decode {} tokens/s, load {:.1} s",
+        speed(timing.prefill_tps),
+        speed(timing.decode_tps),
         timing.load_ms / 1000.0
     )?;
     let share = f64::from(kv.live) / f64::from(kv.seen.max(1));
@@ -194,6 +196,7 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-fn per_second(n: usize, ms: f64) -> f64 {
-    if ms > 0.0 { n as f64 * 1000.0 / ms } else { 0.0 }
+/// The speed of nothing is none.
+fn per_second(n: usize, ms: f64) -> Option<f64> {
+    (n > 0 && ms > 0.0).then(|| n as f64 * 1000.0 / ms)
 }

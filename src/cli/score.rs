@@ -27,15 +27,11 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         return print_json(&score.report(&model, &policy, args.path, &ids));
     }
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{} tokens, mean {:.6} nats, perplexity {:.4} (policy {}, path {})",
-        ids.len(),
-        score.mean_nll(),
-        score.perplexity(),
-        policy.preset,
-        args.path
-    )?;
+    let said = match score.mean_nll() {
+        mean if mean.is_nan() => "1 token, which predicts nothing".to_owned(),
+        mean => format!("{} tokens, mean {mean:.6} nats, perplexity {:.4}", ids.len(), score.perplexity()),
+    };
+    writeln!(out, "{said} (policy {}, path {})", policy.preset, args.path)?;
     let kv = score.kv;
     writeln!(out, "entries: {} live of {} seen, {} at most", kv.live, kv.seen, kv.peak_live)?;
     Ok(())

@@ -264,8 +264,9 @@ export interface Score {
   ids: number[];
   /** Negative log-likelihood of each token but the first, in nats. */
   nll: number[];
-  mean_nll: number;
-  perplexity: number;
+  /** `null` for a single token, which predicts nothing. */
+  mean_nll: number | null;
+  perplexity: number | null;
   kv: KvReport;
 }
 
