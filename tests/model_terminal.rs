@@ -23,7 +23,8 @@ fn chat(home: &Path, steps: &Value) -> String {
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py"))
         .arg(steps.to_string())
         .arg(env!("CARGO_BIN_EXE_killick"))
-        .args(["chat", "--max-tokens", "8", "--temperature", "0", "--model"])
+        // Every answer is cut at its eighth token, so that its end can be waited for.
+        .args(["chat", "--max-tokens", "8", "--temperature", "0", "--ignore-eos", "--model"])
         .arg(smollm2::needed())
         .env("XDG_STATE_HOME", home)
         .env("TERM", "xterm")
@@ -46,7 +47,8 @@ fn ctrl_c_takes_a_question_back_while_it_is_read_and_the_conversation_goes_on() 
         &json!([
             {"expect": PROMPT},
             {"send": "Say hello.\r"},
-            {"expect": "first after"},
+            {"expect": "cut at"},
+            {"expect": PROMPT},
             // Pasted, as terminals mark it.
             {"send": format!("\u{1b}[200~{long}\u{1b}[201~")},
             {"send": "\r"},
@@ -54,13 +56,16 @@ fn ctrl_c_takes_a_question_back_while_it_is_read_and_the_conversation_goes_on() 
             {"send": CTRL_C},
             // Two chunks later at the latest; the rest would take much longer.
             {"expect": "never asked", "seconds": 30},
+            {"expect": PROMPT},
             {"send": "/stats\r"},
             {"expect": "1 turns"},
             {"expect": PROMPT},
             {"send": CTRL_C},
             {"expect": "ends the chat"},
+            {"expect": PROMPT},
             {"send": "And goodbye?\r"},
-            {"expect": "first after"},
+            {"expect": "cut at"},
+            {"expect": PROMPT},
             {"send": "/stats\r"},
             {"expect": "2 turns"},
             {"expect": PROMPT},
