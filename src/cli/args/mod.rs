@@ -443,3 +443,32 @@ impl GpuArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_number_or_another_each_time() {
+        assert_eq!((parse_seed("7"), parse_seed("random")), (Ok(Seed::Number(7)), Ok(Seed::Random)));
+        for wrong in ["-1", "", "x", "1.5", "18446744073709551616"] {
+            assert!(parse_seed(wrong).is_err_and(|says| says.contains("random or a number")), "{wrong}");
+        }
+        assert_ne!(Seed::Random.number(), Seed::Random.number());
+        assert_eq!(Seed::Number(7).number(), 7);
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value_and_refused_with_the_range() {
+        let parsed = |flag: &str| {
+            let args = ["killick", "generate", "The Lord is", flag, "-1"];
+            negative_numbers(Args::command()).try_get_matches_from(args)
+        };
+        for flag in ["--max-tokens", "--penalty-last-n", "--seed", "--top-k", "--window"] {
+            let error = parsed(flag).expect_err(flag);
+            assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation, "{error}");
+            assert!(error.to_string().contains("'-1'"), "{error}");
+        }
+        assert!(parsed("--frequency-penalty").is_ok() && parsed("--temperature").is_ok());
+    }
+}
