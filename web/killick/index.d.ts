@@ -14,6 +14,8 @@ export interface PolicyOptions {
   window?: number;
   /** The first tokens of a text, which never leave the cache. */
   sinks?: number;
+  /** In a conversation: everything up to where the user first speaks never leaves the cache. */
+  pinSystem?: boolean;
   /** The newest anchors that are kept. */
   maxAnchors?: number;
   /** The most tokens of a segment. */
@@ -231,6 +233,8 @@ export interface TextOptions {
   policy?: PolicyName | PolicyOptions;
   /** For a model that chats: said before everything else. */
   system?: string;
+  /** Whether it is a conversation; by default where the model chats. `false`: a plain text, which is continued. */
+  chat?: boolean;
 }
 
 /**
@@ -249,7 +253,7 @@ export interface Text {
   say(message: string, options?: GenerateOptions): Generation;
   /** Puts a question and its answer into the conversation without generating anything. */
   tell(message: string, answer: string): Promise<void>;
-  /** Takes back what came since the last `say`, or since the last `append`; false if there is nothing to take back. */
+  /** Takes back what came since the last `say`, in a plain text since the last `append`; false if there is nothing to take back. */
   undo(): Promise<boolean>;
   /** Forgets the text. */
   reset(): Promise<void>;

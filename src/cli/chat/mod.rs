@@ -21,7 +21,7 @@ use super::args::{ChatArgs, Seed};
 use super::{interrupt, load, show};
 use crate::chat::Chat;
 use crate::error::Error;
-use crate::generate::{GenerateOptions, StopReason};
+use crate::generate::{GenerateOptions, StopReason, TextGeneration};
 use crate::kv::KvError;
 use crate::session::Session;
 use crate::tokenizer::StopStrings;
@@ -128,8 +128,13 @@ fn converse(
     }
 }
 
-/// Reads a question, under a bar where it takes long; false if Ctrl-C broke it off.
-async fn ask(chat: &mut Chat, line: &str) -> Result<bool, Error> {
+/// Reads a question, under a bar where it takes long, and starts its answer; nothing if Ctrl-C broke it off.
+async fn ask(
+    chat: &mut Chat,
+    line: &str,
+    options: &GenerateOptions,
+    stops: &StopStrings,
+) -> Result<Option<TextGeneration>, Error> {
     let ids = chat.begin_turn(line).await?;
     let begun = Instant::now();
     let mut bar = None;
@@ -151,7 +156,10 @@ async fn ask(chat: &mut Chat, line: &str) -> Result<bool, Error> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    Ok(!interrupt::asked())
+    if interrupt::asked() {
+        return Ok(None);
+    }
+    chat.answer(options.clone(), stops.clone()).map(Some)
 }
 
 /// Asks and streams the answer. What cannot be asked is said, and the conversation goes on as it was; only the device's errors end it.
@@ -164,9 +172,9 @@ fn answer(
 ) -> anyhow::Result<Option<Pulse>> {
     let _busy = interrupt::busy();
     let started = Instant::now();
-    match pollster::block_on(ask(chat, line)) {
-        Ok(true) => {}
-        Ok(false) => {
+    let mut generation = match pollster::block_on(ask(chat, line, options, stops)) {
+        Ok(Some(generation)) => generation,
+        Ok(None) => {
             chat.undo()?;
             screen.note("(interrupted while the question was read: it was never asked)")?;
             return Ok(None);
@@ -180,8 +188,7 @@ fn answer(
             screen.warn(&error.to_string())?;
             return Ok(None);
         }
-    }
-    let mut generation = chat.answer(options.clone(), stops.clone())?;
+    };
     let (mut tokens, mut ends_line, mut first) = (0_u32, true, None);
     loop {
         let piece = match pollster::block_on(chat.next_piece(&mut generation)) {
