@@ -1,8 +1,8 @@
 // scores[r, id] = scores[r, id] * (1 / repetition where positive, else repetition) - frequency * count - presence
 //
-// for every id among the last_n tokens of the text, where it occurs count times. Anchors and banned tokens are left alone.
+// for every id among the last_n tokens of the text, where it occurs count times. Exempt and banned tokens are left alone.
 // Row r is of the text that loop_state[r] names, with penalties of its own: settings[r]. state (texts), recent (texts, capacity): the
-// token at position p at p mod capacity, anchor_bits (2 * (vocabulary + 31) / 32): the anchor ids as a bit set in the even words,
+// token at position p at p mod capacity, exempt_bits (rows, (vocab + 31) / 32): the ids that no penalty of the row touches as a bit set,
 // loop_state (rows), settings (rows), scores (rows, vocab). One lane per token of a window; the first that has an id acts for all.
 struct PenalizeParams {
     rows: u32,
@@ -13,7 +13,7 @@ struct PenalizeParams {
 @group(0) @binding(0) var<uniform> params: PenalizeParams;
 @group(0) @binding(1) var<storage, read> state: array<RingState>;
 @group(0) @binding(2) var<storage, read> recent: array<u32>;
-@group(0) @binding(3) var<storage, read> anchor_bits: array<u32>;
+@group(0) @binding(3) var<storage, read> exempt_bits: array<u32>;
 @group(0) @binding(4) var<storage, read> loop_state: array<LoopState>;
 @group(0) @binding(5) var<storage, read> settings: array<RowSettings>;
 @group(0) @binding(6) var<storage, read_write> scores: array<f32>;
@@ -38,10 +38,12 @@ fn penalize(
     }
     let window = text * params.capacity; // where the tokens of the text begin
     let id = recent[window + mine % params.capacity];
-    let word = 2u * (id / 32u);
-    let is_anchor = word < arrayLength(&anchor_bits) && ((anchor_bits[word] >> (id % 32u)) & 1u) == 1u;
+    if id >= params.vocab {
+        return;
+    }
+    let bits = exempt_bits[r * ((params.vocab + 31u) / 32u) + id / 32u];
     let at = r * params.vocab + id;
-    if id >= params.vocab || is_anchor || scores[at] == BANNED {
+    if ((bits >> (id % 32u)) & 1u) == 1u || scores[at] == BANNED {
         return;
     }
     var count = 0.0;

@@ -78,6 +78,7 @@ impl Chat {
         self.session.sampler(&options)?;
         let ids = self.begin_turn(user).await?;
         self.session.append(&ids).await?;
+        let options = self.sparing(options);
         Ok(self.session.generate_text(&self.tokenizer, options, stops)?)
     }
 
@@ -126,7 +127,17 @@ impl Chat {
     /// # Errors
     /// As [`Session::start_text`].
     pub fn answer(&mut self, options: GenerateOptions, stops: StopStrings) -> Result<TextGeneration, Error> {
+        let options = self.sparing(options);
         Ok(self.session.start_text(&self.tokenizer, options, stops)?)
+    }
+
+    /// The same options, whose penalties leave the tokens alone that structure the conversation.
+    fn sparing(&self, mut options: GenerateOptions) -> GenerateOptions {
+        if options.sampler.has_penalties() {
+            let structure = self.turns.structure(&self.tokenizer, self.session.policy());
+            options.sampler.unpenalized.extend(structure);
+        }
+        options
     }
 
     /// The next piece of an answer; `None` when it has ended.

@@ -10,6 +10,7 @@ use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Tagger};
 use crate::model::Model;
 use crate::model_file::{FileSet, ModelFile, TokenizerSource};
 use crate::policy_options::{ChosenPolicy, PolicyOptions, recorded_policy};
+use crate::sampling::SamplerOptions;
 use crate::session::{SessionError, check_ids};
 use crate::tokenizer::{Tokenizer, Turns};
 
@@ -211,6 +212,21 @@ impl Opened {
     /// As [`PolicyOptions::choose`], and a tokenizer that is broken or not supported.
     pub fn policy(&self, options: &PolicyOptions) -> Result<ChosenPolicy, Error> {
         Ok(options.choose(&self.file, self.optional_tokenizer()?.as_ref())?)
+    }
+
+    /// `base` with the settings that the makers of the model recommend in its stead.
+    pub fn sampler(&self, base: SamplerOptions) -> SamplerOptions {
+        let hints = self.file.sampling();
+        SamplerOptions {
+            temperature: hints.temperature.unwrap_or(base.temperature),
+            top_k: hints.top_k.unwrap_or(base.top_k),
+            // Who names a temperature names all that is to be cut off beside it.
+            top_p: hints.top_p.unwrap_or(if hints.temperature.is_some() { 1.0 } else { base.top_p }),
+            min_p: hints.min_p.unwrap_or(base.min_p),
+            repetition_penalty: hints.repetition_penalty.unwrap_or(base.repetition_penalty),
+            penalty_last_n: hints.penalty_last_n.unwrap_or(base.penalty_last_n),
+            ..base
+        }
     }
 
     /// Refuses a text that the model or `policy` cannot take, before the model is loaded for it.

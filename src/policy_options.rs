@@ -246,10 +246,30 @@ impl PolicyOptions {
         }
     }
 
+    /// Whether the number of that name, as [`KvError::OutOfRange`] gives it, is asked for here and not recorded with the model.
+    pub fn sets(&self, field: &str) -> bool {
+        match field {
+            "window" => self.window.is_some(),
+            "sinks" => self.sinks.is_some(),
+            "max_anchors" => self.max_anchors.is_some(),
+            "max_segment" => self.max_segment.is_some(),
+            "max_distance" => self.max_distance.is_some(),
+            "ctx" => self.ctx.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether anchors are asked for here.
+    pub fn names_anchors(&self) -> bool {
+        !self.anchors.is_empty() || !self.anchor_ids.is_empty()
+    }
+
     /// Whether less than the whole text is to be remembered.
     fn is_bounded(&self) -> bool {
-        let named = !self.anchors.is_empty() || !self.anchor_ids.is_empty();
-        named || self.window.is_some() || self.max_anchors.is_some() || self.max_distance.is_some()
+        self.names_anchors()
+            || self.window.is_some()
+            || self.max_anchors.is_some()
+            || self.max_distance.is_some()
     }
 
     /// Ids of `anchor_ids` and `anchors`; `None` if neither was given.
@@ -258,7 +278,7 @@ impl PolicyOptions {
         file: &ModelFile,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Option<Vec<u32>>, PolicyError> {
-        if self.anchors.is_empty() && self.anchor_ids.is_empty() {
+        if !self.names_anchors() {
             return Ok(None);
         }
         let mut ids = self.anchor_ids.clone();

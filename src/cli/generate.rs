@@ -8,7 +8,8 @@ use serde::Serialize;
 use web_time::Instant;
 
 use super::args::{GenerateArgs, Seed};
-use super::{interrupt, load, print_json, show};
+use super::reading::{PIECE, Reading};
+use super::{interrupt, load, print_json, prompt, show, wording};
 use crate::engine::Opened;
 use crate::error::Error;
 use crate::generate::{Logprobs, StopReason};
@@ -47,16 +48,16 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let opened = load::open(&args.model)?;
     // What is wrong with a setting is said before a model is loaded.
-    let sampler =
-        SamplerOptions { logprobs: args.logprobs, ..args.sampler.options(0.0, 1.0, Seed::Number(0)) };
+    let mut sampler = args.sampler.options(opened.sampler(SamplerOptions::default()), Seed::Number(0));
+    sampler.logprobs = args.logprobs;
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
-    let text = match args.prompt.as_deref() {
-        None | Some("-") => load::read_text(None)?,
-        Some(text) => text.to_owned(),
-    };
-    let (prompt_ids, policy) = prompt(args, &opened, &text)?;
+    let text = prompt::text(args.prompt.as_deref())?;
+    let (prompt_ids, policy) = tokens(args, &opened, &text)?;
+    if args.chat && sampler.has_penalties() {
+        sampler.unpenalized = load::turns(&opened, &args.template)?.structure(&tokenizer, &policy);
+    }
     opened.check(&policy, &prompt_ids)?;
     let engine = load::open_device(&args.gpu)?;
     let loaded = load::load(&engine, opened, &args.model)?;
@@ -65,11 +66,13 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let load_ms = millis(started);
 
     let prefill_started = Instant::now();
-    pollster::block_on(session.append(&prompt_ids))?;
-    let (seed, drawn) = (sampler.seed, !sampler.is_greedy());
+    let _busy = interrupt::busy();
+    if !pollster::block_on(read(&mut session, &prompt_ids))? {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
+    let (seed, drawn_by) = (sampler.seed, wording::sampler(&sampler));
     let options = args.stop.options(args.max_tokens, sampler);
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
-    let _busy = interrupt::busy();
     let (mut ids, mut logprobs, mut written) = (Vec::new(), Vec::new(), String::new());
     let (mut prefill_ms, mut decode_started) = (0.0, Instant::now());
     while let Some(piece) = pollster::block_on(generation.next_piece())? {
@@ -119,15 +122,27 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     if args.stats {
         let planned = loaded.model.allocated_bytes() + session.allocated_bytes();
-        let seed = drawn.then_some(seed);
-        print_stats(&session.kv(), timing, engine.gpu().adapter(), planned, &ids, seed)?;
+        print_stats(&session.kv(), timing, engine.gpu().adapter(), planned, &ids, &drawn_by)?;
     }
     let cancelled = stop_reason == StopReason::Cancelled;
     Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
+/// Reads the prompt, under a bar where it takes long; false if Ctrl-C broke it off.
+async fn read(session: &mut Session, ids: &[u32]) -> Result<bool, Error> {
+    let mut reading = Reading::new(ids.len(), "ends");
+    for piece in ids.chunks(PIECE) {
+        if !reading.goes_on(piece) {
+            return Ok(false);
+        }
+        session.append(piece).await?;
+        session.model().gpu().idle().await?;
+    }
+    Ok(!interrupt::asked())
+}
+
 /// The prompt as ids, and the policy it is read under.
-fn prompt(args: &GenerateArgs, model: &Opened, text: &str) -> anyhow::Result<(Vec<u32>, Policy)> {
+fn tokens(args: &GenerateArgs, model: &Opened, text: &str) -> anyhow::Result<(Vec<u32>, Policy)> {
     let tokenizer = model.tokenizer()?;
     if !args.chat {
         if let Some(flag) = args.template.given() {
@@ -150,13 +165,11 @@ fn print_stats(
     adapter: &AdapterDescription,
     planned: u64,
     ids: &[u32],
-    seed: Option<u64>,
+    sampler: &str,
 ) -> anyhow::Result<()> {
     let mut err = std::io::stderr().lock();
     writeln!(err, "ids       {}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
-    if let Some(seed) = seed {
-        writeln!(err, "seed      {seed}")?;
-    }
+    writeln!(err, "sampler   {sampler}")?;
     writeln!(err, "adapter   {} ({}, {})", adapter.name, adapter.backend, adapter.device_type)?;
     writeln!(err, "driver    {}", format!("{} {}", adapter.driver, adapter.driver_info).trim())?;
     let speed = |tps: Option<f64>| tps.map_or_else(|| "-".to_owned(), |tps| format!("{tps:.1}"));

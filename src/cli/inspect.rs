@@ -157,6 +157,15 @@ fn print(report: &Report<'_>) -> anyhow::Result<()> {
         plan.entry_bytes,
         plan.kv_format.name()
     )?;
+    if report.chat_template {
+        let bytes = plan.total_bytes + plan.undo_bytes;
+        writeln!(
+            out,
+            "  {:<15} {:>10.1} MiB   (a second text, so that /undo can take a turn back)",
+            "in a chat",
+            mib(bytes)
+        )?;
+    }
     Ok(())
 }
 

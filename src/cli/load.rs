@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::{AdapterArg, GpuArgs, ModelArgs, TemplateArgs};
-use super::printable;
+use super::{printable, wording};
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
 use crate::kv::{KvError, MAX_POSITIONS, Policy};
@@ -19,15 +19,21 @@ use crate::tokenizer::{TokenizerError, Turns};
 /// Most bytes of a text that is read whole: 16 for each of the positions there can be.
 const MAX_TEXT_BYTES: u64 = 16 * MAX_POSITIONS as u64;
 
-/// The text in `file`, or on standard input.
-pub(super) fn read_text(file: Option<&Path>) -> anyhow::Result<String> {
-    let (name, source): (_, Box<dyn Read>) = match file {
-        Some(path) => {
-            let name = path.display().to_string();
-            let file = std::fs::File::open(path).with_context(|| format!("reading {name}"))?;
-            (name, Box::new(file))
-        }
-        None => ("standard input".to_owned(), Box::new(std::io::stdin().lock())),
+/// What stands for standard input where a file is asked for.
+const STANDARD_INPUT: &str = "-";
+
+/// What messages call a file that a text is read from.
+pub(super) fn name_of(file: &Path) -> String {
+    if file.as_os_str() == STANDARD_INPUT { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// The text in `file`; `-` is standard input.
+pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
+    let name = name_of(file);
+    let source: Box<dyn Read> = if file.as_os_str() == STANDARD_INPUT {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(file).with_context(|| format!("reading {name}"))?)
     };
     let mut bytes = Vec::new();
     source.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).with_context(|| format!("reading {name}"))?;
@@ -151,6 +157,12 @@ pub(super) fn policy(model: &Opened, options: &PolicyOptions) -> anyhow::Result<
 /// [`Opened::policy`]; an error names the flags that help where its own words do not.
 pub(super) fn choose_policy(model: &Opened, options: &PolicyOptions) -> anyhow::Result<ChosenPolicy> {
     model.policy(options).map_err(|error| match error {
+        Error::Kv(KvError::OutOfRange { field, value, min, max }) if options.sets(field) => {
+            anyhow!("{} is {value}, allowed are {min} to {max}", wording::flag(field))
+        }
+        Error::Kv(KvError::InsertNotAnchor { id }) if options.names_anchors() => anyhow!(
+            "the policy of the model puts token {id} between sentences, so --anchors or --anchor-ids must name it too, or --insert off"
+        ),
         Error::Kv(KvError::MissingAnchors { .. }) => anyhow!("{error}; give --anchors or --anchor-ids"),
         Error::Policy(PolicyError::AnchorWithoutTokenizer { .. }) => anyhow!("{error}; give --anchor-ids"),
         Error::Policy(PolicyError::InsertNeedsOneAnchor { .. }) => {

@@ -10,7 +10,10 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod load;
+mod prompt;
+mod reading;
 mod score;
+mod wording;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -67,7 +70,7 @@ fn is_device(error: &anyhow::Error) -> bool {
 
 /// The error and its causes on one line; a cause that the message already ends with is not said again.
 fn message(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = wording::in_flags(error).unwrap_or_else(|| error.to_string());
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.ends_with(&cause) {
             text.push_str(": ");

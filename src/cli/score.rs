@@ -10,7 +10,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let opened = load::open(&args.model)?;
     let text = match (&args.input.text, &args.input.file) {
         (Some(text), _) => Some(text.clone()),
-        (None, Some(path)) => Some(load::read_text(Some(path))?),
+        (None, Some(path)) => Some(load::read_text(path)?),
         (None, None) => None,
     };
     let policy = load::policy(&opened, &args.policy.options()?)?;

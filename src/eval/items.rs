@@ -51,7 +51,7 @@ impl Line<'_> {
 fn item(line: &Line<'_>, text: &str) -> Result<Item, EvalError> {
     let problem =
         |problem: String| EvalError::Line { file: line.file.to_owned(), line: line.number, problem };
-    let value: Value = serde_json::from_str(text).map_err(|error| problem(format!("no JSON: {error}")))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| problem(no_json(&error)))?;
     let Value::Object(fields) = value else {
         return Err(problem("an item must be a JSON object".to_owned()));
     };
@@ -72,6 +72,13 @@ fn item(line: &Line<'_>, text: &str) -> Result<Item, EvalError> {
     Ok(Item { query: asked.to_owned(), choices: texts, gold: right })
 }
 
+/// What is wrong with a line of JSON. The parser has seen one line only, so that its own number of it is no help.
+fn no_json(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let cause = text.strip_suffix(&format!(" at line {} column {column}", error.line())).unwrap_or(&text);
+    format!("no JSON, {cause} at column {column}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +95,8 @@ mod tests {
     fn a_line_that_is_no_item_is_named_with_its_field() {
         let good = r#"{"query": "Q", "choices": ["a", "b"], "gold": 0}"#;
         for (bad, words) in [
-            ("{", vec!["no JSON"]),
+            ("{", vec!["no JSON, EOF while parsing an object at column 1"]),
+            (r#"{"query": "Q", "choices": ["a", "b"], "gold": "0"}"#, vec!["\"gold\" is \"0\", it"]),
             ("[1]", vec!["JSON object"]),
             (r#"{"choices": ["a", "b"], "gold": 0}"#, vec!["\"query\"", "missing"]),
             (r#"{"query": 3, "choices": ["a", "b"], "gold": 0}"#, vec!["\"query\"", "is 3"]),
@@ -103,6 +111,7 @@ mod tests {
             (r#"{"query": "Q", "choices": ["a", "b"]}"#, vec!["\"gold\"", "missing"]),
         ] {
             let message = items("x.jsonl", &format!("{good}\n{bad}\n")).unwrap_err().to_string();
+            assert_eq!(message.matches("line ").count(), 1, "{message}");
             for word in [vec!["x.jsonl", "line 2"], words].concat() {
                 assert!(message.contains(word), "{bad}: no {word:?} in {message}");
             }

@@ -174,7 +174,8 @@ impl Dice {
 fn shortened(value: &impl std::fmt::Display) -> String {
     let text = value.to_string();
     let (head, rest) = cut(&text, QUOTED_CHARS);
-    format!("{}{rest}", head.escape_debug())
+    let spelled = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    format!("{}{rest}", head.chars().map(spelled).collect::<String>())
 }
 
 #[cfg(test)]

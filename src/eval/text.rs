@@ -93,7 +93,7 @@ impl HeldOut {
         let setting =
             |field, value: usize, need: String| EvalError::Setting { field, value: value.to_string(), need };
         if size < 2 {
-            return Err(setting("window", size, "at least 2".to_owned()));
+            return Err(setting("window_tokens", size, "at least 2".to_owned()));
         }
         if stride == 0 || stride > size {
             return Err(setting("stride", stride, format!("1 to {size}, the tokens of a window")));

@@ -149,7 +149,7 @@ impl<S: BorrowMut<Session>> Batch<S> {
         mut options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextId, Box<Refused<S>>> {
-        options.stop_tokens.extend(stops.special_ids(tokenizer));
+        options.add_special(tokenizer, &stops);
         self.insert(session, options, |session| Some(Wording::new(session, tokenizer, stops)))
     }
 

@@ -32,6 +32,7 @@ use serde::Serialize;
 use crate::kv::TokenSet;
 use crate::sampling::{Sampler, SamplerOptions};
 use crate::session::{Session, SessionError};
+use crate::tokenizer::{StopStrings, Tokenizer};
 pub use batch::{Batch, BatchEvent, Refused, TextId};
 pub use error::GenerateError;
 pub use generation::Generation;
@@ -76,6 +77,15 @@ impl Default for GenerateOptions {
             sampler: SamplerOptions::default(),
             steps: Steps::Auto,
         }
+    }
+}
+
+impl GenerateOptions {
+    /// Adds what a tokenizer knows of special tokens: penalties leave them alone, and one that a stop spells stops at the token, for it
+    /// gives no text in which the stop could be found.
+    fn add_special(&mut self, tokenizer: &Tokenizer, stops: &StopStrings) {
+        self.stop_tokens.extend(stops.special_ids(tokenizer));
+        self.sampler.unpenalized.extend(tokenizer.special_ids());
     }
 }
 
@@ -143,7 +153,13 @@ impl Session {
         if let Some(id) = options.stop_tokens.iter().find(|id| **id >= vocab_size) {
             return Err(SessionError::TokenOutsideVocab { id: *id, vocab_size }.into());
         }
-        Ok(Sampler::new(options.sampler.clone(), vocab_size, &self.policy().anchors)?)
+        Ok(Sampler::new(options.sampler.clone(), vocab_size, &self.exempt(options))?)
+    }
+
+    /// Ids that no penalty touches: a model must be free to close its segments and to end its text, however often both occurred.
+    pub(crate) fn exempt(&self, options: &GenerateOptions) -> TokenSet {
+        let ends = self.model().config().eos_tokens.iter().chain(&options.stop_tokens);
+        self.policy().anchors.ids().iter().chain(ends).chain(&options.sampler.unpenalized).copied().collect()
     }
 
     /// Ids after which a text ends.

@@ -36,6 +36,9 @@ pub(super) fn upload_settings(
     let put = |buffer: &Buffer, bytes: &[u8]| gpu.upload(buffer, u64::from(row) * bytes.len() as u64, bytes);
     put(&control.settings, bytemuck::bytes_of(&RowSettings::of(&options.sampler, vocab)))?;
     put(&control.stop_bits, bytemuck::cast_slice(&session.ends(options).bitset_words(vocab)))?;
+    if options.sampler.has_penalties() {
+        put(&control.exempt_bits, bytemuck::cast_slice(&session.exempt(options).bitset_words(vocab)))?;
+    }
     if options.sampler.has_bias() {
         put(&control.bias, bytemuck::cast_slice(&options.sampler.bias_vector(vocab)))?;
     }
@@ -126,8 +129,8 @@ impl<'a> StepOf<'a> {
             scores = &scratch.scores;
             let io = Adjust { logits: &scratch.logits, bias: &control.bias, settings, scores };
             adjust::record(rec, io, rows, vocab)?;
-            let (recent, anchor_bits) = (&texts.recent, &texts.anchor_bits);
-            let io = Penalize { state, recent, anchor_bits, loop_state, settings, scores };
+            let (recent, exempt_bits) = (&texts.recent, &control.exempt_bits);
+            let io = Penalize { state, recent, exempt_bits, loop_state, settings, scores };
             penalize::record(rec, io, rows, recent_cap, vocab, chain.window)?;
         }
         if chain.draws {

@@ -75,7 +75,7 @@ impl Session {
         mut options: GenerateOptions,
         stops: StopStrings,
     ) -> Result<TextGeneration, GenerateError> {
-        options.stop_tokens.extend(stops.special_ids(tokenizer));
+        options.add_special(tokenizer, &stops);
         let wording = Wording::new(self, tokenizer, stops);
         let generation = self.start(options)?;
         Ok(TextGeneration { generation, wording, ended: false })

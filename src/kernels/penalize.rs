@@ -9,7 +9,7 @@ use crate::kv::RingState;
 
 params! { PenalizeParams { rows: u32, vocab: u32, capacity: u32, groups_of_row: u32 } }
 
-/// Penalizes in place; anchors and banned tokens are left alone.
+/// Penalizes in place; exempt and banned tokens are left alone.
 pub const KERNEL: Kernel = Kernel {
     op: "penalize",
     name: "penalize",
@@ -37,8 +37,8 @@ pub struct Penalize<'a> {
     pub state: &'a Buffer,
     /// The token at position p at `p % capacity` (texts, capacity).
     pub recent: &'a Buffer,
-    /// [`Policy::anchor_bits`](crate::kv::Policy::anchor_bits).
-    pub anchor_bits: &'a Buffer,
+    /// The ids that no penalty of a row touches, as a bit set over the vocabulary (rows, vocab / 32).
+    pub exempt_bits: &'a Buffer,
     /// [`LoopState`] (rows), which names the text of each row.
     pub loop_state: &'a Buffer,
     /// [`RowSettings`] (rows): the penalties, and over how many tokens.
@@ -70,6 +70,7 @@ pub fn record(
     need(KERNEL.name, "bytes of state", io.state.all(), size_of::<RingState>() as u64)?;
     need(KERNEL.name, "bytes of recent", io.recent.all(), u64::from(capacity) * 4)?;
     let n = u64::from(rows);
+    need(KERNEL.name, "bytes of exempt_bits", io.exempt_bits.all(), n * u64::from(vocab.div_ceil(32)) * 4)?;
     need(KERNEL.name, "bytes of loop_state", io.loop_state.all(), n * size_of::<LoopState>() as u64)?;
     need(KERNEL.name, "bytes of settings", io.settings.all(), RowSettings::bytes(rows))?;
     need(KERNEL.name, "bytes of scores", io.scores.all(), n * u64::from(vocab) * 4)?;
@@ -78,7 +79,7 @@ pub fn record(
     let bindings = [
         io.state.all(),
         io.recent.all(),
-        io.anchor_bits.all(),
+        io.exempt_bits.all(),
         io.loop_state.all(),
         io.settings.all(),
         io.scores.all(),

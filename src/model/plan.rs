@@ -314,6 +314,8 @@ pub struct MemoryPlan {
     pub lines: Vec<PlanLine>,
     /// All of it.
     pub total_bytes: u64,
+    /// What a [`Chat`](crate::Chat) takes beside it, from its first question on: a second text, so that a turn can be taken back.
+    pub undo_bytes: u64,
     /// Slots per layer: pinned, anchor ring, live ring.
     pub slots: [u32; 3],
     /// How the numbers of keys and values are kept.
@@ -352,10 +354,8 @@ impl MemoryPlan {
         let session = SessionPlan::new(config, policy, shape, device)?;
         let layout = RingLayout::new(policy, shape.in_flight)?;
         let weights_bytes = weights.total_bytes();
-        let session_bytes = [&session.scratch_requests, &session.pool_requests, &session.requests]
-            .map(|some| sum(some))
-            .iter()
-            .sum::<u64>();
+        let text_bytes = sum(&session.pool_requests) + sum(&session.requests);
+        let session_bytes = sum(&session.scratch_requests) + text_bytes;
         Ok(Self {
             lines: vec![
                 PlanLine { what: "weights", bytes: weights_bytes },
@@ -363,6 +363,7 @@ impl MemoryPlan {
                 PlanLine { what: "working memory", bytes: session_bytes - session.kv_bytes },
             ],
             total_bytes: weights_bytes + session_bytes,
+            undo_bytes: text_bytes,
             slots: [layout.sinks, layout.anchor_cap, layout.live_cap],
             kv_format: shape.kv,
             entry_bytes: entry_bytes(config, shape.kv),

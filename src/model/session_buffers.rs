@@ -91,6 +91,7 @@ pub(crate) struct Control {
     pub(crate) token: Buffer,        // (rows): what the next step consumes
     pub(crate) settings: Buffer,     // (rows) RowSettings
     pub(crate) stop_bits: Buffer,    // (rows, vocab / 32)
+    pub(crate) exempt_bits: Buffer,  // (rows, vocab / 32), of the rows that have penalties
     pub(crate) bias: Buffer,         // (rows, vocab), of the rows that have one
     pub(crate) loop_state: Buffer,   // (rows) LoopState
     pub(crate) outbox: Buffer,       // (rows, in_flight)

@@ -308,6 +308,7 @@ impl<'a> SessionPlan<'a> {
             token: make(BufferRequest::storage("token", rows * 4)),
             settings: make(BufferRequest::storage("sampler settings", settings_bytes)),
             stop_bits: make(BufferRequest::storage("stop bits", rows * self.vocab_bits())),
+            exempt_bits: make(BufferRequest::storage("exempt bits", rows * self.vocab_bits())),
             bias: make(BufferRequest::storage("logit bias", rows * floats(self.config.vocab_size))),
             loop_state: make(BufferRequest::storage("loop state", state_bytes)),
             outbox: make(BufferRequest::storage("outbox", outbox_bytes)),

@@ -27,6 +27,7 @@ mod json;
 mod names;
 mod reader;
 mod safetensors;
+mod sampling;
 mod source;
 mod synthetic;
 mod tensor;
@@ -50,6 +51,7 @@ pub(crate) use error::{QUOTED_CHARS, cut, quoted};
 pub use names::{LayerWeight, WeightName};
 #[cfg(feature = "convert")]
 pub(crate) use reader::MAX_TOKENIZER_BYTES;
+pub use sampling::SamplingHints;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{BytesSource, FileSet, ReadFuture, Shareable, Source};
@@ -95,6 +97,7 @@ pub struct ModelFile {
     tokenizer: TokenizerSource,
     chat_template: Option<String>,
     policy: Option<serde_json::Value>,
+    sampling: SamplingHints,
     adapters: Vec<Adapter>,
 }
 
@@ -113,6 +116,7 @@ struct Parsed {
     tokenizer: TokenizerSource,
     chat_template: Option<String>,
     policy: Option<serde_json::Value>,
+    sampling: SamplingHints,
 }
 
 impl ModelFile {
@@ -142,7 +146,7 @@ impl ModelFile {
                 }
             }
         };
-        let Parsed { config, format, tensors, tokenizer, chat_template, policy } = parsed;
+        let Parsed { config, format, tensors, tokenizer, chat_template, policy, sampling } = parsed;
         let (Primary::Index(name) | Primary::Weights(name)) = &primary;
         let weights = map_weights(&config, format, &tensors, name)?;
         Ok(Self {
@@ -154,6 +158,7 @@ impl ModelFile {
             tokenizer,
             chat_template,
             policy,
+            sampling,
             adapters: Vec::new(),
         })
     }
@@ -347,6 +352,11 @@ impl ModelFile {
         self.adapters.iter().rev().find_map(|adapter| adapter.policy.as_ref()).or(self.policy.as_ref())
     }
 
+    /// How the makers of the model want its tokens drawn.
+    pub fn sampling(&self) -> SamplingHints {
+        self.sampling
+    }
+
     fn tensor_name(&self, name: WeightName) -> String {
         tensor::field(&name.place(&self.config, matches!(self.format, Format::Gguf { .. })).tensor)
     }
@@ -370,6 +380,7 @@ fn from_gguf(gguf: gguf::Gguf, file: &str) -> Result<Parsed, ModelFileError> {
         None => None,
     };
     Ok(Parsed {
+        sampling: SamplingHints::from_gguf(&metadata, file),
         chat_template: tokenizer_source::template_from_gguf(&metadata)?,
         tokenizer: tokenizer_source::from_gguf(metadata, config.vocab_size)?,
         config,
@@ -407,7 +418,8 @@ async fn from_safetensors(files: &FileSet, tensors: Vec<TensorInfo>) -> Result<P
     }
     json.object(POLICY_KEYS.0)?;
     let policy = json.get(POLICY_KEYS.0).cloned();
-    Ok(Parsed { config, format: Format::Safetensors, tensors, tokenizer, chat_template, policy })
+    let sampling = generation.as_ref().map(SamplingHints::from_json).unwrap_or_default();
+    Ok(Parsed { config, format: Format::Safetensors, tensors, tokenizer, chat_template, policy, sampling })
 }
 
 /// Finds every weight of the config among the tensors, and judges the tensors that are left.

@@ -4,7 +4,8 @@
 //!
 //! 1. **bias** and **bans**: `adjust` makes scores of the logits, which stay what the model said;
 //! 2. **penalties** over the last n tokens of the text, prompt included: repetition as in CTRL (Keskar et al., 2019), then
-//!    frequency and presence; anchors are exempt, because a model must be free to close its segments;
+//!    frequency and presence; what structures a text is exempt (anchors, ends, special tokens), because a model must be
+//!    free to close its segments and to end;
 //! 3. **temperature**;
 //! 4. **top-k**, over all;
 //! 5. **top-p**, over what top-k left;

@@ -42,6 +42,9 @@ pub struct SamplerOptions {
     pub presence_penalty: f32,
     /// Recent tokens are this many, prompt included; at most [`MAX_PENALTY_LAST_N`].
     pub penalty_last_n: u32,
+    /// Ids that penalties leave alone beside anchors and the tokens that end a text: those that structure a text (`<|im_start|>`) are
+    /// repeated by every turn. Where a tokenizer is at hand its special tokens are added; ids outside the vocabulary mean nothing.
+    pub unpenalized: Vec<u32>,
     /// (id, nats added to its logit); those of one id add up.
     pub logit_bias: Vec<(u32, f32)>,
     /// Ids that are never chosen.
@@ -63,6 +66,7 @@ impl Default for SamplerOptions {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             penalty_last_n: 64,
+            unpenalized: Vec::new(),
             logit_bias: Vec::new(),
             banned: Vec::new(),
             seed: 0,

@@ -105,6 +105,11 @@ pub(super) struct Controls {
 }
 
 impl Controls {
+    /// Their ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.ids.iter().copied()
+    }
+
     /// Their spellings.
     pub(super) fn spellings(&self) -> &[String] {
         &self.spellings

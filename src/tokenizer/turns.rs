@@ -148,6 +148,12 @@ impl Turns {
         tokenizer.continued(answer.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))
     }
 
+    /// The tokens that structure a conversation, which [`SamplerOptions::unpenalized`](crate::sampling::SamplerOptions::unpenalized)
+    /// spares: also where a file forgot to call them special.
+    pub fn structure(&self, tokenizer: &Tokenizer, policy: &Policy) -> Vec<u32> {
+        tokenizer.controls(&self.template, policy).ids().collect()
+    }
+
     /// How many tokens at the beginning of a conversation are the same whatever the user says: the system prompt, and the opening of
     /// the user's turn.
     ///

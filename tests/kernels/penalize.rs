@@ -1,4 +1,4 @@
-//! `penalize`: windows of every length over a ring of tokens that has wrapped, anchors, and ids beyond the vocabulary.
+//! `penalize`: windows of every length over a ring of tokens that has wrapped, exempt ids, and ids beyond the vocabulary.
 
 use killick::gpu::Recorder;
 use killick::kernels::emit::LoopState;
@@ -19,7 +19,7 @@ const CAPACITY: usize = 1024;
 struct Case {
     scores: Vec<f32>,
     text: Vec<u32>,
-    anchors: TokenSet,
+    exempt: TokenSet,
     options: SamplerOptions,
     /// What the host takes for the longest window of a row.
     window: u32,
@@ -27,7 +27,7 @@ struct Case {
 
 impl Case {
     /// A text of `len` tokens, most of them from a few ids so that they repeat, the first and the last of the
-    /// vocabulary among them; two of them are anchors.
+    /// vocabulary among them; two of them are exempt.
     fn new(vocab: usize, len: usize, last_n: u32) -> Self {
         let mut random = Random(vocab as u64 + len as u64);
         let id = |i: usize| match (i % 50, random.below(3)) {
@@ -46,19 +46,14 @@ impl Case {
             penalty_last_n: last_n,
             ..SamplerOptions::default()
         };
-        let anchors = [2, 33].into_iter().collect();
+        let exempt = [2, 33].into_iter().collect();
         Self {
             scores: numbers(len as u64, 1, vocab),
             text: (0..len).map(id).collect(),
-            anchors,
+            exempt,
             options,
             window: last_n,
         }
-    }
-
-    /// The even words are the anchors; what bars an anchor (here: everything) is nothing to this kernel.
-    fn anchor_bits(&self, vocab: u32) -> Vec<u32> {
-        self.anchors.bitset_words(vocab).into_iter().flat_map(|word| [word, u32::MAX]).collect()
     }
 
     fn produce(&self) -> Produced {
@@ -67,14 +62,14 @@ impl Case {
         let state = RingState { pos: self.text.len() as u32, ..RingState::default() };
         let vocab = self.scores.len() as u32;
         let (state, recent) = (buffer("state", &[state]), buffer("recent", &recent));
-        let anchor_bits = buffer("anchor bits", &self.anchor_bits(vocab));
+        let exempt_bits = buffer("exempt bits", &self.exempt.bitset_words(vocab));
         let scores = buffer("scores", &self.scores);
         let loop_state = buffer("loop state", &[LoopState::default()]);
         let settings = buffer("settings", &[RowSettings::of(&self.options, vocab)]);
         let io = Penalize {
             state: &state,
             recent: &recent,
-            anchor_bits: &anchor_bits,
+            exempt_bits: &exempt_bits,
             loop_state: &loop_state,
             settings: &settings,
             scores: &scores,
@@ -86,15 +81,15 @@ impl Case {
         &self.text[self.text.len().saturating_sub(self.options.penalty_last_n as usize)..]
     }
 
-    fn want(&self, window: &[u32], anchors: &TokenSet, options: &SamplerOptions) -> Vec<f64> {
+    fn want(&self, window: &[u32], exempt: &TokenSet, options: &SamplerOptions) -> Vec<f64> {
         let mut scores = self.scores.clone();
-        reference::penalize(&mut scores, window, anchors, options);
+        reference::penalize(&mut scores, window, exempt, options);
         scores.into_iter().map(f64::from).collect()
     }
 
     fn check(&self, case: &str) {
         let got = self.produce();
-        let want = self.want(self.window(), &self.anchors, &self.options);
+        let want = self.want(self.window(), &self.exempt, &self.options);
         passes("penalize", case, &got, compare("penalize", &got, &want));
     }
 }
@@ -115,7 +110,7 @@ fn a_penalty_that_is_off_changes_nothing() {
     let mut case = Case::new(321, 500, 64);
     case.options = SamplerOptions::default();
     let got = case.produce();
-    passes("penalize", "off", &got, compare("penalize", &got, &case.want(&[], &case.anchors, &case.options)));
+    passes("penalize", "off", &got, compare("penalize", &got, &case.want(&[], &case.exempt, &case.options)));
     for (repetition, frequency, presence) in
         [(1.3, 0.0, 0.0), (1.0, -0.5, 0.0), (1.0, 0.0, 1.5), (0.5, 0.0, 0.0)]
     {
@@ -149,7 +144,7 @@ fn a_window_longer_than_the_ring_is_refused() {
     let io = Penalize {
         state: &words,
         recent: &words,
-        anchor_bits: &words,
+        exempt_bits: &words,
         loop_state: &words,
         settings: &words,
         scores: &words,
@@ -168,18 +163,18 @@ fn the_check_rejects_faults() {
     let with = |change: fn(&mut SamplerOptions)| {
         let mut options = options.clone();
         change(&mut options);
-        case.want(window, &case.anchors, &options)
+        case.want(window, &case.exempt, &options)
     };
     let mut once = window.to_vec();
     once.sort_unstable();
     once.dedup();
     for (fault, wrong) in [
-        ("the oldest token dropped", case.want(&window[1..], &case.anchors, options)),
-        ("the newest token dropped", case.want(&window[..63], &case.anchors, options)),
-        ("one token too many", case.want(&text[text.len() - 65..], &case.anchors, options)),
-        ("a stale part of the ring", case.want(&text[300..364], &case.anchors, options)),
-        ("anchors penalized", case.want(window, &none, options)),
-        ("every occurrence counted once", case.want(&once, &case.anchors, options)),
+        ("the oldest token dropped", case.want(&window[1..], &case.exempt, options)),
+        ("the newest token dropped", case.want(&window[..63], &case.exempt, options)),
+        ("one token too many", case.want(&text[text.len() - 65..], &case.exempt, options)),
+        ("a stale part of the ring", case.want(&text[300..364], &case.exempt, options)),
+        ("exempt ids penalized", case.want(window, &none, options)),
+        ("every occurrence counted once", case.want(&once, &case.exempt, options)),
         ("no repetition penalty", with(|o| o.repetition_penalty = 1.0)),
         ("the reciprocal taken twice", with(|o| o.repetition_penalty = 1.0 / 1.3)),
         ("no frequency penalty", with(|o| o.frequency_penalty = 0.0)),

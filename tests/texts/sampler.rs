@@ -37,15 +37,21 @@ fn settings() -> [SamplerOptions; 5] {
         SamplerOptions {
             temperature: 0.7,
             logit_bias: vec![(7, 3.0), (100, -2.0)],
+            unpenalized: vec![21, 25],
             seed: 99,
             logprobs: 5,
             ..penalties.clone()
         },
-        SamplerOptions { penalty_last_n: 3, logprobs: 1, ..penalties.clone() },
+        SamplerOptions { penalty_last_n: 30, unpenalized: vec![0, 36], logprobs: 1, ..penalties.clone() },
         SamplerOptions { temperature: 40.0, top_k: 200, top_p: 0.9, min_p: 0.01, seed: 5 << 33, ..off() },
         off(),
         SamplerOptions { banned: vec![0, 17, 320], logit_bias: vec![(50, 9.0)], logprobs: 20, ..off() },
     ]
+}
+
+/// What penalties of a row leave alone: the anchors of all, and ids of its own.
+fn exempt(options: &SamplerOptions, anchors: &TokenSet) -> TokenSet {
+    anchors.ids().iter().chain(&options.unpenalized).copied().collect()
 }
 
 /// The text at a place: each has its own length and tokens.
@@ -70,8 +76,8 @@ fn produce(rows: &[u32], logits: &[f32], options: &[SamplerOptions], anchors: &T
         .zip(rows)
         .map(|(r, text)| LoopState { text: *text, emitted: r, ..LoopState::default() })
         .collect();
-    let words = anchors.bitset_words(VOCAB).into_iter().flat_map(|word| [word, 0]);
-    let anchor_bits = buffer("anchor bits", &words.collect::<Vec<u32>>());
+    let words = options.iter().flat_map(|one| exempt(one, anchors).bitset_words(VOCAB));
+    let exempt_bits = buffer("exempt bits", &words.collect::<Vec<u32>>());
     let bias: Vec<f32> = options
         .iter()
         .flat_map(|one| match one.has_bias() {
@@ -89,8 +95,8 @@ fn produce(rows: &[u32], logits: &[f32], options: &[SamplerOptions], anchors: &T
     let record = |rec: &mut Recorder| {
         let (settings, loop_state, state, scores) = (&settings, &loop_state, &state, &scores);
         adjust::record(rec, Adjust { logits: &logits, bias: &bias, settings, scores }, n, VOCAB)?;
-        let (recent, anchor_bits) = (&recent, &anchor_bits);
-        let io = Penalize { state, recent, anchor_bits, loop_state, settings, scores };
+        let (recent, exempt_bits) = (&recent, &exempt_bits);
+        let io = Penalize { state, recent, exempt_bits, loop_state, settings, scores };
         penalize::record(rec, io, n, CAPACITY, VOCAB, MAX_PENALTY_LAST_N)?;
         sample::record(rec, Sample { scores, state, loop_state, settings, out: &out }, n, VOCAB)?;
         let io = TopLogprobs { logits: &logits, chosen: &out, loop_state, settings, out: &entries };
@@ -108,12 +114,13 @@ struct Row {
 
 fn want(place: u32, logits: &[f32], options: &SamplerOptions, anchors: &TokenSet) -> Row {
     let text = text(place);
+    let exempt = &exempt(options, anchors);
     let drawn =
-        Sampler::new(options.clone(), VOCAB, anchors).unwrap().sample(logits, &text, text.len() as u32);
+        Sampler::new(options.clone(), VOCAB, exempt).unwrap().sample(logits, &text, text.len() as u32);
     let mut scores = reference::adjust(logits, &options.bias_vector(VOCAB));
     if options.has_penalties() {
         let window = &text[text.len().saturating_sub(options.penalty_last_n as usize)..];
-        reference::penalize(&mut scores, window, anchors, options);
+        reference::penalize(&mut scores, window, exempt, options);
     }
     Row { id: drawn.id, margin: drawn.margin, scores }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::{GpuArgs, ModelArgs, PolicyArgs};
+use super::{GpuArgs, ModelArgs, PolicyArgs, spelled};
 use crate::cli::eval::PolicyChoice;
 use crate::eval::FactKind;
 
@@ -49,7 +49,7 @@ pub(crate) struct PerplexityArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ChoicesArgs {
-    /// A file of items, one JSON object a line: `{"query": "...", "choices": ["...", "..."], "gold": 0}`.
+    /// A file of items, one JSON object a line: `{"query": "...", "choices": ["...", "..."], "gold": 0}`; `-` reads standard input.
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -66,10 +66,10 @@ pub(crate) struct ChoicesArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Between a query and its choice; `\n` stands for a line break.
-    #[arg(long, value_name = "TEXT", default_value = " ")]
+    #[arg(long, value_name = "TEXT", default_value = " ", value_parser = spelled)]
     pub(crate) delimiter: String,
     /// Between demonstrations; `\n` stands for a line break.
-    #[arg(long, value_name = "TEXT", default_value = r"\n\n")]
+    #[arg(long, value_name = "TEXT", default_value = r"\n\n", value_parser = spelled)]
     pub(crate) separator: String,
     /// Items, the first ones, to time without a cache, for T.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -87,7 +87,7 @@ fn spelled_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct GenerateArgs {
-    /// The text to continue; `-` or none reads standard input.
+    /// The text to continue; `-` or none reads standard input. With a text, what is piped in is put before it.
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -146,30 +146,31 @@ pub(crate) struct ChatArgs {
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplerArgs {
-    /// 0 always takes the likeliest token. Default: 0, for `chat` 0.7.
+    /// 0 always takes the likeliest token. Default of all of these: what the model's files recommend, else as said here: 0, for `chat` 0.7.
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f32>,
-    /// Keep the N likeliest tokens; 0 keeps all.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) top_k: u32,
+    /// Keep the N likeliest tokens; 0, the default, keeps all.
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<u32>,
     /// Keep the likeliest tokens that together have this probability. Default: 1 (all), for `chat` 0.95.
     #[arg(long, value_name = "P")]
     pub(crate) top_p: Option<f32>,
-    /// Keep tokens at least this share as likely as the likeliest.
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub(crate) min_p: f32,
-    /// Divides the positive scores of recent tokens, multiplies the negative ones; 1 is off.
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub(crate) repetition_penalty: f32,
+    /// Keep tokens at least this share as likely as the likeliest. Default: 0 (all).
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// Divides the positive scores of recent tokens, multiplies the negative ones. Default: 1 (off).
+    #[arg(long, value_name = "R")]
+    pub(crate) repetition_penalty: Option<f32>,
     /// Taken from a recent token's score for each time it occurred.
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) frequency_penalty: f32,
     /// Taken from a recent token's score once.
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) presence_penalty: f32,
-    /// How many recent tokens the penalties look at, the prompt's included; anchors are exempt.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) penalty_last_n: u32,
+    /// How many recent tokens the penalties look at, the prompt's included. What structures a text (anchors,
+    /// ends, special tokens) is never penalized. Default: 64.
+    #[arg(long, value_name = "N")]
+    pub(crate) penalty_last_n: Option<u32>,
     /// Added to the score of a token, in nats; repeatable.
     #[arg(long, value_name = "ID=NATS", value_parser = parse_bias)]
     pub(crate) logit_bias: Vec<(u32, f32)>,
@@ -199,6 +200,11 @@ impl Seed {
     }
 }
 
+/// The text of a flag, in which `\n`, `\r` and `\t` stand for what they stand for everywhere.
+fn spelled(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.replace(r"\n", "\n").replace(r"\r", "\r").replace(r"\t", "\t"))
+}
+
 fn parse_seed(text: &str) -> Result<Seed, String> {
     match text {
         "random" => Ok(Seed::Random),
@@ -210,21 +216,21 @@ fn parse_seed(text: &str) -> Result<Seed, String> {
 }
 
 impl SamplerArgs {
-    /// The options; `temperature`, `top_p` and `seed` where the flags are not given.
-    pub(crate) fn options(&self, temperature: f32, top_p: f32, seed: Seed) -> SamplerOptions {
+    /// The options, as in `base` where the flags are not given.
+    pub(crate) fn options(&self, base: SamplerOptions, seed: Seed) -> SamplerOptions {
         SamplerOptions {
-            temperature: self.temperature.unwrap_or(temperature),
-            top_k: self.top_k,
-            top_p: self.top_p.unwrap_or(top_p),
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_k: self.top_k.unwrap_or(base.top_k),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
             frequency_penalty: self.frequency_penalty,
             presence_penalty: self.presence_penalty,
-            penalty_last_n: self.penalty_last_n,
+            penalty_last_n: self.penalty_last_n.unwrap_or(base.penalty_last_n),
             logit_bias: self.logit_bias.clone(),
             banned: self.ban.clone(),
             seed: self.seed.unwrap_or(seed).number(),
-            ..SamplerOptions::default()
+            ..base
         }
     }
 }
@@ -232,8 +238,8 @@ impl SamplerArgs {
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Stopping and stepping")]
 pub(crate) struct StopArgs {
-    /// A text that ends the answer and is not shown; repeatable.
-    #[arg(long, value_name = "TEXT")]
+    /// A text that ends the answer and is not shown; `\n` stands for a line break; repeatable.
+    #[arg(long, value_name = "TEXT", value_parser = spelled)]
     pub(crate) stop: Vec<String>,
     /// Go on after an end-of-text token.
     #[arg(long)]
@@ -298,7 +304,7 @@ pub(crate) struct ScoreInput {
     /// The text.
     #[arg(long)]
     pub(crate) text: Option<String>,
-    /// A file that holds the text.
+    /// A file that holds the text; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Token ids, taken as they are.

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::spelled;
 use crate::kernels::KvFormat;
 use crate::kv::{AtMaxSegment, Place, Preset};
 use crate::policy_options::{Insertion, PolicyOptions, Sinks};
@@ -16,8 +17,8 @@ pub(crate) struct PolicyArgs {
     /// another flag bounds the memory).
     #[arg(long, value_name = "NAME")]
     pub(crate) policy: Option<Preset>,
-    /// An anchor (for sepllm: a separator) by the exact text of the token, such as "." or " ."; repeatable.
-    #[arg(long, value_name = "STRING")]
+    /// An anchor (for sepllm: a separator) by the exact text of the token, such as "." or " ."; `\n` stands for a line break; repeatable.
+    #[arg(long, value_name = "STRING", value_parser = spelled)]
     pub(crate) anchors: Vec<String>,
     /// Anchors by token id.
     #[arg(long, value_name = "ID", value_delimiter = ',')]

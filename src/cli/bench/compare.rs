@@ -32,7 +32,7 @@ pub(super) fn run(files: &[PathBuf], form: Form, to: Option<&Path>) -> anyhow::R
 
 /// A report, called by its file's name without the ending.
 fn read(file: &Path) -> anyhow::Result<Report> {
-    let text = load::read_text(Some(file))?;
+    let text = load::read_text(file)?;
     let rows = bench::rows(&file.display().to_string(), &text).map_err(Error::from)?;
     let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
     Ok(Report { name, rows })

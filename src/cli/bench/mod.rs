@@ -114,7 +114,7 @@ fn open(args: &BenchArgs) -> anyhow::Result<Opened> {
     let files = if bench::shape_names().any(|name| name == shape) || !Path::new(shape).exists() {
         bench::shape(shape).map_err(Error::from)?
     } else {
-        let config = load::read_text(Some(Path::new(shape)))?;
+        let config = load::read_text(Path::new(shape))?;
         let label =
             Path::new(shape).parent().and_then(Path::file_name).unwrap_or(Path::new(shape).as_os_str());
         FileSet::synthetic(label.to_string_lossy(), &config).map_err(Error::from)?

@@ -2,6 +2,7 @@
 
 use super::screen::Screen;
 use crate::chat::Chat;
+use crate::cli::wording;
 use crate::generate::GenerateOptions;
 
 /// What a user may ask of the program instead of the model.
@@ -95,9 +96,8 @@ fn stats(chat: &Chat, options: &GenerateOptions, screen: &mut Screen) -> anyhow:
         mib(kv.bytes_allocated),
         mib(chat.allocated_bytes())
     ))?;
-    if !options.sampler.is_greedy() {
-        screen.say(&format!("seed      {}; each answer counts one on", options.sampler.seed))?;
-    }
+    let counted = if options.sampler.is_greedy() { "" } else { ", which each answer counts one on" };
+    screen.say(&format!("sampler   {}{counted}", wording::sampler(&options.sampler)))?;
     match session.policy().limit {
         Some(limit) => screen.say(&format!("room      {} of {limit} tokens", session.remaining())),
         None => screen.say("room      endless: memory does not grow with the text"),

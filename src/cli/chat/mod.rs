@@ -18,20 +18,17 @@ use std::time::Duration;
 use web_time::Instant;
 
 use super::args::{ChatArgs, Seed};
+use super::reading::{PIECE, Reading};
 use super::{interrupt, load, show};
 use crate::chat::Chat;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason, TextGeneration};
 use crate::kv::KvError;
+use crate::sampling::SamplerOptions;
 use crate::session::Session;
 use crate::tokenizer::StopStrings;
 use command::Command;
 use screen::{Line, Screen};
-
-/// Prompt tokens that are read between two looks at Ctrl-C: two chunks.
-const READ_TOKENS: usize = 256;
-/// A question that takes longer to read than this gets a bar.
-const BAR_AFTER: Duration = Duration::from_millis(500);
 
 /// How the last answer went, for the prompt.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +37,15 @@ struct Pulse {
     first: Duration,
     /// Of the tokens after it; `None` if there was none.
     tokens_per_second: Option<f64>,
+}
+
+/// What became of a question.
+enum Asked {
+    Answered(Pulse),
+    /// Ctrl-C broke it off while it was read.
+    TakenBack,
+    /// It cannot be asked.
+    Refused,
 }
 
 impl fmt::Display for Pulse {
@@ -53,7 +59,8 @@ impl fmt::Display for Pulse {
 
 pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let opened = load::open(&args.model)?;
-    let sampler = args.sampler.options(0.7, 0.95, Seed::Random);
+    let base = SamplerOptions { temperature: 0.7, top_p: 0.95, ..SamplerOptions::default() };
+    let sampler = args.sampler.options(opened.sampler(base), Seed::Random);
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
@@ -95,13 +102,15 @@ fn converse(
         let question = match Command::parse(&line) {
             _ if line.trim().is_empty() => continue,
             Some(Ok(Command::Quit)) => return Ok(()),
-            Some(Ok(Command::Retry)) => match last.take() {
-                Some(question) if chat.undo()? => question,
-                _ => {
+            Some(Ok(Command::Retry)) => {
+                let Some(question) = last.clone() else {
                     screen.note("(there is no question to ask again)")?;
                     continue;
-                }
-            },
+                };
+                // One that Ctrl-C took back has no answer to take back.
+                chat.undo()?;
+                question
+            }
             Some(Ok(command)) => {
                 if matches!(command, Command::Undo | Command::Reset) {
                     last = None;
@@ -119,9 +128,10 @@ fn converse(
             }
             None => Command::text(&line).to_owned(),
         };
-        if let Some(new) = answer(chat, &question, &options, stops, screen)? {
-            pulse = new;
-            last = Some(question);
+        match answer(chat, &question, &options, stops, screen)? {
+            Asked::Answered(new) => (pulse, last) = (new, Some(question)),
+            Asked::TakenBack => last = Some(question),
+            Asked::Refused => {}
         }
         // A draw is a function of the seed and of the position: asked again, the same question is to get another answer.
         options.sampler.seed = options.sampler.seed.wrapping_add(1);
@@ -136,26 +146,15 @@ async fn ask(
     stops: &StopStrings,
 ) -> Result<Option<TextGeneration>, Error> {
     let ids = chat.begin_turn(line).await?;
-    let begun = Instant::now();
-    let mut bar = None;
-    for (piece, done) in ids.chunks(READ_TOKENS).zip((0u64..).step_by(READ_TOKENS)) {
-        if interrupt::asked() {
+    let mut reading = Reading::new(ids.len(), "takes it back");
+    for piece in ids.chunks(PIECE) {
+        if !reading.goes_on(piece) {
             break;
         }
-        if begun.elapsed() > BAR_AFTER {
-            let bar = bar.get_or_insert_with(|| {
-                load::bar("reading {bar:30} {pos}/{len} tokens, Ctrl-C takes it back")
-            });
-            bar.set_length(ids.len() as u64);
-            bar.set_position(done);
-        }
         chat.append(piece).await?;
-        // The bar and Ctrl-C go by what is done, not by what was submitted.
         chat.session().model().gpu().idle().await?;
     }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    drop(reading);
     if interrupt::asked() {
         return Ok(None);
     }
@@ -169,24 +168,24 @@ fn answer(
     options: &GenerateOptions,
     stops: &StopStrings,
     screen: &mut Screen,
-) -> anyhow::Result<Option<Pulse>> {
+) -> anyhow::Result<Asked> {
     let _busy = interrupt::busy();
     let started = Instant::now();
     let mut generation = match pollster::block_on(ask(chat, line, options, stops)) {
         Ok(Some(generation)) => generation,
         Ok(None) => {
             chat.undo()?;
-            screen.note("(interrupted while the question was read: it was never asked)")?;
-            return Ok(None);
+            screen.note("(interrupted while the question was read: it was never asked; /retry asks it)")?;
+            return Ok(Asked::TakenBack);
         }
         Err(error) if error.is_device() => return Err(error.into()),
         Err(error @ Error::Kv(KvError::PositionLimit { .. } | KvError::SegmentTooLong { .. })) => {
             screen.warn(&format!("{error}; /undo, /reset or a policy with bounded memory make room"))?;
-            return Ok(None);
+            return Ok(Asked::Refused);
         }
         Err(error) => {
             screen.warn(&error.to_string())?;
-            return Ok(None);
+            return Ok(Asked::Refused);
         }
     };
     let (mut tokens, mut ends_line, mut first) = (0_u32, true, None);
@@ -231,5 +230,5 @@ fn answer(
     let more = tokens.saturating_sub(1);
     let speed = f64::from(more) / first.elapsed().as_secs_f64().max(1e-9);
     let first = first.saturating_duration_since(started);
-    Ok(Some(Pulse { first, tokens_per_second: (more > 0).then_some(speed) }))
+    Ok(Asked::Answered(Pulse { first, tokens_per_second: (more > 0).then_some(speed) }))
 }

@@ -38,8 +38,7 @@ struct Row {
 pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
     let subject = Subject::open(&args.common)?;
     let others = args.shots_from.as_deref().map(read).transpose()?;
-    let prompt =
-        PromptOptions { delimiter: unescaped(&args.delimiter), separator: unescaped(&args.separator) };
+    let prompt = PromptOptions { delimiter: args.delimiter.clone(), separator: args.separator.clone() };
     let limit = args.limit.unwrap_or(usize::MAX);
     let task = Choices::new(read(&args.file)?, others.as_deref(), args.shots, limit, args.seed, prompt)
         .map_err(Error::from)?;
@@ -80,13 +79,8 @@ pub(super) fn run(args: &ChoicesArgs) -> anyhow::Result<()> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<Item>> {
-    let text = load::read_text(Some(file))?;
-    Ok(items(&file.display().to_string(), &text).map_err(Error::from)?)
-}
-
-/// The text of a flag with `\n` as a line break.
-fn unescaped(text: &str) -> String {
-    text.replace("\\n", "\n")
+    let text = load::read_text(file)?;
+    Ok(items(&load::name_of(file), &text).map_err(Error::from)?)
 }
 
 fn print(rows: &[Row], shots: usize, without: Option<Uncached>) -> anyhow::Result<()> {

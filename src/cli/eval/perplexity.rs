@@ -1,7 +1,6 @@
 //! `killick eval perplexity`: the loss on held-out text under several policies.
 
 use std::io::Write;
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -50,7 +49,7 @@ struct Row {
 
 pub(super) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let subject = Subject::open(&args.common)?;
-    let text = load::read_text(Some(args.file.as_path()).filter(|file| *file != Path::new("-")))?;
+    let text = load::read_text(&args.file)?;
     let text = HeldOut::new(&subject.tokenizer, &text, place(&subject.policies))?;
     let context = subject.model.file.config.context_len as usize;
     let size = args.max_length.unwrap_or(context.min(DEFAULT_WINDOW));
