@@ -63,7 +63,7 @@ pub mod score;
 pub mod session;
 pub mod tokenizer;
 
-pub use chat::Chat;
+pub use chat::{Answer, Chat};
 pub use engine::{Engine, LoadOptions, Loaded, Opened};
 pub use error::Error;
 pub use generate::{
@@ -87,8 +87,8 @@ pub use pollster::block_on;
 #[cfg(test)]
 mod tests {
     use super::{
-        Batch, Chat, Generation, Loaded, Model, Opened, Pieces, Pool, Session, TextGeneration, Tokenizer,
-        Tokens,
+        Answer, Batch, Chat, Generation, Loaded, Model, Opened, Pieces, Pool, Session, TextGeneration,
+        Tokenizer, Tokens,
     };
 
     /// A worker, a server's task or an object of another language may hold them.
@@ -104,6 +104,7 @@ mod tests {
         is_send::<TextGeneration>();
         is_send::<Tokens<'_>>();
         is_send::<Pieces<'_>>();
+        is_send::<Answer<'_>>();
         is_send::<Pool>();
         is_send::<Batch>();
         is_send::<Chat>();

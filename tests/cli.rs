@@ -58,7 +58,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["score", "--ids", "1,321", "--model", &tiny], vec!["321", "vocabulary of 321"]),
         (
             vec!["score", "--ids", "1,2,3", "--policy", "full", "--ctx", "2", "--model", &tiny],
-            vec!["limit of 2"],
+            vec!["room for 2"],
         ),
         (vec!["score", "--ids", "1", "--model", "a\u{1b}[2Jb"], vec![r"a\u{1b}[2Jb", "no such file"]),
         (vec!["inspect", "--policy", "anchor", "--model", &tiny], vec!["--anchor-ids"]),
@@ -235,11 +235,11 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(2 * vocab.div_ceil(32) * 4);
     let readback = buffer((vocab * 4).max(chunk * 8));
     // The decode loop, 32 steps of which may be under way: its state, tokens out and their 42 words of log-probabilities, all
-    // three again for each of two submits to read, the 1,024 tokens that penalties see and 32 more, ids that end a text, scores
-    // and bias, and the 16 words of the sampler's settings.
+    // three again for each of two submits to read, the 1,024 tokens that penalties see and 32 more, ids that end a text and those
+    // that no penalty touches, scores and bias, and the 16 words of the sampler's settings.
     let (state, outbox, logprobs) = (16, 32 * 4, 32 * 42 * 4);
     let decode = state + outbox + logprobs + 2 * buffer(state + outbox + logprobs) + (1024 + 32) * 4;
-    let decode = decode + buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4) + 16 * 4;
+    let decode = decode + 2 * buffer(vocab.div_ceil(32) * 4) + 2 * buffer(vocab * 4) + 16 * 4;
     // What outlives a pass: the token that the next step consumes, and the last hidden state.
     let text = buffer(4) + buffer(hidden * 4);
     [

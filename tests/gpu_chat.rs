@@ -304,6 +304,7 @@ fn logits_that_are_not_finite_end_the_text_after_the_tokens_before_them() {
     let sampler = SamplerOptions {
         presence_penalty: 1000.0,
         logit_bias: vec![(7, -500.0)],
+        banned: vec![2], // the end of a text, which no penalty touches
         ..SamplerOptions::default()
     };
     let run = |steps| {

@@ -96,7 +96,7 @@ fn what_the_model_cannot_take_is_an_error() {
     let model = data("tiny/gqa").display().to_string();
     for (flags, word) in [
         (vec!["--ids", "1,321"], "321"),
-        (vec!["--ids", "1,2,3", "--policy", "full", "--ctx", "2"], "limit of 2 positions"),
+        (vec!["--ids", "1,2,3", "--policy", "full", "--ctx", "2"], "room for 2"),
         (vec!["--ids", "1", "--gpu", "no such gpu"], "no such gpu"),
         (vec!["--ids", "1", "--max-binding", "100"], "binding limit"),
     ] {

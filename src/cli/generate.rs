@@ -9,7 +9,8 @@ use web_time::Instant;
 
 use super::args::{GenerateArgs, Seed};
 use super::reading::{PIECE, Reading};
-use super::{interrupt, load, print_json, prompt, show, wording};
+use super::voice::Voice;
+use super::{interrupt, load, print_json, prompt, wording};
 use crate::engine::Opened;
 use crate::error::Error;
 use crate::generate::{Logprobs, StopReason};
@@ -17,14 +18,17 @@ use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
 use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session};
-use crate::tokenizer::StopStrings;
+use crate::tokenizer::{StopStrings, Turns};
 
 #[derive(Serialize)]
 struct Report<'a> {
     model: &'a str,
     prompt_ids: &'a [u32],
     ids: &'a [u32],
+    /// What was said; what was thought before is `reasoning`.
     text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<&'a Vec<Option<Logprobs>>>,
     stop_reason: StopReason,
@@ -54,10 +58,16 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
     let text = prompt::text(args.prompt.as_deref())?;
-    let (prompt_ids, policy) = tokens(args, &opened, &text)?;
-    if args.chat && sampler.has_penalties() {
-        sampler.unpenalized = load::turns(&opened, &args.template)?.structure(&tokenizer, &policy);
+    let turns = args.chat.then(|| load::turns(&opened, &args.template)).transpose()?;
+    let (prompt_ids, policy) = tokens(args, &opened, turns.as_ref(), &text)?;
+    let mut marks = None;
+    if let Some(turns) = &turns {
+        sampler.unpenalized = turns.structure(&tokenizer, &policy);
+        marks = turns.reasoning(&tokenizer);
     }
+    let opens = turns.as_ref().zip(marks.as_ref()).map(|(turns, marks)| turns.opens_thought(marks));
+    let opens_thought = opens.transpose().map_err(Error::from)?.unwrap_or(false);
+    let mut voice = Voice::new(marks.as_ref().map(|marks| (marks, opens_thought)), args.template.reasoning);
     opened.check(&policy, &prompt_ids)?;
     let engine = load::open_device(&args.gpu)?;
     let loaded = load::load(&engine, opened, &args.model)?;
@@ -73,7 +83,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let (seed, drawn_by) = (sampler.seed, wording::sampler(&sampler));
     let options = args.stop.options(args.max_tokens, sampler);
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
-    let (mut ids, mut logprobs, mut written) = (Vec::new(), Vec::new(), String::new());
+    let (mut ids, mut logprobs) = (Vec::new(), Vec::new());
     let (mut prefill_ms, mut decode_started) = (0.0, Instant::now());
     while let Some(piece) = pollster::block_on(generation.next_piece())? {
         if ids.is_empty() {
@@ -81,6 +91,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             prefill_ms = millis(prefill_started);
             decode_started = Instant::now();
         }
+        voice.take(&piece, args.json)?;
         if let Some(token) = piece.token {
             ids.push(token.id);
             logprobs.push(token.logprobs);
@@ -88,11 +99,9 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         if interrupt::asked() {
             generation.cancel();
         }
-        written.push_str(&piece.text);
-        if !args.json {
-            show(&piece.text)?;
-        }
     }
+    voice.finish(args.json)?;
+    let (written, reasoning) = voice.words();
     let decode_ms = millis(decode_started);
     let stop_reason = generation.stop_reason().unwrap_or(StopReason::MaxTokens);
     drop(generation);
@@ -110,6 +119,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
             prompt_ids: &prompt_ids,
             ids: &ids,
             text: &written,
+            reasoning: reasoning.as_deref(),
             logprobs: (args.logprobs > 0).then_some(&logprobs),
             stop_reason,
             seed,
@@ -142,17 +152,21 @@ async fn read(session: &mut Session, ids: &[u32]) -> Result<bool, Error> {
 }
 
 /// The prompt as ids, and the policy it is read under.
-fn tokens(args: &GenerateArgs, model: &Opened, text: &str) -> anyhow::Result<(Vec<u32>, Policy)> {
+fn tokens(
+    args: &GenerateArgs,
+    model: &Opened,
+    turns: Option<&Turns>,
+    text: &str,
+) -> anyhow::Result<(Vec<u32>, Policy)> {
     let tokenizer = model.tokenizer()?;
-    if !args.chat {
+    let Some(turns) = turns else {
         if let Some(flag) = args.template.given() {
             bail!("{flag} needs --chat: without it no chat template is used");
         }
         let policy = load::policy(model, &args.policy.options()?)?;
         let ids = tokenizer.encode_for(text, true, &policy)?;
         return Ok((ids, policy));
-    }
-    let turns = load::turns(model, &args.template)?;
+    };
     let system = args.system.as_deref();
     let policy = load::policy(model, &args.policy.chat_options(system, args.template.arguments()))?;
     let ids = turns.first_ids(&tokenizer, system, text, &policy)?;

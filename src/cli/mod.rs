@@ -13,6 +13,7 @@ mod load;
 mod prompt;
 mod reading;
 mod score;
+mod voice;
 mod wording;
 
 use std::io::{self, IsTerminal, Write};

@@ -5,6 +5,7 @@
 //! Whether it does is asked of the template each time, by a second stand-in that is longer.
 
 use super::origin::Rendered;
+use super::reasoning::Reasoning;
 use super::{ChatTemplate, Message, TemplateArguments, Tokenizer, TokenizerError, mark_sentences};
 use crate::kv::{Policy, Tagger};
 use crate::model_file::ModelFile;
@@ -146,6 +147,73 @@ impl Turns {
         let controls = tokenizer.controls(&self.template, policy);
         let answer = Rendered::outside(mark(answer));
         tokenizer.continued(answer.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))
+    }
+
+    /// Whether a conversation can go on where it is: what the template wrote so far, and an answer as it was given, are how it writes
+    /// them once they are past. It can not under a template that moves the system prompt to the last question, or that opens the
+    /// answer with words which it leaves out later; [`Turns::whole_ids`] is for these.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn is_continued(&self, system: Option<&str>) -> Result<bool, TokenizerError> {
+        match self.next(system, "2") {
+            Err(TokenizerError::TemplateTurns { .. }) => return Ok(false),
+            result => result?,
+        };
+        let answer = stand_in(&[system.unwrap_or_default()]);
+        let first = self.first(system, "1")?;
+        let past = self.render(system, &["1", &answer, "2"], &[])?.text;
+        Ok(past.strip_prefix(first.as_str()).is_some_and(|rest| rest.starts_with(answer.as_str())))
+    }
+
+    /// The ids of the whole conversation so far and the next question of the user; `past` are the questions with their answers. As in
+    /// [`Turns::first_ids`] only the template writes special tokens.
+    ///
+    /// # Errors
+    /// As [`Turns::first_ids`], and a conversation longer than a prompt may be.
+    pub fn whole_ids(
+        &self,
+        tokenizer: &Tokenizer,
+        system: Option<&str>,
+        past: &[(String, String)],
+        user: &str,
+        policy: &Policy,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let (anchor, mark) = inserted(policy);
+        let controls = tokenizer.controls(&self.template, policy);
+        let marked: Vec<String> = past
+            .iter()
+            .flat_map(|(user, answer)| [user, answer])
+            .map(|text| mark(text))
+            .chain([mark(user)])
+            .collect();
+        let contents: Vec<&str> = marked.iter().map(String::as_str).collect();
+        let prompt = self.render(system.map(mark).as_deref(), &contents, controls.spellings())?;
+        let ids = tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        Ok(Tagger::default().close_segments(policy, &ids))
+    }
+
+    /// The marks around what the model thinks before it answers; `None` for a model that has none.
+    pub fn reasoning(&self, tokenizer: &Tokenizer) -> Option<Reasoning> {
+        Reasoning::of(&self.template, tokenizer)
+    }
+
+    /// Whether the template has opened a thought where the answer begins.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn opens_thought(&self, marks: &Reasoning) -> Result<bool, TokenizerError> {
+        Ok(self.first(None, "1")?.trim_end().ends_with(marks.open))
+    }
+
+    /// Whether the template leaves what was thought out of the prompts of later turns.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn drops_thoughts(&self, marks: &Reasoning) -> Result<bool, TokenizerError> {
+        let thought = stand_in(&[]);
+        let past = self.render(None, &["1", &marks.around(&thought, "1"), "2"], &[])?.text;
+        Ok(!past.contains(&thought))
     }
 
     /// The tokens that structure a conversation, which [`SamplerOptions::unpenalized`](crate::sampling::SamplerOptions::unpenalized)

@@ -259,8 +259,8 @@ impl Text {
     /// # Errors
     /// A text that is no conversation.
     #[wasm_bindgen(js_name = answerIds)]
-    pub fn answer_ids(&self, answer: &str) -> Result<Vec<u32>, JsValue> {
-        let Kind::Chat(chat) = &self.kind else {
+    pub fn answer_ids(&mut self, answer: &str) -> Result<Vec<u32>, JsValue> {
+        let Kind::Chat(chat) = &mut self.kind else {
             return Err(Fault::option("this text is no conversation: its model has no chat template").into());
         };
         Ok(chat.answer_ids(answer).map_err(Fault::from)?)

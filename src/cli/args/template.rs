@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use crate::cli::voice::ReasoningArg;
 use crate::tokenizer::{Date, TemplateArguments};
 
 #[derive(ClapArgs, Debug)]
@@ -15,6 +16,9 @@ pub(crate) struct TemplateArgs {
     /// is the same on every day. Default: now, in UTC.
     #[arg(long, value_name = "DATE")]
     pub(crate) date: Option<Date>,
+    /// What becomes of what a model thinks before it answers (between <think> and </think>, or marks like these).
+    #[arg(long, value_enum, value_name = "show|hide", default_value_t = ReasoningArg::Show)]
+    pub(crate) reasoning: ReasoningArg,
 }
 
 impl TemplateArgs {

@@ -19,7 +19,8 @@ use web_time::Instant;
 
 use super::args::{ChatArgs, Seed};
 use super::reading::{PIECE, Reading};
-use super::{interrupt, load, show};
+use super::voice::{ReasoningArg, Voice};
+use super::{interrupt, load};
 use crate::chat::Chat;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason, TextGeneration};
@@ -65,8 +66,6 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
     let turns = load::turns(&opened, &args.template)?;
-    // A template that cannot be continued is refused now, not at the second turn.
-    turns.next(args.system.as_deref(), "?").map_err(Error::from)?;
     let options = args.policy.chat_options(args.system.as_deref(), args.template.arguments());
     let policy = load::policy(&opened, &options)?;
     let engine = load::open_device(&args.gpu)?;
@@ -82,7 +81,10 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         engine.gpu().adapter().name,
         policy.preset
     ))?;
-    converse(&mut chat, &options, &stops, &mut screen)
+    if !chat.is_continued() {
+        screen.note("The chat template of this model writes earlier turns anew, so parts of the conversation are read again at each turn.")?;
+    }
+    converse(&mut chat, &options, &stops, args.template.reasoning, &mut screen)
 }
 
 /// Line by line, until the user ends it.
@@ -90,9 +92,12 @@ fn converse(
     chat: &mut Chat,
     options: &GenerateOptions,
     stops: &StopStrings,
+    reasoning: ReasoningArg,
     screen: &mut Screen,
 ) -> anyhow::Result<()> {
-    let (mut pulse, mut options, mut last) = (Pulse::default(), options.clone(), None::<String>);
+    let (mut pulse, mut options) = (Pulse::default(), options.clone());
+    // The last question, and whether it is part of the conversation.
+    let mut last = None::<(String, bool)>;
     loop {
         let line = match screen.read(chat, pulse)? {
             Line::Text(line) => line,
@@ -103,12 +108,14 @@ fn converse(
             _ if line.trim().is_empty() => continue,
             Some(Ok(Command::Quit)) => return Ok(()),
             Some(Ok(Command::Retry)) => {
-                let Some(question) = last.clone() else {
+                let Some((question, was_asked)) = last.clone() else {
                     screen.note("(there is no question to ask again)")?;
                     continue;
                 };
-                // One that Ctrl-C took back has no answer to take back.
-                chat.undo()?;
+                if was_asked && !chat.undo()? {
+                    screen.note("(the question cannot be taken back: no memory was left for it)")?;
+                    continue;
+                }
                 question
             }
             Some(Ok(command)) => {
@@ -128,9 +135,9 @@ fn converse(
             }
             None => Command::text(&line).to_owned(),
         };
-        match answer(chat, &question, &options, stops, screen)? {
-            Asked::Answered(new) => (pulse, last) = (new, Some(question)),
-            Asked::TakenBack => last = Some(question),
+        match answer(chat, &question, &options, stops, reasoning, screen)? {
+            Asked::Answered(new) => (pulse, last) = (new, Some((question, true))),
+            Asked::TakenBack => last = Some((question, false)),
             Asked::Refused => {}
         }
         // A draw is a function of the seed and of the position: asked again, the same question is to get another answer.
@@ -167,6 +174,7 @@ fn answer(
     line: &str,
     options: &GenerateOptions,
     stops: &StopStrings,
+    reasoning: ReasoningArg,
     screen: &mut Screen,
 ) -> anyhow::Result<Asked> {
     let _busy = interrupt::busy();
@@ -188,7 +196,8 @@ fn answer(
             return Ok(Asked::Refused);
         }
     };
-    let (mut tokens, mut ends_line, mut first) = (0_u32, true, None);
+    let mut voice = Voice::new(chat.reasoning(), reasoning);
+    let (mut tokens, mut first) = (0_u32, None);
     loop {
         let piece = match pollster::block_on(chat.next_piece(&mut generation)) {
             Ok(Some(piece)) => piece,
@@ -203,16 +212,14 @@ fn answer(
             tokens += 1;
             first.get_or_insert_with(Instant::now);
         }
-        if !piece.text.is_empty() {
-            ends_line = piece.text.ends_with('\n');
-        }
-        show(&piece.text)?;
+        voice.take(&piece, false)?;
         if interrupt::asked() {
             generation.cancel();
         }
     }
+    voice.finish(false)?;
     let reason = generation.stop_reason();
-    if !ends_line || !std::io::stdout().is_terminal() {
+    if !voice.ends_line() || !std::io::stdout().is_terminal() {
         writeln!(std::io::stdout())?;
     }
     match reason {

@@ -1,11 +1,25 @@
-//! A conversation on one live ring: each turn adds what is new, and nothing that is remembered is read again.
+//! A conversation on one live ring: each turn adds what is new, and nothing that is remembered is read again, where the chat template
+//! allows it.
+//!
+//! ```text
+//! mod.rs    the turns
+//! answer.rs an answer as it is generated
+//! told.rs   the conversation as text, for templates that write it anew at each turn
+//! ```
+
+mod answer;
+mod told;
+
+pub use answer::Answer;
+
+use told::Told;
 
 use crate::error::Error;
-use crate::generate::{GenerateOptions, Piece, Pieces, TextGeneration};
+use crate::generate::{GenerateOptions, Piece, TextGeneration};
 use crate::gpu::GpuError;
-use crate::kv::Anchor;
-use crate::session::{Session, SessionError};
-use crate::tokenizer::{StopStrings, Tokenizer, Turns};
+use crate::kv::{Anchor, MAX_POSITIONS, Tagger};
+use crate::session::{Session, SessionError, check_ids};
+use crate::tokenizer::{Reasoning, StopStrings, Tokenizer, TokenizerError, Turns};
 
 /// A conversation.
 #[derive(Debug)]
@@ -16,8 +30,16 @@ pub struct Chat {
     system: Option<String>,
     /// Turns of the user so far.
     asked: u32,
-    /// What there was before the last turn.
+    /// What there was before the last turn; where the conversation is `told`, when its last prompt had just been read.
     before: Option<Before>,
+    /// The marks around what the model thinks, if it does.
+    reasoning: Option<Reasoning>,
+    /// Whether the template opens a thought where the answer begins.
+    opens_thought: bool,
+    /// Whether the template writes the conversation anew at each turn.
+    is_told: bool,
+    /// The conversation as text, if so.
+    told: Option<Told>,
 }
 
 #[derive(Debug)]
@@ -53,7 +75,7 @@ impl Chat {
     /// A conversation on `session`, which is emptied. `system` is said before everything else.
     ///
     /// # Errors
-    /// The device.
+    /// The device, a template that fails.
     pub fn new(
         mut session: Session,
         tokenizer: Tokenizer,
@@ -61,7 +83,37 @@ impl Chat {
         system: Option<String>,
     ) -> Result<Self, Error> {
         session.reset()?;
-        Ok(Self { session, tokenizer, turns, system, asked: 0, before: None })
+        let reasoning = turns.reasoning(&tokenizer);
+        let (mut drops, mut opens_thought) = (false, false);
+        if let Some(marks) = &reasoning {
+            (drops, opens_thought) = (turns.drops_thoughts(marks)?, turns.opens_thought(marks)?);
+        }
+        let is_told = drops || !turns.is_continued(system.as_deref())?;
+        let told = is_told.then(Told::default);
+        Ok(Self {
+            session,
+            tokenizer,
+            turns,
+            system,
+            asked: 0,
+            before: None,
+            reasoning,
+            opens_thought,
+            is_told,
+            told,
+        })
+    }
+
+    /// Whether each turn only adds to what was read. Else the template writes the conversation anew at each turn, and what differs is
+    /// read again.
+    pub fn is_continued(&self) -> bool {
+        self.told.is_none()
+    }
+
+    /// The marks around what the model thinks before it answers, and whether the prompt has opened a thought already; `None` for a model
+    /// that has none.
+    pub fn reasoning(&self) -> Option<(&Reasoning, bool)> {
+        self.reasoning.as_ref().map(|marks| (marks, self.opens_thought))
     }
 
     /// Asks, and returns the answer as it is generated. What is not taken from it was never said.
@@ -74,12 +126,12 @@ impl Chat {
         user: &str,
         options: GenerateOptions,
         stops: StopStrings,
-    ) -> Result<Pieces<'_>, Error> {
+    ) -> Result<Answer<'_>, Error> {
         self.session.sampler(&options)?;
         let ids = self.begin_turn(user).await?;
         self.session.append(&ids).await?;
-        let options = self.sparing(options);
-        Ok(self.session.generate_text(&self.tokenizer, options, stops)?)
+        let generation = self.answer(options, stops)?;
+        Ok(Answer { chat: self, generation })
     }
 
     /// Begins a turn of the user, and returns the tokens that [`Chat::append`] has to read for it. For a program that reads a long
@@ -88,6 +140,9 @@ impl Chat {
     /// # Errors
     /// As [`Chat::say`]; nothing was asked then.
     pub async fn begin_turn(&mut self, user: &str) -> Result<Vec<u32>, Error> {
+        if self.told.is_some() {
+            return self.begin_told(user).await;
+        }
         // An answer that the model ended has its end-of-text token pending: the template's own end takes its place.
         let ended = self.ended_by_itself();
         let pending = self.session.pending().filter(|_| !ended);
@@ -103,12 +158,42 @@ impl Chat {
         Ok(ids)
     }
 
+    /// [`Chat::begin_turn`] where the whole conversation is rendered anew: what of it the session has not read yet.
+    async fn begin_told(&mut self, user: &str) -> Result<Vec<u32>, Error> {
+        let Self { session, told, before, turns, tokenizer, .. } = self;
+        let Some(told) = told else { return Ok(Vec::new()) };
+        let prompt =
+            turns.whole_ids(tokenizer, self.system.as_deref(), told.exchanges(), user, session.policy())?;
+        let limit = session.policy().limit.unwrap_or(MAX_POSITIONS);
+        check_ids(&prompt, session.model().config().vocab_size, 0, limit)?;
+        Tagger::default().check_segments(session.policy(), 0, &prompt)?;
+        let rest = match (told.rest(&prompt), before) {
+            (Some(rest), Some(before)) => {
+                session.copy_from(&before.session)?;
+                rest.to_vec()
+            }
+            _ => {
+                session.reset()?;
+                prompt.clone()
+            }
+        };
+        told.ask(user, prompt);
+        self.asked += 1;
+        if self.before.is_none() {
+            self.remember_before().await?;
+        }
+        Ok(rest)
+    }
+
     /// The tokens of an answer that was given elsewhere, for [`Chat::append`] after those of the turn: so a conversation is taken up
     /// from its texts.
     ///
     /// # Errors
     /// As [`Turns::answer_ids`].
-    pub fn answer_ids(&self, answer: &str) -> Result<Vec<u32>, Error> {
+    pub fn answer_ids(&mut self, answer: &str) -> Result<Vec<u32>, Error> {
+        if let Some(told) = &mut self.told {
+            told.answer(answer);
+        }
         let ids = self.turns.answer_ids(&self.tokenizer, answer, self.session.policy())?;
         Ok(self.session.close_segments(&ids))
     }
@@ -127,6 +212,13 @@ impl Chat {
     /// # Errors
     /// As [`Session::start_text`].
     pub fn answer(&mut self, options: GenerateOptions, stops: StopStrings) -> Result<TextGeneration, Error> {
+        if let (Some(told), Some(before)) = (&mut self.told, &mut self.before)
+            && told.was_read()
+        {
+            // The next turn begins where this prompt ends.
+            before.session.copy_from(&self.session)?;
+            told.keep();
+        }
         let options = self.sparing(options);
         Ok(self.session.start_text(&self.tokenizer, options, stops)?)
     }
@@ -145,15 +237,28 @@ impl Chat {
     /// # Errors
     /// As [`TextGeneration::next_piece`].
     pub async fn next_piece(&mut self, answer: &mut TextGeneration) -> Result<Option<Piece>, Error> {
-        Ok(answer.next_piece(&mut self.session).await?)
+        let piece = answer.next_piece(&mut self.session).await?;
+        if let (Some(told), Some(piece)) = (&mut self.told, &piece) {
+            // A mark that is a special token gives no text, and the template has to see it.
+            let id = piece.token.as_ref().map(|token| token.id).filter(|_| piece.text.is_empty());
+            let mark = self.reasoning.as_ref().zip(id).and_then(|(marks, id)| marks.mark(id));
+            told.answer(mark.unwrap_or(&piece.text));
+        }
+        Ok(piece)
     }
 
-    /// Takes up a conversation of `asked` questions from its tokens, as after the loss of a device. There is nothing to undo then.
+    /// Takes up a conversation of `asked` questions from its tokens, as after the loss of a device. There is nothing to undo then, and
+    /// what the model thought stays.
     ///
     /// # Errors
-    /// As [`Session::append`].
+    /// As [`Session::append`]; a template under which tokens are not enough to go on, for it writes the conversation anew.
     pub async fn resume(&mut self, ids: &[u32], asked: u32) -> Result<(), Error> {
+        if self.is_told && !self.turns.is_continued(self.system.as_deref())? {
+            let reason = "it writes a conversation anew at each turn, for which its texts are needed";
+            return Err(TokenizerError::TemplateTurns { reason }.into());
+        }
         self.reset()?;
+        self.told = None;
         // The end of an answer is written by the template of the next turn.
         let eos = &self.session.model().config().eos_tokens;
         let ids = match ids {
@@ -198,11 +303,19 @@ impl Chat {
         Ok(())
     }
 
-    /// Takes the last question and its answer back; false if there is none, or it was taken back already.
+    /// Takes the last question and its answer back; false if there is none, or it was taken back already. (Where the conversation is kept
+    /// as text, one turn after the other can be taken back.)
     ///
     /// # Errors
     /// The device.
     pub fn undo(&mut self) -> Result<bool, Error> {
+        if let Some(told) = &mut self.told {
+            let is_some = self.asked > 0;
+            self.asked = self.asked.saturating_sub(1);
+            told.take_back(self.asked);
+            self.session.reset()?;
+            return Ok(is_some);
+        }
         let Some(before) = &self.before else { return Ok(false) };
         if before.asked == self.asked {
             return Ok(false);
@@ -220,6 +333,7 @@ impl Chat {
         self.session.reset()?;
         self.asked = 0;
         self.before = None;
+        self.told = self.is_told.then(Told::default);
         Ok(())
     }
 
