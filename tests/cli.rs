@@ -75,7 +75,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
             vec!["at_max_segment is insert", "no anchor"],
         ),
         (vec!["inspect", "--policy", "sepllm", "--anchor-ids", "321", "--model", &tiny], vec!["321"]),
-        (vec!["inspect", "--policy", "window", "--window", "0", "--model", &tiny], vec!["window is 0"]),
+        (vec!["inspect", "--policy", "window", "--window", "0", "--model", &tiny], vec!["--window is 0"]),
         (vec!["inspect", "--policy", "window", "--ctx", "9", "--model", &tiny], vec!["ctx is 9"]),
         (
             vec!["inspect", "--policy", "streaming", "--sinks", "4294967295", "--model", &tiny],
@@ -83,11 +83,11 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         ),
         (
             vec!["inspect", "--policy", "window", "--max-distance", "0", "--model", &tiny],
-            vec!["max_distance is 0"],
+            vec!["--max-distance is 0"],
         ),
         (
             vec!["inspect", "--policy", "window", "--max-segment", "0", "--model", &tiny],
-            vec!["max_segment is 0"],
+            vec!["--max-segment is 0"],
         ),
         (
             vec!["inspect", "--policy", "window", "--window", "4194304", "--model", &tiny],
@@ -99,7 +99,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["score", "--ids", "1", "--pin", "system", "--model", &tiny], vec!["--pin system", "--chat"]),
         (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
         (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
-        (vec!["generate", "x", "--top-p", "0", "--model", &tiny], vec!["top_p is 0", "above 0"]),
+        (vec!["generate", "x", "--top-p", "0", "--model", &tiny], vec!["--top-p is 0", "above 0"]),
         (vec!["generate", "x", "--ban", "400", "--model", &tiny], vec!["banned is 400", "below 321"]),
         (vec!["generate", "x", "--stop", "", "--model", &tiny], vec!["stop"]),
         (
@@ -118,7 +118,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         ),
         (vec!["inspect", "--insert", "after", "--model", &tiny], vec!["insert", "0", "--anchor-ids"]),
         (vec!["chat", "--model", &tiny], vec!["gqa", "no tokenizer"]),
-        (vec!["chat", "--min-p", "2", "--model", &tiny], vec!["min_p is 2"]),
+        (vec!["chat", "--min-p", "2", "--model", &tiny], vec!["--min-p is 2"]),
         (vec!["inspect", "--model", &config], vec!["config.json", "model file"]),
         (vec!["inspect", "--model", &golden], vec!["golden.json", "GGUF"]),
         (vec!["inspect", "--model", "/dev/zero"], vec!["zero", "not a regular file"]),

@@ -158,6 +158,36 @@ fn the_sampler_on_the_device_draws_what_the_host_draws() {
     assert_eq!(texts.len(), most, "every setting must act");
 }
 
+/// A penalty that would keep every recent token away leaves those alone that end the text, on the device and on the host.
+#[test]
+fn penalties_spare_what_ends_a_text() {
+    let model = model();
+    let spec = &specs()[0];
+    let likeliest = {
+        let mut session = session(&model, spec);
+        block_on(session.append(&prompt())).unwrap();
+        ids(&mut session, options(Steps::Fixed(1), 1))[0]
+    };
+    // The token is part of the text already, and then the likeliest to come again.
+    let text = [&[likeliest], &prompt()[1..]].concat();
+    let sampler = SamplerOptions {
+        presence_penalty: 1000.0,
+        logit_bias: vec![(likeliest, 500.0)],
+        ..SamplerOptions::default()
+    };
+    for steps in [Steps::Fixed(4), Steps::OnHost] {
+        let run = |stop_tokens: Vec<u32>, unpenalized: Vec<u32>| {
+            let mut session = session(&model, spec);
+            block_on(session.append(&text)).unwrap();
+            let sampler = SamplerOptions { unpenalized, ..sampler.clone() };
+            ids(&mut session, GenerateOptions { stop_tokens, sampler, ..options(steps, 3) })
+        };
+        assert!(!run(vec![], vec![]).contains(&likeliest), "{steps:?}");
+        assert_eq!(run(vec![likeliest], vec![]), [likeliest], "{steps:?}");
+        assert_eq!(run(vec![], vec![likeliest]), [likeliest; 3], "{steps:?}");
+    }
+}
+
 #[test]
 fn a_text_stopped_in_a_batch_goes_on_as_if_nothing_had_run_ahead() {
     let model = model();

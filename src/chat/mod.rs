@@ -30,7 +30,7 @@ pub struct Chat {
     system: Option<String>,
     /// Turns of the user so far.
     asked: u32,
-    /// What there was before the last turn; where the conversation is `told`, when its last prompt had just been read.
+    /// What there was before the last turn; where the conversation is `told`, what its next prompt begins with.
     before: Option<Before>,
     /// The marks around what the model thinks, if it does.
     reasoning: Option<Reasoning>,
@@ -129,7 +129,7 @@ impl Chat {
     ) -> Result<Answer<'_>, Error> {
         self.session.sampler(&options)?;
         let ids = self.begin_turn(user).await?;
-        self.session.append(&ids).await?;
+        self.append(&ids).await?;
         let generation = self.answer(options, stops)?;
         Ok(Answer { chat: self, generation })
     }
@@ -177,7 +177,12 @@ impl Chat {
                 prompt.clone()
             }
         };
-        told.ask(user, prompt);
+        // What is the same once this question and its answer are past.
+        let past: Vec<_> =
+            told.exchanges().iter().cloned().chain([(user.to_owned(), "1".to_owned())]).collect();
+        let later = turns.whole_ids(tokenizer, self.system.as_deref(), &past, "1", session.policy())?;
+        let lasting = prompt.iter().zip(&later).take_while(|(now, later)| now == later).count();
+        told.ask(user, &prompt[..lasting]);
         self.asked += 1;
         if self.before.is_none() {
             self.remember_before().await?;
@@ -203,7 +208,17 @@ impl Chat {
     /// # Errors
     /// As [`Session::append`].
     pub async fn append(&mut self, ids: &[u32]) -> Result<(), Error> {
-        Ok(self.session.append(ids).await?)
+        let mut rest = ids;
+        if let (Some(told), Some(before)) = (&mut self.told, &mut self.before)
+            && let Some(first) = told.until_copy(self.session.length(), ids.len())
+        {
+            let (read, later) = ids.split_at(first);
+            self.session.append(read).await?;
+            before.session.copy_from(&self.session)?;
+            told.keep();
+            rest = later;
+        }
+        Ok(self.session.append(rest).await?)
     }
 
     /// Starts the answer to the question that was read, or goes on with one that was cut short. It is polled with
@@ -212,13 +227,6 @@ impl Chat {
     /// # Errors
     /// As [`Session::start_text`].
     pub fn answer(&mut self, options: GenerateOptions, stops: StopStrings) -> Result<TextGeneration, Error> {
-        if let (Some(told), Some(before)) = (&mut self.told, &mut self.before)
-            && told.was_read()
-        {
-            // The next turn begins where this prompt ends.
-            before.session.copy_from(&self.session)?;
-            told.keep();
-        }
         let options = self.sparing(options);
         Ok(self.session.start_text(&self.tokenizer, options, stops)?)
     }

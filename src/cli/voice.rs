@@ -51,7 +51,7 @@ impl Voice {
         let id = piece.token.as_ref().map(|token| token.id).filter(|_| piece.text.is_empty());
         let text = id.and_then(|id| marks.mark(id)).unwrap_or(&piece.text);
         let stretches = stream.push(text);
-        if !quiet && !self.is_terminal && self.shown == ReasoningArg::Show {
+        if !quiet && !self.is_terminal && shows_thoughts(self.shown) {
             // Whoever reads a pipe gets the model's own words.
             show(text)?;
         }
@@ -81,10 +81,15 @@ impl Voice {
 
     fn say(&mut self, stretch: &Stretch, quiet: bool) -> anyhow::Result<()> {
         let Stretch { text, is_thought } = stretch;
+        if *is_thought && !shows_thoughts(self.shown) && self.is_terminal && !quiet && self.thought.is_empty()
+        {
+            let faint = Style::new().dimmed();
+            writeln!(anstream::stdout(), "{faint}(thinking){faint:#}")?;
+        }
         let begins_answer = !is_thought && self.said.is_empty() && !self.thought.is_empty();
         let so_far = if *is_thought { &mut self.thought } else { &mut self.said };
         so_far.push_str(text);
-        let shows = self.shown == ReasoningArg::Show;
+        let shows = shows_thoughts(self.shown);
         let raw = self.thoughts.is_some() && shows && !self.is_terminal;
         if quiet || raw || text.is_empty() || (*is_thought && !shows) {
             return Ok(());
@@ -102,4 +107,8 @@ impl Voice {
         write!(anstream::stdout(), "{faint:#}")?;
         Ok(std::io::stdout().flush()?)
     }
+}
+
+fn shows_thoughts(shown: ReasoningArg) -> bool {
+    shown == ReasoningArg::Show
 }
