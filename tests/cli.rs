@@ -100,7 +100,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["generate", "x", "--temperature", "nan", "--model", &tiny], vec!["temperature is NaN"]),
         (vec!["generate", "x", "--temperature=-1", "--model", &tiny], vec!["temperature is -1"]),
         (vec!["generate", "x", "--top-p", "0", "--model", &tiny], vec!["--top-p is 0", "above 0"]),
-        (vec!["generate", "x", "--ban", "400", "--model", &tiny], vec!["banned is 400", "below 321"]),
+        (vec!["generate", "x", "--ban", "400", "--model", &tiny], vec!["--ban is 400", "below 321"]),
         (vec!["generate", "x", "--stop", "", "--model", &tiny], vec!["stop"]),
         (
             vec![

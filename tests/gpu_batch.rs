@@ -85,6 +85,7 @@ fn options(i: usize) -> GenerateOptions {
         stop_tokens: if i % 4 == 1 { (60..75).collect() } else { Vec::new() },
         sampler: samplers[i % 8].clone(),
         steps: Steps::Fixed(4),
+        ..GenerateOptions::default()
     }
 }
 

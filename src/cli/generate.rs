@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde::Serialize;
 use web_time::Instant;
 
@@ -13,12 +13,12 @@ use super::voice::Voice;
 use super::{interrupt, load, print_json, prompt, wording};
 use crate::engine::Opened;
 use crate::error::Error;
-use crate::generate::{Logprobs, StopReason};
+use crate::generate::{GenerateOptions, Grammar, Logprobs, StopReason};
 use crate::gpu::AdapterDescription;
 use crate::kv::Policy;
 use crate::sampling::SamplerOptions;
 use crate::session::{KvReport, Session};
-use crate::tokenizer::{StopStrings, Turns};
+use crate::tokenizer::{StopStrings, Tokenizer, Turns};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -69,6 +69,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     let opens_thought = opens.transpose().map_err(Error::from)?.unwrap_or(false);
     let mut voice = Voice::new(marks.as_ref().map(|marks| (marks, opens_thought)), args.template.reasoning);
     opened.check(&policy, &prompt_ids)?;
+    let grammar = grammar(args, &opened, &tokenizer)?;
     let engine = load::open_device(&args.gpu)?;
     let loaded = load::load(&engine, opened, &args.model)?;
     load::name_embedded(&args.model, args.json);
@@ -81,7 +82,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     let (seed, drawn_by) = (sampler.seed, wording::sampler(&sampler));
-    let options = args.stop.options(args.max_tokens, sampler);
+    let options = GenerateOptions { grammar, ..args.stop.options(args.max_tokens, sampler) };
     let mut generation = session.generate_text(&tokenizer, options, stops)?;
     let (mut ids, mut logprobs) = (Vec::new(), Vec::new());
     let (mut prefill_ms, mut decode_started) = (0.0, Instant::now());
@@ -136,6 +137,19 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     let cancelled = stop_reason == StopReason::Cancelled;
     Ok(if cancelled { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// What the text is held to.
+fn grammar(args: &GenerateArgs, model: &Opened, tokenizer: &Tokenizer) -> anyhow::Result<Option<Grammar>> {
+    let config = &model.file.config;
+    if args.json_object {
+        return Ok(Some(Grammar::json_object(tokenizer, config)?));
+    }
+    let Some(file) = &args.json_schema else { return Ok(None) };
+    let name = load::name_of(file);
+    let schema =
+        serde_json::from_str(&load::read_text(file)?).with_context(|| format!("{name} is no JSON"))?;
+    Ok(Some(Grammar::json_schema(tokenizer, config, schema).with_context(|| name)?))
 }
 
 /// Reads the prompt, under a bar where it takes long; false if Ctrl-C broke it off.

@@ -161,6 +161,7 @@ impl<S: BorrowMut<Session>> Batch<S> {
         if session.pending.is_none() && !session.has_last {
             return Err(SessionError::EmptyPrompt.into());
         }
+        options.check_together()?;
         session.sampler(options).map(drop)
     }
 

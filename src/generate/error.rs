@@ -19,6 +19,15 @@ pub enum GenerateError {
     /// A stop string.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A grammar that no text can be held to, or one that leaves no token.
+    #[error("the grammar cannot be followed: {reason}")]
+    Grammar {
+        /// Why not.
+        reason: String,
+    },
+    /// A text that is held to a grammar goes on one step at a time, which the others would wait for.
+    #[error("a text that is held to a grammar cannot go on together with others")]
+    GrammarTogether,
     /// A generation that was polled with another session than its own, or after its session had gone on without it.
     #[error("the generation is not the last thing that was begun on this session, so it cannot go on")]
     NotItsTurn,

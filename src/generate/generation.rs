@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use web_time::Instant;
 
-use super::{GenerateError, GenerateOptions, Logprobs, Steps, StopReason, Token, step};
+use super::{GenerateError, GenerateOptions, Guide, Logprobs, Steps, StopReason, Token, step};
 use crate::gpu::{Dispatch, PendingRead, Prepared};
 use crate::kv::AtMaxSegment;
 use crate::model::SUBMITS;
@@ -37,6 +37,8 @@ pub struct Generation {
     /// Read and not given out yet.
     ready: VecDeque<Token>,
     pace: Pace,
+    /// What the text is held to.
+    guide: Option<Box<dyn Guide>>,
     /// When the device finished the last batch that was read.
     idle_since: Instant,
     phase: Phase,
@@ -67,9 +69,14 @@ struct Batch {
 }
 
 impl Generation {
-    pub(super) fn new(session: &mut Session, options: GenerateOptions) -> Result<Self, GenerateError> {
+    pub(super) fn new(session: &mut Session, mut options: GenerateOptions) -> Result<Self, GenerateError> {
         if !session.has_last && session.pending.is_none() {
             return Err(SessionError::EmptyPrompt.into());
+        }
+        let guide = options.guide(session.model.config.vocab_size)?;
+        if guide.is_some() && !options.sampler.has_bias() {
+            // It bans by the bias, so there has to be one.
+            options.sampler.logit_bias.push((0, 0.0));
         }
         let sampler = session.sampler(&options)?;
         // A pending token that would make a segment too long can't be consumed, so nothing can follow it.
@@ -80,6 +87,7 @@ impl Generation {
         let step = step::record(session, &options.sampler)?;
         let most = (session.ring.params().in_flight / SUBMITS as u32).max(1);
         let pace = match options.steps {
+            _ if guide.is_some() => Pace::fixed(1),
             Steps::Auto => Pace::adaptive(1, most),
             Steps::Fixed(steps) => Pace::fixed(steps.clamp(1, most)),
             Steps::OnHost => Pace::fixed(1),
@@ -96,6 +104,7 @@ impl Generation {
             given: 0,
             ready: VecDeque::new(),
             pace,
+            guide,
             idle_since: Instant::now(),
             phase: if too_long { Phase::Ending(StopReason::SegmentLimit) } else { Phase::Running },
         })
@@ -171,6 +180,9 @@ impl Generation {
             }
             if let Some(token) = self.ready.pop_front() {
                 session.accept(token.id)?;
+                if let Some(guide) = &mut self.guide {
+                    guide.accept(token.id)?;
+                }
                 self.given += 1;
                 match session.ending(&self.options, token.id) {
                     Some(reason) => self.end(Some(reason)),
@@ -202,6 +214,9 @@ impl Generation {
         self.fill(session)?;
         let Some(batch) = self.in_flight.front_mut() else {
             // Nothing can be submitted, so the end must have come.
+            if let Phase::Ending(_) = self.phase {
+                return Poll::Ready(Ok(()));
+            }
             self.phase = Phase::Ending(session.limit_reason());
             return Poll::Ready(Ok(()));
         };
@@ -214,7 +229,7 @@ impl Generation {
         while self.in_flight.len() < SUBMITS && matches!(self.phase, Phase::Running) {
             let first = session.pending.is_none();
             let on_host = self.options.steps == Steps::OnHost;
-            if (first || on_host) && (self.submitted > self.given) {
+            if (first || on_host || self.guide.is_some()) && (self.submitted > self.given) {
                 break; // the host has to see this token first
             }
             let left = self.options.max_tokens - self.submitted;
@@ -227,11 +242,27 @@ impl Generation {
             if steps == 0 || (steps < self.pace.size() as u32 && steps < left && !self.in_flight.is_empty()) {
                 break;
             }
+            if !self.guided(session, on_host)? {
+                self.phase = Phase::Ending(StopReason::Eos);
+                break;
+            }
             let batch = if on_host { self.submit_one(session)? } else { self.submit(session, first, steps)? };
             self.submitted += batch.steps;
             self.in_flight.push_back(batch);
         }
         Ok(())
+    }
+
+    /// Has the next token drawn from those that the text may go on with; false when the text is complete.
+    fn guided(&mut self, session: &Session, on_host: bool) -> Result<bool, GenerateError> {
+        let Some(guide) = &mut self.guide else { return Ok(true) };
+        let Some(bias) = guide.next()? else { return Ok(false) };
+        if on_host {
+            self.sampler.set_bias(bias);
+        } else {
+            session.model.gpu.upload(&session.control.bias, 0, bytemuck::cast_slice(&bias))?;
+        }
+        Ok(true)
     }
 
     /// `steps` decode steps; the first token of all needs only the prompt's last hidden state.

@@ -10,6 +10,7 @@
 //! rows.rs       their loop on the device: whose row is which
 //! together.rs   the same for texts that begin at once and have the same settings
 //! text.rs       tokens as text, stop strings
+//! grammar.rs    texts that are held to a form: JSON
 //! ```
 //!
 //! A decode step is the same command stream for every token: the token drawn by one step is the input of the next, on the
@@ -20,6 +21,8 @@
 mod batch;
 mod error;
 mod generation;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod member;
 mod rows;
 mod step;
@@ -36,6 +39,8 @@ use crate::tokenizer::{StopStrings, Tokenizer};
 pub use batch::{Batch, BatchEvent, Refused, TextId};
 pub use error::GenerateError;
 pub use generation::Generation;
+#[cfg(feature = "grammar")]
+pub use grammar::Grammar;
 pub use step::planned_step;
 pub use text::{Piece, Pieces, TextGeneration};
 pub use together::{Continued, generate_together};
@@ -66,6 +71,9 @@ pub struct GenerateOptions {
     pub sampler: SamplerOptions,
     /// Who makes the steps.
     pub steps: Steps,
+    /// What the text is held to; then it is made one step at a time.
+    #[cfg(feature = "grammar")]
+    pub grammar: Option<Grammar>,
 }
 
 impl Default for GenerateOptions {
@@ -76,11 +84,42 @@ impl Default for GenerateOptions {
             stop_tokens: Vec::new(),
             sampler: SamplerOptions::default(),
             steps: Steps::Auto,
+            #[cfg(feature = "grammar")]
+            grammar: None,
         }
     }
 }
 
+/// What holds a text to a form, token by token.
+trait Guide: std::fmt::Debug + Send {
+    /// What to add to the logits of the next token (vocabulary), [`BANNED`](crate::sampling::BANNED) for those that must not come; `None`
+    /// when the text is complete and no token of the model says so.
+    fn next(&mut self) -> Result<Option<Vec<f32>>, GenerateError>;
+
+    /// The text goes on with `id`.
+    fn accept(&mut self, id: u32) -> Result<(), GenerateError>;
+}
+
 impl GenerateOptions {
+    /// What holds the text to its grammar, if there is one.
+    fn guide(&self, vocab_size: u32) -> Result<Option<Box<dyn Guide>>, GenerateError> {
+        #[cfg(feature = "grammar")]
+        if let Some(grammar) = &self.grammar {
+            return Ok(Some(Box::new(grammar::Walk::new(grammar, self.sampler.bias_vector(vocab_size))?)));
+        }
+        let _ = vocab_size;
+        Ok(None)
+    }
+
+    /// Refuses what texts that go on together cannot have.
+    fn check_together(&self) -> Result<(), GenerateError> {
+        #[cfg(feature = "grammar")]
+        if self.grammar.is_some() {
+            return Err(GenerateError::GrammarTogether);
+        }
+        Ok(())
+    }
+
     /// Adds what a tokenizer knows of special tokens: penalties leave them alone, and one that a stop spells stops at the token, for it
     /// gives no text in which the stop could be found.
     fn add_special(&mut self, tokenizer: &Tokenizer, stops: &StopStrings) {

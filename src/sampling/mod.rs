@@ -60,6 +60,11 @@ impl Sampler {
         Ok(Self { options, bias, exempt: exempt.clone() })
     }
 
+    /// Another bias (vocabulary) from now on; only for one that had one.
+    pub(crate) fn set_bias(&mut self, bias: Vec<f32>) {
+        self.bias = bias;
+    }
+
     /// Whether the likeliest token is always taken.
     pub fn is_greedy(&self) -> bool {
         self.options.is_greedy()

@@ -107,6 +107,12 @@ pub(crate) struct GenerateArgs {
     pub(crate) sampler: SamplerArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
+    /// Hold the text to the JSON that the JSON Schema in this file describes; it is made one step at a time then.
+    #[arg(long, value_name = "FILE", conflicts_with = "json_object")]
+    pub(crate) json_schema: Option<PathBuf>,
+    /// Hold the text to a JSON object, of any content.
+    #[arg(long)]
+    pub(crate) json_object: bool,
     /// Report the log-probability of each token and of the N likeliest.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
     pub(crate) logprobs: u32,
