@@ -118,7 +118,9 @@ pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs) -> Result<L
 
 /// A bar of this form on standard error, if that is a terminal.
 pub(super) fn bar(form: &str) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
+    // A terminal that cannot move its cursor would show every state of the bar.
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let target = if std::io::stderr().is_terminal() && !is_dumb {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()

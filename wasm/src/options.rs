@@ -123,47 +123,37 @@ impl TextOptions {
     }
 }
 
-/// How to go on with a text.
-#[derive(Deserialize)]
+/// How to go on with a text; what is left out is as the model's files recommend, and else as the library has it.
+#[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WriteOptions {
-    max_tokens: u32,
+    max_tokens: Option<u32>,
     ignore_eos: bool,
     /// Texts that end it wherever they occur; only with a tokenizer.
     pub(crate) stop: Vec<String>,
     /// 0 takes the likeliest token.
-    temperature: f32,
-    top_k: u32,
-    top_p: f32,
-    min_p: f32,
-    repetition_penalty: f32,
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
     seed: u64,
 }
 
-impl Default for WriteOptions {
-    fn default() -> Self {
-        let GenerateOptions { max_tokens, ignore_eos, sampler, .. } = GenerateOptions::default();
-        let SamplerOptions { temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = sampler;
-        let stop = Vec::new();
-        Self { max_tokens, ignore_eos, stop, temperature, top_k, top_p, min_p, repetition_penalty, seed }
-    }
-}
-
 impl WriteOptions {
-    pub(crate) fn generate(&self) -> GenerateOptions {
-        let Self {
-            max_tokens, ignore_eos, temperature, top_k, top_p, min_p, repetition_penalty, seed, ..
-        } = *self;
+    /// The options, as in `base` where they are not given.
+    pub(crate) fn generate(&self, base: &SamplerOptions) -> GenerateOptions {
         let sampler = SamplerOptions {
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            seed,
-            ..SamplerOptions::default()
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_k: self.top_k.unwrap_or(base.top_k),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
+            seed: self.seed,
+            ..base.clone()
         };
-        GenerateOptions { max_tokens, ignore_eos, sampler, ..GenerateOptions::default() }
+        let options = GenerateOptions { ignore_eos: self.ignore_eos, sampler, ..GenerateOptions::default() };
+        GenerateOptions { max_tokens: self.max_tokens.unwrap_or(options.max_tokens), ..options }
     }
 }
 

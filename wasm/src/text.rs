@@ -7,7 +7,8 @@ use killick::chat::Remembered;
 use killick::session::KvReport;
 use killick::tokenizer::StopStrings;
 use killick::{
-    Chat, Generation, Model, Opened, Piece, Preset, Session, StopReason, TextGeneration, Tokenizer,
+    Chat, Generation, Model, Opened, Piece, Preset, SamplerOptions, Session, StopReason, TextGeneration,
+    Tokenizer,
 };
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -23,6 +24,8 @@ use crate::options::{TextOptions, WriteOptions, parse};
 pub struct Text {
     tokenizer: Option<Tokenizer>,
     kind: Kind,
+    /// How its tokens are drawn where nothing is asked for.
+    sampler: SamplerOptions,
     going: Option<Going>,
 }
 
@@ -91,7 +94,12 @@ impl Text {
             }
             _ => Kind::Plain { session: Box::new(session), before: None },
         };
-        Ok(Self { tokenizer, kind, going: None })
+        // An answer is drawn, a text goes on with the likeliest token, unless the model's files say otherwise.
+        let base = match kind {
+            Kind::Chat(_) => SamplerOptions { temperature: 0.7, top_p: 0.95, ..SamplerOptions::default() },
+            Kind::Plain { .. } => SamplerOptions::default(),
+        };
+        Ok(Self { tokenizer, kind, sampler: opened.sampler(base), going: None })
     }
 
     fn session(&self) -> &Session {
@@ -108,7 +116,7 @@ impl Text {
     }
 
     fn started(&mut self, options: &WriteOptions) -> Result<Going, Fault> {
-        let wanted = options.generate();
+        let wanted = options.generate(&self.sampler);
         let stops = StopStrings::new(options.stop.clone())?;
         Ok(match (&mut self.kind, &self.tokenizer) {
             (Kind::Chat(chat), _) => Going::Text(chat.answer(wanted, stops)?),

@@ -142,7 +142,10 @@ export interface DeviceInfo {
 export interface GenerateOptions {
   /** 256 by default. */
   maxTokens?: number;
-  /** 0 takes the likeliest token. */
+  /**
+   * 0 takes the likeliest token. By default this and the following are what the model's files recommend, else 0, and 0.7 with a `topP` of
+   * 0.95 in a conversation.
+   */
   temperature?: number;
   topK?: number;
   topP?: number;

@@ -107,7 +107,6 @@ export class TextOnModel {
   async generate(message, options, signal) {
     const { signal: _, ...rest } = options ?? {};
     const { repeatPenalty, seed = Math.floor(Math.random() * 2 ** 48), ...wanted } = rest;
-    const chat = message === null ? {} : { temperature: 0.7, topP: 0.95 };
     const begun = performance.now();
     let promptTokens = 0;
     if (message !== null) {
@@ -115,7 +114,7 @@ export class TextOnModel {
       promptTokens = tokens;
       if (stopped) return { reason: 'cancelled', seed, promptTokens, tokens: 0, firstTokenMs: 0, decodeMs: 0 };
     }
-    this.text.start(JSON.stringify(snake({ ...chat, ...wanted, repetitionPenalty: repeatPenalty, seed })));
+    this.text.start(JSON.stringify(snake({ ...wanted, repetitionPenalty: repeatPenalty, seed })));
     let [tokens, first, cancelled] = [0, 0, false];
     for (;;) {
       if (signal.aborted && !cancelled) {
