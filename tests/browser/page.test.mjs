@@ -199,6 +199,24 @@ test('the device is lost in the middle: the page says so, makes another, and goe
   await close();
 });
 
+test('a long prompt: the page says how much of it was read', { timeout: 180_000 }, async () => {
+  const { page, complaints, close } = await open(where, { query: 'max_tokens=4&seed=1' });
+  await ready(page);
+  await page.evaluate(() => {
+    window.notes = [];
+    const note = document.querySelector('.column-note');
+    new MutationObserver(() => window.notes.push(note.textContent)).observe(note, { childList: true, characterData: true, subtree: true });
+  });
+  await page.fill('#prompt', 'The king of Israel said to the people of the land. '.repeat(80));
+  await page.press('#prompt', 'Enter');
+  await page.waitForFunction(() => window.notes.some((words) => /^Reading: \d+ of \d{3,} tokens\.$/.test(words)));
+  await tokens(page, 500);
+  await idle(page);
+  assert.equal(await page.textContent('.column-note'), '', 'what is done is not said any more');
+  assert.deepEqual(complaints, []);
+  await close();
+});
+
 test('side by side: both read the same prompt, and the full cache holds more', { timeout: 180_000 }, async () => {
   const { page, complaints, close } = await open(where, { query: 'max_tokens=150&seed=1&prompt=The+Lord+is' });
   await ready(page);

@@ -20,7 +20,7 @@ use web_time::Instant;
 use super::args::{ChatArgs, Seed};
 use super::reading::{PIECE, Reading};
 use super::voice::{ReasoningArg, Voice};
-use super::{interrupt, load};
+use super::{interrupt, load, message};
 use crate::chat::Chat;
 use crate::error::Error;
 use crate::generate::{GenerateOptions, StopReason, TextGeneration};
@@ -188,11 +188,11 @@ fn answer(
         }
         Err(error) if error.is_device() => return Err(error.into()),
         Err(error @ Error::Kv(KvError::PositionLimit { .. } | KvError::SegmentTooLong { .. })) => {
-            screen.warn(&format!("{error}; /undo, /reset or a policy with bounded memory make room"))?;
+            screen.warn(&format!("{}; /undo and /reset make room too", message(&error.into())))?;
             return Ok(Asked::Refused);
         }
         Err(error) => {
-            screen.warn(&error.to_string())?;
+            screen.warn(&message(&error.into()))?;
             return Ok(Asked::Refused);
         }
     };

@@ -18,6 +18,8 @@ import { POLICIES } from './words.js';
 
 /** How often the cache is looked at while a text is written. */
 const LOOK_MS = 160;
+/** Tokens of a prompt that are read too fast to say how many are done. */
+const SHORT = 256;
 
 export class Column {
   /** @type {KillickText | null} */
@@ -103,7 +105,7 @@ export class Column {
   async read(words) {
     const text = /** @type {KillickText} */ (this.text);
     this.view.mark(text.tokens.length, 'prompt');
-    await this.#during(text.append(words));
+    await this.#during(text.append(words, { onPrompt: this.#reading }));
     this.view.mark(text.tokens.length, 'written');
   }
 
@@ -121,8 +123,17 @@ export class Column {
    * @param {GenerateOptions} options
    */
   ask(message, options) {
-    return this.#run(/** @type {KillickText} */ (this.text).say(message, options), message);
+    return this.#run(/** @type {KillickText} */ (this.text).say(message, { ...options, onPrompt: this.#reading }), message);
   }
+
+  /**
+   * How much of a long prompt was read.
+   * @param {number} read
+   * @param {number} of
+   */
+  #reading = (read, of) => {
+    if (of > SHORT) this.say(read < of ? `Reading: ${read} of ${of} tokens.` : '');
+  };
 
   /**
    * How many tokens the model has written since the text was this long.
