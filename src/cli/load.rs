@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::{AdapterArg, GpuArgs, ModelArgs, TemplateArgs};
+use super::args::{A_CHAT_MODEL, AdapterArg, GpuArgs, ModelArgs, TemplateArgs};
 use super::{printable, wording};
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
@@ -81,7 +81,7 @@ pub(super) fn name_embedded(args: &ModelArgs, json: bool) {
 pub(super) fn turns(model: &Opened, args: &TemplateArgs) -> anyhow::Result<Turns> {
     let turns = model.turns().map_err(|error| match error {
         Error::Tokenizer(TokenizerError::NoChatTemplate { .. }) if model.file.label() == EMBEDDED => anyhow!(
-            "{error}: it continues texts and answers no questions; name a chat model with --model, or use generate without --chat"
+            "{error}: it continues texts and answers no questions. {A_CHAT_MODEL}"
         ),
         error => error.into(),
     })?;

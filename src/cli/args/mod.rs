@@ -32,11 +32,16 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// How to get a first chat model; the README and docs/cli.md say the same.
+pub(crate) const A_CHAT_MODEL: &str = "A chat needs a chat model, a GGUF or a folder as model hubs have them, named with --model. A small one is \
+    SmolLM2-135M-Instruct (https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct), which make run in a clone of Killick downloads.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Continue a prompt.
     Generate(GenerateArgs),
     /// Talk with a model, turn by turn.
+    #[command(after_help = A_CHAT_MODEL)]
     Chat(ChatArgs),
     /// Say how likely a text is, token by token.
     Score(ScoreArgs),
