@@ -218,3 +218,55 @@ fn a_chat_answers_line_by_line() {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
 }
+
+/// Lines into a chat, and what came to standard output and standard error.
+fn chat(flags: &[&str], lines: &str) -> (String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["chat", "--model", &model(), "--policy", "sepllm", "--max-tokens", "12"])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("the lines are read");
+    let output = child.wait_with_output().expect("the program ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_question_is_asked_again_for_another_answer() {
+    let (said, told) = chat(
+        &["--temperature", "1.3", "--seed", "3"],
+        "Tell me of the sea.\n/retry\n/stats\n/undo\n/retry\n",
+    );
+    let answers: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    assert!(answers.len() >= 2 && answers[0] != answers[answers.len() - 1], "{said}");
+    assert!(told.contains("1 turns") && told.contains("temperature 1.3"), "{told}");
+    assert!(told.contains("no question to ask again"), "{told}");
+}
+
+/// A sampler's setting, a form, and the makers' silence: JSON comes out of a model that was asked for prose.
+#[test]
+fn an_answer_can_be_held_to_a_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("schema.json");
+    let schema = r#"{"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "people": {"type": "integer", "minimum": 0, "maximum": 99999999}},
+        "required": ["city", "people"], "additionalProperties": false}"#;
+    std::fs::write(&file, schema).unwrap();
+    let file = file.display().to_string();
+    let result =
+        document(&["--chat", "--json-schema", &file, "--max-tokens", "60"], "Say something about Paris.");
+    let answer: Value = serde_json::from_str(result["text"].as_str().unwrap()).expect("JSON");
+    assert!(answer["city"].is_string() && answer["people"].is_u64(), "{answer}");
+    assert_eq!(result["stop_reason"], "eos");
+    std::fs::write(&file, r#"{"type": "colour"}"#).unwrap();
+    let output = generate(&["x", "--json-schema", &file], "");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && message.contains("schema.json") && message.contains("colour"),
+        "{message}"
+    );
+}

@@ -75,6 +75,33 @@ fn ctrl_c_takes_a_question_back_while_it_is_read_and_the_conversation_goes_on() 
     assert!(!shown.contains("panicked"), "{shown}");
 }
 
+/// The speed under which people judge a model is that of the answer, however long the question was.
+#[test]
+fn the_prompt_tells_the_speed_of_the_answer_and_how_long_its_first_token_took() {
+    let home = tempfile::tempdir().unwrap();
+    let question = "The anchor holds the ship. ".repeat(40);
+    let shown = chat(
+        home.path(),
+        &json!([
+            {"expect": PROMPT},
+            {"send": format!("{question}\r")},
+            {"expect": "cut at"},
+            {"expect": "first after [0-9.]+ s"},
+            {"send": CTRL_D},
+        ]),
+    );
+    let number = |before: &str| -> f64 {
+        let end = shown.rfind(before).unwrap_or_else(|| panic!("{before:?} is not in {shown}"));
+        let from = shown[..end].trim_end().rfind(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap();
+        shown[from + 1..end].trim().parse().unwrap()
+    };
+    let speed = number(" tok/s, first after");
+    let rest = &shown[shown.rfind("first after ").unwrap() + "first after ".len()..];
+    let first: f64 = rest.split(' ').next().unwrap().parse().unwrap();
+    // Seven tokens follow the first one. If the question counted, they would take as long as it did at least.
+    assert!(speed * first > 14.0, "{speed} tokens/s, the first after {first} s");
+}
+
 #[test]
 fn the_history_survives_a_kill_and_two_chats_at_once() {
     let home = tempfile::tempdir().unwrap();

@@ -82,6 +82,23 @@ fn a_dash_is_standard_input_wherever_a_text_is_read() {
     assert!(no_such.contains("room for 1"), "{no_such}");
 }
 
+/// A full disk is where the output goes, not an error of the model.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["inspect", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && message.contains("writing standard output: No space"),
+        "{message}"
+    );
+}
+
 #[test]
 fn what_is_piped_in_comes_before_the_prompt() {
     let count = |args: &[&str], input: &str| {

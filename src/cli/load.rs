@@ -80,9 +80,9 @@ pub(super) fn name_embedded(args: &ModelArgs, json: bool) {
 /// The turns of a conversation, as the flags tell them to the template. The embedded model has none, which its user may not know.
 pub(super) fn turns(model: &Opened, args: &TemplateArgs) -> anyhow::Result<Turns> {
     let turns = model.turns().map_err(|error| match error {
-        Error::Tokenizer(TokenizerError::NoChatTemplate { .. }) if model.file.label() == EMBEDDED => anyhow!(
-            "{error}: it continues texts and answers no questions. {A_CHAT_MODEL}"
-        ),
+        Error::Tokenizer(TokenizerError::NoChatTemplate { .. }) if model.file.label() == EMBEDDED => {
+            anyhow!("{error}: it continues texts and answers no questions. {A_CHAT_MODEL}")
+        }
         error => error.into(),
     })?;
     turns.with(&args.arguments()).map_err(|error| Error::from(error).into())

@@ -13,7 +13,10 @@ use crate::tokenizer::TokenizerError;
 /// The message of `error` as a user of flags understands it; `None` where the library's own says it as well.
 pub(super) fn in_flags(error: &anyhow::Error) -> Option<String> {
     // Whoever reads a file says which; what is left is written.
-    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+    let error_is_bare = error.chain().nth(1).is_none();
+    if let Some(error) = error.downcast_ref::<std::io::Error>()
+        && error_is_bare
+    {
         return Some(format!("writing standard output: {error}"));
     }
     if let Some(SamplingError::Setting { field, value, need }) = sampling(error) {
