@@ -25,6 +25,7 @@
     )
 )]
 
+mod added;
 mod anchors;
 mod chat;
 mod components;
@@ -197,6 +198,12 @@ impl Tokenizer {
     /// Ids of all special tokens, sorted.
     pub fn special_ids(&self) -> &[u32] {
         &self.built.special
+    }
+
+    /// Ids of all tokens that are found in a text before anything else, sorted.
+    #[cfg(feature = "convert")]
+    pub(crate) fn added_ids(&self) -> &[u32] {
+        &self.built.added
     }
 
     /// Ids put before and after a text where special tokens are asked for.
