@@ -133,6 +133,10 @@ impl ModelFile {
     /// # Errors
     /// Any [`ModelFileError`]; it names the file and the field.
     pub async fn open(files: FileSet) -> Result<Self, ModelFileError> {
+        Self::read(files).await.map_err(sniff::cut_short)
+    }
+
+    async fn read(files: FileSet) -> Result<Self, ModelFileError> {
         let primary = files.primary()?;
         let (parsed, name) = match &primary {
             Primary::Index(index) => (from_safetensors(&files, &primary).await?, index.as_str()),

@@ -214,45 +214,53 @@ pub(super) async fn head(source: &dyn Source, file: &str) -> Result<Vec<u8>, Mod
 /// What it is instead.
 pub(super) async fn weights(source: &dyn Source, file: &str) -> Result<Weights, ModelFileError> {
     let head = head(source, file).await?;
-    let kind = sniff(&head, source.len());
-    if let (Kind::Gguf | Kind::Safetensors | Kind::Unknown, Some((what, advice))) = (&kind, by_name(file)) {
-        return Err(other(file, what, advice));
-    }
-    match kind {
+    match sniff(&head, source.len()) {
         Kind::Gguf => Ok(Weights::Gguf),
         Kind::Safetensors => Ok(Weights::Safetensors),
         Kind::Pickled => Err(ModelFileError::Pickled { file: file.to_owned() }),
         Kind::Other(what, advice) => Err(other(file, what, advice)),
-        Kind::Unknown => match first_words(&head) {
-            Some(words) => {
+        Kind::Unknown => match (by_name(file), first_words(&head)) {
+            (Some((what, advice)), _) => Err(other(file, what, advice)),
+            (None, Some(words)) => {
                 let what = format!("a text that begins with {words}, and no weights");
                 Err(other(file, what, "name the file that holds the weights, or download it again"))
             }
-            None if file.ends_with(".safetensors") => Ok(Weights::Safetensors),
-            None => Ok(Weights::Gguf),
+            (None, None) if file.ends_with(".safetensors") => Ok(Weights::Safetensors),
+            (None, None) => Ok(Weights::Gguf),
         },
     }
 }
 
-/// What the name alone says of a file whose start may look sound: a part of one that was cut as plain bytes
-/// (`model.gguf-split-b`, `model.gguf.part2of3`), or a download under way.
+/// What the name says of a file that is not whole: a part of one that was cut as plain bytes (`model.gguf-split-b`,
+/// `model.gguf.part2of3`), or a download under way.
 fn by_name(file: &str) -> Option<(&'static str, &'static str)> {
     let lower = file.to_ascii_lowercase();
     if [".part", ".crdownload", ".incomplete", ".download", ".aria2", ".tmp"]
         .iter()
         .any(|end| lower.ends_with(end))
     {
-        return Some((
-            "by its name a download that is not finished",
-            "finish it, or rename it if it is whole",
-        ));
+        return Some(("by its name a download that is not finished", "finish it"));
     }
     let rest =
         [".gguf", ".safetensors"].iter().find_map(|mark| lower.split_once(mark)).map(|(_, rest)| rest)?;
     let rest = rest.trim_start_matches(['.', '-', '_']);
-    let is_piece = rest.starts_with("split") || rest.starts_with("part");
+    let piece = rest.strip_prefix("split").or_else(|| rest.strip_prefix("part"))?;
+    let piece = piece.trim_start_matches(['.', '-', '_']);
+    // A number, or a single letter.
+    let is_piece = piece.starts_with(|c: char| c.is_ascii_digit()) || (1..=2).contains(&piece.len());
     let advice = "join the pieces in their order (cat FIRST SECOND > WHOLE), and name the whole";
     is_piece.then_some(("by its name a piece of a file that was cut as plain bytes", advice))
+}
+
+/// What the name says of the file of `error`, if that ends too early.
+pub(super) fn cut_short(error: ModelFileError) -> ModelFileError {
+    match &error {
+        ModelFileError::Truncated { file, .. } => match by_name(file) {
+            Some((what, advice)) => other(file, what, advice),
+            None => error,
+        },
+        _ => error,
+    }
 }
 
 /// All of a small file that is a text, at most `cap` bytes.
@@ -329,8 +337,14 @@ mod tests {
         ] {
             assert!(by_name(name).is_some(), "{name}");
         }
-        for name in ["m.gguf", "split.gguf", "part-of-me.safetensors", "m-00001-of-00002.gguf", "sha256-1234"]
-        {
+        for name in [
+            "m.gguf",
+            "split.gguf",
+            "part-of-me.safetensors",
+            "m-00001-of-00002.gguf",
+            "sha256-1234",
+            ".m.gguf.partial-22",
+        ] {
             assert!(by_name(name).is_none(), "{name}");
         }
     }

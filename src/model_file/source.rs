@@ -157,6 +157,7 @@ pub struct FileSet {
 
 /// What stands in the place of a file, and what to do about it.
 #[derive(Debug, Clone)]
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "all files of a browser are there"))]
 pub(super) struct Unusable {
     pub(super) what: String,
     pub(super) advice: String,

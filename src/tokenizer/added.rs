@@ -3,7 +3,8 @@
 //! tokenizer.json has a list of its own, `tokenizer_config.json` may describe tokens by their id (`added_tokens_decoder`), and
 //! `added_tokens.json` names them alone; it counts only where the config describes none. Where two places speak of one
 //! spelling, the config wins; the id that it gives counts for nothing: a spelling of the vocabulary has its id there, and any
-//! other gets the next one, in the order of the ids given. So do the names of special tokens, if the vocabulary has them.
+//! other gets the next one, in the order of the ids given. The names of special tokens come last, and become tokens
+//! in the same way.
 //! All of this is as in `transformers` 4.57 and 5.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -134,7 +135,8 @@ impl Settings {
                 }
             }
         } else {
-            described.extend(later.into_iter().map(|(content, id)| (id, plain(content))));
+            let later = later.into_iter().filter(|(content, _)| !content.is_empty());
+            described.extend(later.map(|(content, id)| (id, plain(content))));
         }
         let ids: HashMap<&str, u32> = vocab.iter().map(|(token, id)| (token.as_str(), *id)).collect();
         let size = u32::try_from(vocab.len()).unwrap_or(u32::MAX);
@@ -161,13 +163,17 @@ impl Settings {
         let known: HashSet<String> = places.into_keys().collect();
         let mut named = HashSet::new();
         for name in self.named().into_iter().filter(|name| !known.contains(*name)) {
-            match ids.get(name) {
-                Some(id) if named.insert(name) => listed.push((*id, AddedToken::from(name, true))),
-                Some(_) => {}
-                None => log::info!(
-                    "{file}: {} is the name of a special token and no token; ignored",
-                    quoted(name)
-                ),
+            if named.insert(name) {
+                let id = ids.get(name).copied().unwrap_or_else(|| {
+                    let id = next;
+                    next = next.saturating_add(1);
+                    log::info!(
+                        "{file}: {} is the name of a special token and no token yet; it becomes {id}",
+                        quoted(name)
+                    );
+                    id
+                });
+                listed.push((id, AddedToken::from(name, true)));
             }
         }
         Ok(listed)
@@ -179,19 +185,10 @@ fn spelling(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-/// The id of a named token, or none with a word about it.
-pub(super) fn id_of(
-    field: &'static str,
-    name: Option<&str>,
-    added: &[(u32, AddedToken)],
-    vocab: &[(String, u32)],
-    file: &str,
-) -> Option<u32> {
+/// The id of a named token.
+pub(super) fn id_of(name: Option<&str>, added: &[(u32, AddedToken)], vocab: &[(String, u32)]) -> Option<u32> {
     let name = name?;
     let listed = added.iter().map(|(id, token)| (&token.content, id));
     let found = listed.chain(vocab.iter().map(|(token, id)| (token, id))).find(|(token, _)| **token == name);
-    if found.is_none() {
-        log::warn!("{file}: {field} is {}, which is no token; ignored", quoted(name));
-    }
     found.map(|(_, id)| *id)
 }

@@ -69,8 +69,8 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
     let decoder: Option<Decoder> = component(parts.decoder, &file, "decoder")?;
     let (pre_tokenizer, byte_level) = components::pre_tokenizer(pre_tokenizer, &file)?;
     let (prefix, suffix) = components::affixes(post_processor, &file)?;
-    let bos = id_of("bos_token", settings.bos(), &added, &vocab, &config_file);
-    let eos = id_of("eos_token", settings.eos(), &added, &vocab, &config_file);
+    let bos = id_of(settings.bos(), &added, &vocab);
+    let eos = id_of(settings.eos(), &added, &vocab);
     Spec {
         fields: &FIELDS,
         normalizer: components::normalizer(normalizer, &file)?,

@@ -90,8 +90,12 @@ fn added_tokens_of_every_place_give_the_ids_of_transformers() {
         for name in ["described", "described with other ids", "in added_tokens.json"] {
             assert!(differ("none", name) > 300, "{base}: {name}");
         }
-        assert!(differ("described", "described in part") > 100, "{base}");
-        assert!(differ("none", "a word of the vocabulary is named") > 100, "{base}");
+        for (one, other) in
+            [("described", "described in part"), ("none", "a word of the vocabulary is named")]
+        {
+            let found = differ(one, other);
+            assert!(found >= 20, "{base}: {found} texts tell {one} from {other}");
+        }
     }
 }
 

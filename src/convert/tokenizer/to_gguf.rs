@@ -131,6 +131,7 @@ fn vocabulary(
     let given: Vec<(String, u64, i32)> = tokenizer
         .added_ids()
         .iter()
+        .filter(|id| **id < n_rows || added.iter().any(|token| number(&token["id"]) == u64::from(**id)))
         .filter_map(|id| {
             let content = String::from_utf8(tokenizer.token_bytes(*id)?).ok()?;
             let kind = match tokenizer.special_ids().contains(id) {

@@ -125,14 +125,14 @@ pub(in crate::tokenizer) fn build(
         }
     };
     let tokens = settings.complete(special, &vocab, later.0, plain, &config_file)?;
-    let id_of = |field: &'static str, name: Option<&str>, trained: u64| {
-        added::id_of(field, name, &tokens, &vocab, &config_file).or_else(|| {
+    let id_of = |name: Option<&str>, trained: u64| {
+        added::id_of(name, &tokens, &vocab).or_else(|| {
             // Minus one, or any other number that is none of a piece, stands for no such token.
             u32::try_from(trained).ok().filter(|id| vocab.iter().any(|(_, other)| other == id))
         })
     };
-    let bos = id_of("bos_token", settings.bos(), read.bos);
-    let eos = id_of("eos_token", settings.eos(), read.eos);
+    let bos = id_of(settings.bos(), read.bos);
+    let eos = id_of(settings.eos(), read.eos);
     let scheme = if read.spaces.prefix { PrependScheme::First } else { PrependScheme::Never };
     let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
     Spec {
