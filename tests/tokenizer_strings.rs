@@ -9,6 +9,8 @@ mod support;
 mod added;
 #[path = "tokenizer_strings/anchors.rs"]
 mod anchors;
+#[path = "tokenizer_strings/begin.rs"]
+mod begin;
 #[path = "tokenizer_strings/json_files.rs"]
 mod json_files;
 #[path = "tokenizer_strings/outside.rs"]

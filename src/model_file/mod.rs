@@ -158,7 +158,8 @@ impl ModelFile {
             }
         };
         let weights = map_weights(&parsed, name)?;
-        let Parsed { config, format, tensors, tokenizer, chat_template, policy, sampling, foreign: _ } = parsed;
+        let Parsed { config, format, tensors, tokenizer, chat_template, policy, sampling, foreign: _ } =
+            parsed;
         Ok(Self {
             config,
             format,
@@ -441,7 +442,16 @@ async fn from_safetensors(files: &FileSet, primary: &Primary) -> Result<Parsed, 
     json.object(POLICY_KEYS.0)?;
     let policy = json.get(POLICY_KEYS.0).cloned();
     let sampling = generation.as_ref().map(SamplingHints::from_json).unwrap_or_default();
-    Ok(Parsed { config, format: Format::Safetensors, tensors, foreign, tokenizer, chat_template, policy, sampling })
+    Ok(Parsed {
+        config,
+        format: Format::Safetensors,
+        tensors,
+        foreign,
+        tokenizer,
+        chat_template,
+        policy,
+        sampling,
+    })
 }
 
 /// Finds every weight of the config among the tensors, and judges the tensors that are left.

@@ -185,6 +185,13 @@ impl Tokenizer {
         &self.built.prefix
     }
 
+    /// Puts the prefix of the file before the ids of a conversation whose template leaves it to the engine; never twice.
+    fn begin_chat(&self, ids: &mut Vec<u32>) {
+        if self.built.begins_chats && !ids.starts_with(&self.built.prefix) {
+            ids.splice(..0, self.built.prefix.iter().copied());
+        }
+    }
+
     /// The token that begins a text, where the file names one.
     pub fn bos(&self) -> Option<u32> {
         self.built.bos

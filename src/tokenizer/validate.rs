@@ -81,6 +81,8 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
         added,
         prefix,
         suffix,
+        // Templates of `transformers` write it themselves.
+        begins_chats: false,
         bos,
         eos,
     }

@@ -155,6 +155,7 @@ pub(in crate::tokenizer) fn build(
             .then(|| PreTokenizerWrapper::Metaspace(Metaspace::new(super::SPACE, scheme, false))),
         prefix: around(affixes.add_bos_token.unwrap_or(true), bos),
         suffix: around(affixes.add_eos_token.unwrap_or(false), eos),
+        begins_chats: false,
         bos,
         eos,
     }
