@@ -37,6 +37,7 @@ pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
         Listing::of(&folder, |name| is_model_file(name) || is_pickled(name) || name == ADAPTER_CONFIG)?;
     let primary = match listing.pick(&label) {
         Err(ModelFileError::Missing { .. }) => return Err(no_model(&folder, &label)),
+        Err(ModelFileError::Pickled { file }) => return Err(pickled(&folder, file)),
         other => other?,
     };
     listing.open(primary, label)
@@ -119,7 +120,8 @@ pub(super) fn open_adapter(path: &Path) -> Result<FileSet, ModelFileError> {
         }
         return Ok(FileSet::new(label, files).beside(unusable, None));
     }
-    Ok(FileSet::new(label, BTreeMap::from([(name, Arc::new(source) as Arc<dyn Source>)])))
+    let source: Arc<dyn Source> = Arc::new(source);
+    Ok(FileSet::new(label, BTreeMap::from([(name, source)])))
 }
 
 /// The files of a folder that matter, and the entries in the places of files that are none.
@@ -237,6 +239,18 @@ fn link_target(path: &Path) -> Option<PathBuf> {
 fn dangling(file: &str, target: &Path) -> ModelFileError {
     let what = format!("a link to {}, which is not there", quoted(&target.to_string_lossy()));
     other(file, what, "download the file again, or mend the link")
+}
+
+/// What a file that is called as a pickle is: a pickle, or what stands in its place.
+fn pickled(folder: &Path, file: String) -> ModelFileError {
+    let head = FileSource::open(&folder.join(&file)).and_then(|source| {
+        let len = usize::try_from(source.len()).unwrap_or(usize::MAX).min(HEAD_BYTES);
+        Ok((pollster::block_on(source.read_at(0, len))?, source.len()))
+    });
+    match head.map(|(head, len)| sniff(&head, len)) {
+        Ok(Kind::Other(what, advice)) => other(&file, what, advice),
+        _ => ModelFileError::Pickled { file },
+    }
 }
 
 /// Why a folder without a model is none, with what it may be instead.

@@ -92,7 +92,7 @@ fn a_gguf_that_is_no_such_adapter_is_refused() {
         ("adapter.type", |file| file.set("adapter.type", Value::string("control_vector"))),
         ("general.architecture", |file| file.set("general.architecture", Value::string("qwen2"))),
         ("adapter.alora.invocation_tokens", |file| {
-            file.set("adapter.alora.invocation_tokens", Value::i32s(&[1]))
+            file.set("adapter.alora.invocation_tokens", Value::i32s(&[1]));
         }),
         ("adapter.lora.alpha", |file| file.remove("adapter.lora.alpha")),
         ("adapter.lora.alpha", |file| file.set("adapter.lora.alpha", Value::f32(f32::INFINITY))),

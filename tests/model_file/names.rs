@@ -114,7 +114,7 @@ fn an_output_that_differs_from_the_embedding_it_is_tied_to_is_used() {
             if *rows == 1 { vec![u64::from(*cols)] } else { vec![u64::from(*rows), u64::from(*cols)] };
         match name {
             WeightName::TokenEmbedding => {
-                weights.add(&name.huggingface(), "F32", &shape, f32_bytes(&halved(values)))
+                weights.add(&name.huggingface(), "F32", &shape, f32_bytes(&halved(values)));
             }
             WeightName::Output => {
                 let bytes = halved(&embedding.2)

@@ -121,6 +121,15 @@ fn a_folder_without_a_model_says_what_it_holds() {
     let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join("tf_model.h5"), b"x").unwrap();
     assert!(fails(other.path()).contains("another format: \"tf_model.h5\""));
+    // A pickle that was not fetched is a pointer first.
+    fs::write(
+        other.path().join("pytorch_model.bin"),
+        b"version https://git-lfs.github.com/spec/v1\nsize 5\n",
+    )
+    .unwrap();
+    assert!(fails(other.path()).contains("git lfs pull"));
+    fs::write(other.path().join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
+    assert!(fails(other.path()).contains("pickled.py"));
 }
 
 /// The cache's folder for a model with these snapshots of the tiny checkpoint.

@@ -12,7 +12,7 @@ use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::gguf::{self, Metadata, key_field};
 use crate::model_file::names::WeightName;
 use crate::model_file::order;
-use crate::model_file::policy_of_gguf;
+use crate::model_file::parsed::policy_of_gguf;
 use crate::model_file::reader::at_most;
 use crate::model_file::sniff::other;
 use crate::model_file::source::FileSet;
