@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 cd "$root"
 
-targets=(gguf safetensors adapter tokenizer plan template)
+targets=(gguf split safetensors sniff adapter tokenizer plan template)
 wanted=${1:-all}
 seconds=${2:-60}
 [ "$wanted" = all ] || targets=("$wanted")

@@ -3,6 +3,9 @@
 
 mod support;
 
+#[path = "adapter/files.rs"]
+mod files_of;
+
 use std::collections::BTreeMap;
 
 use killick::model_file::{FileSet, LayerWeight, ModelFile, ModelFileError, WeightName};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::gguf_writer::{Gguf, Tensor, Value};
 use support::safetensors_writer::Safetensors;
 use support::tiny_model::{CONFIG, TinyModel, WEIGHTS, f32_bytes};
 use targets::{Reached, TARGETS};
@@ -48,7 +49,10 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
     vec![
         ("gguf", "tiny", tiny.gguf().bytes()),
+        ("split", "two", split(&tiny)),
         ("safetensors", "tiny", join(&[config, weights])),
+        ("sniff", "a GGUF", join(&[b"m.bin", &tiny.gguf().bytes()])),
+        ("sniff", "safetensors", join(&[b"m.gguf", weights, config])),
         (
             "tokenizer",
             "pieces",
@@ -67,6 +71,20 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("plan", "tiny", join(&[config, policy.to_string().as_bytes(), b"134217728"])),
         ("template", "chatml", join(&[template.as_bytes(), b"What is an anchor?"])),
     ]
+}
+
+/// The tiny model in two parts.
+fn split(tiny: &TinyModel) -> Vec<u8> {
+    let whole = tiny.gguf();
+    let (first, second) = whole.tensors.split_at(3);
+    let part = |mut part: Gguf, number: u32, tensors: &[Tensor]| {
+        part.tensors = tensors.to_vec();
+        part.set("split.no", Value::u32(number));
+        part.set("split.count", Value::u32(2));
+        part.set("split.tensors.count", Value::u32(whole.tensors.len() as u32));
+        part.bytes()
+    };
+    join(&[&part(whole.clone(), 0, first), &part(Gguf::new(3), 1, second)])
 }
 
 #[test]

@@ -3,8 +3,14 @@
 //! The texts are made from `parts.json` by the generator of `tools/golden/parts.py`, repeated here. Of the ids that the
 //! reference gives one byte is stored for each text, by which a failing text is found, and a hash of them all.
 
+mod support;
+
+#[path = "tokenizer_strings/added.rs"]
+mod added;
 #[path = "tokenizer_strings/anchors.rs"]
 mod anchors;
+#[path = "tokenizer_strings/begin.rs"]
+mod begin;
 #[path = "tokenizer_strings/json_files.rs"]
 mod json_files;
 #[path = "tokenizer_strings/outside.rs"]
@@ -35,6 +41,11 @@ static PARTS: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| json("parts.json"));
 
 /// The texts of a seed, as `texts` of `parts.py` makes them.
 fn texts(seed: u64, count: usize) -> Vec<String> {
+    texts_of(&PARTS.iter().map(Vec::as_slice).collect::<Vec<_>>(), seed, count)
+}
+
+/// The same from other groups of parts.
+fn texts_of(groups: &[&[String]], seed: u64, count: usize) -> Vec<String> {
     let mut state = seed;
     let mut draw = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -43,7 +54,7 @@ fn texts(seed: u64, count: usize) -> Vec<String> {
     let mut text = |_| {
         let mut text = String::new();
         for _ in 0..=draw(12) {
-            let group = &PARTS[draw(PARTS.len())];
+            let group = groups[draw(groups.len())];
             text += &group[draw(group.len())];
         }
         text

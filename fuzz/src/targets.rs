@@ -17,9 +17,11 @@ use killick::tokenizer::{ChatTemplate, Message, Tokenizer, sentences};
 pub(crate) type Target = fn(&[u8]) -> Reached;
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 6] = [
+pub(crate) const TARGETS: [(&str, Target); 8] = [
     ("gguf", gguf),
+    ("split", split),
     ("safetensors", safetensors),
+    ("sniff", sniff),
     ("adapter", adapter),
     ("tokenizer", tokenizer),
     ("plan", plan),
@@ -91,6 +93,28 @@ fn read_all(model: &ModelFile) {
 /// A GGUF file.
 pub(crate) fn gguf(data: &[u8]) -> Reached {
     open(file_set([("model.gguf", Some(data))]))
+}
+
+/// The parts of a split GGUF file, three at most; of one alone the second is missing.
+pub(crate) fn split(data: &[u8]) -> Reached {
+    let parts: [Option<&[u8]>; 3] = files(data);
+    let count = parts.iter().flatten().count().max(2);
+    let names = [1, 2, 3].map(|number| format!("m-{number:05}-of-{count:05}.gguf"));
+    open(file_set([(&names[0], parts[0]), (&names[1], parts[1]), (&names[2], parts[2])]))
+}
+
+/// The name of a file, the file, and config.json, tokenizer.model and the shard index beside it: whatever each of them is.
+pub(crate) fn sniff(data: &[u8]) -> Reached {
+    let [name, file, config, pieces, index] = files(data);
+    let name = String::from_utf8_lossy(name.unwrap_or_default());
+    let given = |file: Option<&'_ [u8]>| file.filter(|file| !file.is_empty()).map(<[u8]>::to_vec);
+    let (config, pieces, index) = (given(config), given(pieces), given(index));
+    open(file_set([
+        ("config.json", config.as_deref()),
+        ("tokenizer.model", pieces.as_deref()),
+        ("model.safetensors.index.json", index.as_deref()),
+        (&name, file),
+    ]))
 }
 
 /// config.json, a safetensors file, and for a sharded model the index and the second shard.

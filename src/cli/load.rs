@@ -54,7 +54,10 @@ pub(super) fn open(args: &ModelArgs) -> anyhow::Result<Opened> {
 /// The model at `path`, by default the embedded one, and its adapters.
 pub(super) fn open_path(path: Option<&Path>, adapters: &[AdapterArg]) -> anyhow::Result<Opened> {
     let files = match path {
-        Some(path) if !path.exists() => bail!("{}: no such file or folder", path.display()),
+        // A link to nowhere is there; the library says where it leads.
+        Some(path) if path.symlink_metadata().is_err() => {
+            bail!("{}: no such file or folder", path.display())
+        }
         Some(path) => FileSet::from_path(path).map_err(Error::from)?,
         None => FileSet::embedded(),
     };

@@ -6,8 +6,6 @@
 
 use std::io;
 
-use super::dtype::Dtype;
-
 /// The most characters of a text of unknown origin that a message repeats.
 pub(crate) const QUOTED_CHARS: usize = 64;
 
@@ -95,18 +93,26 @@ pub enum ModelFileError {
         field: String,
     },
     /// A tensor is stored in a data type this reader does not know.
-    #[error(
-        "{}: {field} has the data type {dtype}; this reader knows {}",
-        quoted(file),
-        Dtype::ALL.map(Dtype::name).join(", ")
-    )]
+    #[error("{}: {field} has the data type {dtype}; this reader knows {known}", quoted(file))]
     UnknownDtype {
         /// The file.
         file: String,
         /// The tensor.
         field: String,
-        /// The data type's name, or its number.
+        /// The data type's name or number, and what is known of it.
         dtype: String,
+        /// The data types that are read from files of this format.
+        known: String,
+    },
+    /// A file is something else than its place or its name says.
+    #[error("{}: this is {what}; {advice}", quoted(file))]
+    Other {
+        /// The file.
+        file: String,
+        /// What it is.
+        what: String,
+        /// What to do about it.
+        advice: String,
     },
     /// A tensor's shape is not the one the config gives.
     #[error("{}: {field} has the shape {found:?}, the config asks for {expected:?}", quoted(file))]

@@ -11,11 +11,12 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use super::error::{ModelFileError, quoted};
+use super::sniff::without_bom;
 
 /// Parses `bytes`, a whole JSON text; `field` says what part of `file` it is.
 pub(super) fn parse(file: &str, field: &str, bytes: &[u8]) -> Result<Value, ModelFileError> {
     let duplicate = RefCell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_bom(bytes));
     let value = Unique { duplicate: &duplicate }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));

@@ -16,6 +16,7 @@
 )]
 
 mod adapter;
+mod checkpoint;
 mod config;
 mod dtype;
 mod embedded;
@@ -23,23 +24,30 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
+mod hub;
 mod json;
 mod names;
+mod order;
+mod parsed;
+mod pick;
 mod reader;
 mod safetensors;
 mod sampling;
+mod sniff;
 mod source;
 mod synthetic;
 mod tensor;
 mod tokenizer_source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use adapter::Adapter;
-use names::Extra;
-use reader::{read_exact, to_usize};
-use source::Primary;
+use parsed::{Located, Parsed, from_gguf, from_safetensors, map_weights};
+use pick::Primary;
+use reader::to_usize;
+use sniff::Weights;
 
 pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation};
 #[cfg(feature = "convert")]
@@ -60,9 +68,6 @@ pub use tokenizer_source::{GgufTokenizer, TokenizerSource};
 
 /// The key of config.json, and of GGUF metadata, for the cache policy recorded with a model.
 const POLICY_KEYS: (&str, &str) = ("killick_policy", "killick.policy");
-
-/// The first bytes of a zip file, in which PyTorch keeps its pickles.
-const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 /// The format of the weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,24 +106,6 @@ pub struct ModelFile {
     adapters: Vec<Adapter>,
 }
 
-/// Rows of a tensor.
-struct Located {
-    /// Index into the tensors.
-    tensor: usize,
-    first_row: u32,
-}
-
-/// What the header of either format yields.
-struct Parsed {
-    config: Config,
-    format: Format,
-    tensors: Vec<TensorInfo>,
-    tokenizer: TokenizerSource,
-    chat_template: Option<String>,
-    policy: Option<serde_json::Value>,
-    sampling: SamplingHints,
-}
-
 impl ModelFile {
     /// Reads headers, config and tokenizer, and checks that every weight is there with its shape.
     ///
@@ -127,28 +114,33 @@ impl ModelFile {
     /// # Errors
     /// Any [`ModelFileError`]; it names the file and the field.
     pub async fn open(files: FileSet) -> Result<Self, ModelFileError> {
+        Self::read(files).await.map_err(sniff::cut_short)
+    }
+
+    async fn read(files: FileSet) -> Result<Self, ModelFileError> {
         let primary = files.primary()?;
-        let parsed = match &primary {
-            Primary::Index(index) => {
-                from_safetensors(&files, safetensors::parse_shards(&files, index).await?).await?
+        let (parsed, name) = match &primary {
+            Primary::Index(index) => (from_safetensors(&files, &primary).await?, index.as_str()),
+            Primary::Parts(parts) => {
+                let first = parts.first().map_or(files.label(), String::as_str);
+                (from_gguf(gguf::parse_parts(&files, parts).await?)?, first)
             }
             Primary::Weights(name) => {
-                let source = files.get(name).ok_or_else(|| missing(files.label(), "a model file"))?;
-                let head_len = usize::try_from(source.len()).unwrap_or(usize::MAX).min(gguf::MAGIC.len());
-                let head = read_exact(source.as_ref(), name, "the magic", 0, head_len).await?;
-                if head == ZIP_MAGIC {
-                    return Err(ModelFileError::Pickled { file: name.clone() });
-                }
-                if head == gguf::MAGIC || !name.ends_with(".safetensors") {
-                    from_gguf(gguf::parse(source.as_ref(), name).await?, name)?
-                } else {
-                    from_safetensors(&files, safetensors::parse(source.as_ref(), name).await?).await?
-                }
+                let source = files.find(name)?.ok_or_else(|| missing(files.label(), "a model file"))?;
+                let parsed = match sniff::weights(source.as_ref(), name).await? {
+                    Weights::Safetensors => from_safetensors(&files, &primary).await?,
+                    Weights::Gguf => {
+                        let gguf = gguf::parse(source.as_ref(), name).await?;
+                        gguf::check_alone(&gguf.metadata)?;
+                        from_gguf(gguf)?
+                    }
+                };
+                (parsed, name.as_str())
             }
         };
-        let Parsed { config, format, tensors, tokenizer, chat_template, policy, sampling } = parsed;
-        let (Primary::Index(name) | Primary::Weights(name)) = &primary;
-        let weights = map_weights(&config, format, &tensors, name)?;
+        let weights = map_weights(&parsed, name)?;
+        let Parsed { config, format, tensors, tokenizer, chat_template, policy, sampling, foreign: _ } =
+            parsed;
         Ok(Self {
             config,
             format,
@@ -163,7 +155,7 @@ impl ModelFile {
         })
     }
 
-    /// Adds a LoRA adapter in PEFT's layout (`adapter_config.json` and `adapter_model.safetensors`), times `scale`: from now
+    /// Adds a LoRA adapter in PEFT's layout (`adapter_config.json` and `adapter_model.safetensors`) or as GGUF, times `scale`: from now
     /// on the weights it changes read as if it had been merged into them. Any number of adapters may be added.
     ///
     /// # Errors
@@ -222,7 +214,7 @@ impl ModelFile {
     pub async fn read_rows(&self, name: WeightName, rows: Range<u32>) -> Result<Vec<f32>, ModelFileError> {
         let (tensor, columns, stored) = self.stored_rows(name, rows.clone())?;
         let read = async |stored, out: &mut _| tensor.read_rows(&self.files, columns, stored, out).await;
-        let mut out = self.in_order(name, tensor, columns, stored, read).await?;
+        let mut out = order::rows(tensor, columns, stored, self.interleaved(name), read).await?;
         for adapter in &self.adapters {
             adapter.add_to(name, rows.clone(), columns, &mut out).await?;
         }
@@ -242,7 +234,7 @@ impl ModelFile {
         let row_bytes = tensor.dtype.bytes_of(reader::len_u64(columns)).unwrap_or_default();
         let row_bytes = to_usize(&tensor.file, &tensor.field(), row_bytes)?;
         let read = async |stored, out: &mut _| tensor.read_bytes(&self.files, columns, stored, out).await;
-        Ok((tensor.dtype, self.in_order(name, tensor, row_bytes, stored, read).await?))
+        Ok((tensor.dtype, order::rows(tensor, row_bytes, stored, self.interleaved(name), read).await?))
     }
 
     /// How the file stores a weight; `None` if it lacks the weight or an adapter changes it.
@@ -273,47 +265,9 @@ impl ModelFile {
         Ok((tensor, columns, first.saturating_add(rows.start)..first.saturating_add(rows.end)))
     }
 
-    /// What `read` gives for rows of a weight, `width` values each, with those of an interleaved GGUF Q or K put back into rotate-half
-    /// order.
-    ///
-    /// llama.cpp's converter interleaves the two halves of each head, because its rotation pairs neighbours:
-    /// row `i` of a head `d` wide is stored as row `2 i` for `i < d / 2`, else as row `2 (i - d / 2) + 1`
-    /// (`permute` in `convert_hf_to_gguf.py`). A whole head is read and then picked from.
-    async fn in_order<T: Clone>(
-        &self,
-        name: WeightName,
-        tensor: &TensorInfo,
-        width: usize,
-        rows: Range<u32>,
-        read: impl AsyncFn(Range<u32>, &mut Vec<T>) -> Result<(), ModelFileError>,
-    ) -> Result<Vec<T>, ModelFileError> {
-        use LayerWeight::{K, Q};
-        let mut out = Vec::new();
-        let is_permuted = matches!(name, WeightName::Layer(_, Q | K) | WeightName::Bias(_, Q | K));
-        let is_gguf = matches!(self.format, Format::Gguf { .. });
-        if !(is_gguf && is_permuted && self.config.architecture.conventions().interleaved) {
-            read(rows, &mut out).await?;
-            return Ok(out);
-        }
-        let head_dim = self.config.head_dim;
-        let half = head_dim.checked_div(2).unwrap_or_default();
-        let (mut head, mut held) = (Vec::new(), None);
-        for row in rows {
-            let within = row.checked_rem(head_dim).unwrap_or_default();
-            let first = row.saturating_sub(within);
-            if held != Some(first) {
-                head.clear();
-                read(first..first.saturating_add(head_dim), &mut head).await?;
-                held = Some(first);
-            }
-            let stored = match within.checked_sub(half) {
-                None => within.saturating_mul(2),
-                Some(upper) => upper.saturating_mul(2).saturating_add(1),
-            };
-            let stored = to_usize(&tensor.file, &tensor.field(), stored.into())?;
-            out.extend(head.chunks_exact(width.max(1)).nth(stored).into_iter().flatten().cloned());
-        }
-        Ok(out)
+    /// The width of the heads of a weight whose rows the file has interleaved, if it has.
+    fn interleaved(&self, name: WeightName) -> Option<u32> {
+        order::interleaved(name, &self.config).filter(|_| matches!(self.format, Format::Gguf { .. }))
     }
 
     /// What each rotary frequency is divided by (`rope_dim / 2` numbers above 0), if the file says so number by number.
@@ -364,102 +318,4 @@ impl ModelFile {
 
 fn missing(file: &str, field: &str) -> ModelFileError {
     ModelFileError::Missing { file: file.to_owned(), field: field.to_owned() }
-}
-
-fn from_gguf(gguf: gguf::Gguf, file: &str) -> Result<Parsed, ModelFileError> {
-    let gguf::Gguf { version, metadata, tensors } = gguf;
-    let config = Config::from_gguf(&metadata, &tensors)?;
-    let policy = match metadata.str(POLICY_KEYS.1)? {
-        Some(text) => {
-            let policy = json::parse(file, &gguf::key_field(POLICY_KEYS.1), text.as_bytes())?;
-            if !policy.is_object() {
-                return Err(json::wrong_type(file, gguf::key_field(POLICY_KEYS.1), &policy, "an object"));
-            }
-            Some(policy)
-        }
-        None => None,
-    };
-    Ok(Parsed {
-        sampling: SamplingHints::from_gguf(&metadata, file),
-        chat_template: tokenizer_source::template_from_gguf(&metadata)?,
-        tokenizer: tokenizer_source::from_gguf(metadata, config.vocab_size)?,
-        config,
-        format: Format::Gguf { version },
-        tensors,
-        policy,
-    })
-}
-
-async fn from_safetensors(files: &FileSet, tensors: Vec<TensorInfo>) -> Result<Parsed, ModelFileError> {
-    const CONFIG: &str = "config.json";
-    const GENERATION: &str = "generation_config.json";
-    let read = async |name: &'static str| match files.get(name) {
-        Some(source) => {
-            let bytes = reader::read_whole(source.as_ref(), name, reader::MAX_CONFIG_BYTES).await?;
-            json::parse(name, "the file", &bytes).map(Some)
-        }
-        None => Ok(None),
-    };
-    let json = read(CONFIG).await?.ok_or_else(|| missing(files.label(), "config.json beside the weights"))?;
-    let json = json::Object::root(CONFIG, &json)?;
-    let generation = read(GENERATION).await?;
-    let generation = generation.as_ref().map(|value| json::Object::root(GENERATION, value)).transpose()?;
-    let has_output = tensors.iter().any(|tensor| tensor.name == WeightName::Output.huggingface());
-    let mut config = Config::from_json(&json, generation.as_ref(), has_output)?;
-    let (tokenizer, chat_template) = tokenizer_source::from_files(files).await?;
-    for id in tokenizer_source::turn_ends(&tokenizer, chat_template.as_deref()) {
-        if id < config.vocab_size && !config.eos_tokens.contains(&id) {
-            log::info!(
-                "{}: token {id} ends a turn by the tokenizer's files, and config.json does not say so",
-                files.label()
-            );
-            config.eos_tokens.push(id);
-        }
-    }
-    json.object(POLICY_KEYS.0)?;
-    let policy = json.get(POLICY_KEYS.0).cloned();
-    let sampling = generation.as_ref().map(SamplingHints::from_json).unwrap_or_default();
-    Ok(Parsed { config, format: Format::Safetensors, tensors, tokenizer, chat_template, policy, sampling })
-}
-
-/// Finds every weight of the config among the tensors, and judges the tensors that are left.
-fn map_weights(
-    config: &Config,
-    format: Format,
-    tensors: &[TensorInfo],
-    file: &str,
-) -> Result<BTreeMap<WeightName, Located>, ModelFileError> {
-    let by_name: BTreeMap<&str, usize> =
-        tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
-    let (mut weights, mut used) = (BTreeMap::new(), BTreeSet::new());
-    for name in WeightName::all(config) {
-        let place = name.place(config, matches!(format, Format::Gguf { .. }));
-        let found = by_name
-            .get(place.tensor.as_str())
-            .and_then(|index| tensors.get(*index).map(|tensor| (*index, tensor)));
-        let (index, tensor) = found.ok_or_else(|| missing(file, &tensor::field(&place.tensor)))?;
-        let (_, columns) = name.shape(config);
-        let (rows, columns) = (u64::from(place.rows), u64::from(columns));
-        let expected =
-            if name.is_vector() { vec![rows.saturating_mul(columns)] } else { vec![rows, columns] };
-        if tensor.shape != expected {
-            let (file, found) = (tensor.file.to_string(), tensor.shape.clone());
-            return Err(ModelFileError::Shape { file, field: tensor.field(), found, expected });
-        }
-        weights.insert(name, Located { tensor: index, first_row: place.first_row });
-        used.insert(index);
-    }
-    for (_, tensor) in tensors.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
-        match names::judge_extra(&tensor.name, config) {
-            Extra::Harmless => log::debug!("{file}: {} is not needed", tensor.field()),
-            Extra::Unknown => log::warn!("{file}: {} is unknown and ignored", tensor.field()),
-            Extra::Changes => {
-                let (file, field) = (tensor.file.to_string(), tensor.field());
-                let name = config.architecture.name();
-                let value = format!("a weight that this {name} model should not have by its config");
-                return Err(ModelFileError::Unsupported { file, field, value, supported: None });
-            }
-        }
-    }
-    Ok(weights)
 }

@@ -4,6 +4,8 @@
 //! weights in one tensor, so a weight is a range of a tensor's rows ([`Place`]). Names after `transformers` (`modeling_llama.py`) and llama.cpp (`gguf-py/gguf/constants.py`).
 
 use super::config::{Config, RopeScaling};
+use super::error::{ModelFileError, quoted};
+use super::tensor::{TensorInfo, field};
 
 /// A weight of the whole model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -263,6 +265,21 @@ impl WeightName {
 const HUGGINGFACE_LAYERS: &str = "model.layers.";
 const GGUF_LAYERS: &str = "blk.";
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// The error for a weight whose tensor is missing; where another tensor's name only begins in another way, it says so.
+pub(super) fn missing(file: &str, tensor: &str, tensors: &[TensorInfo]) -> ModelFileError {
+    let inner = tensor.strip_prefix("model.").unwrap_or(tensor);
+    let similar = tensors.iter().find_map(|one| one.name.strip_suffix(inner).map(|before| (one, before)));
+    let hint = match similar {
+        Some((one, before)) if !before.is_empty() && before.ends_with('.') => format!(
+            " (there is {}; names that begin with {} are not read)",
+            quoted(&one.name),
+            quoted(before)
+        ),
+        _ => String::new(),
+    };
+    ModelFileError::Missing { file: file.to_owned(), field: format!("{}{hint}", field(tensor)) }
+}
 
 /// What a tensor that the model does not name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

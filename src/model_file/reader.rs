@@ -77,12 +77,6 @@ pub(super) async fn read_exact(
     if bytes.len() == len { Ok(bytes) } else { Err(io(std::io::ErrorKind::UnexpectedEof.into())) }
 }
 
-/// All bytes of a small file.
-pub(super) async fn read_whole(source: &dyn Source, file: &str, cap: u64) -> Result<Vec<u8>, ModelFileError> {
-    let len = to_usize(file, "the file's length", at_most(file, "the file's length", source.len(), cap)?)?;
-    read_exact(source, file, "the file", 0, len).await
-}
-
 /// A cursor over the head of a binary file.
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
@@ -198,6 +192,11 @@ impl<'a> Reader<'a> {
                 Err(self.invalid(value, "UTF-8"))
             }
         }
+    }
+
+    /// `len` bytes, which the caller has compared with a limit, if they are UTF-8.
+    pub(super) async fn text(&mut self, len: u64) -> Result<Option<String>, ModelFileError> {
+        Ok(std::str::from_utf8(self.bytes(len).await?).ok().map(str::to_owned))
     }
 
     /// The current field holds `value`, which breaks a rule.

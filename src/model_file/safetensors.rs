@@ -15,8 +15,9 @@ use super::error::{ModelFileError, quoted};
 use super::json::{self, Object};
 use super::reader::{
     MAX_DIMS, MAX_ENTRIES, MAX_INDEX_BYTES, MAX_NAME_BYTES, MAX_SAFETENSORS_HEADER, Reader, at_most, len_u64,
-    read_exact, read_whole, to_usize,
+    read_exact, to_usize,
 };
+use super::sniff::{self, Weights, other, read_json};
 use super::source::{FileSet, Source, is_plain_name};
 use super::tensor::{Layout, TensorInfo, byte_len, field};
 
@@ -25,8 +26,68 @@ const PREFIX_BYTES: u64 = 8;
 /// The one key of the header that is not a tensor.
 const METADATA: &str = "__metadata__";
 
-/// Parses the header of one file; tensors come in the order of their data.
-pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Vec<TensorInfo>, ModelFileError> {
+/// Data types that others store, with the bits of an element: what is not needed may have them, no weight can.
+const FOREIGN: [(&str, u64); 17] = [
+    ("F64", 64),
+    ("I64", 64),
+    ("U64", 64),
+    ("C64", 64),
+    ("I32", 32),
+    ("U32", 32),
+    ("I16", 16),
+    ("U16", 16),
+    ("I8", 8),
+    ("U8", 8),
+    ("BOOL", 8),
+    ("F8_E4M3", 8),
+    ("F8_E5M2", 8),
+    ("F8_E8M0", 8),
+    ("F6_E2M3", 6),
+    ("F6_E3M2", 6),
+    ("F4", 4),
+];
+
+/// The tensors of one file or of all shards, in the order of their data.
+#[derive(Default)]
+pub(super) struct Header {
+    pub(super) tensors: Vec<TensorInfo>,
+    /// Tensors of data types that no weight can have.
+    pub(super) foreign: Vec<Foreign>,
+}
+
+/// A tensor that is known only by its place.
+pub(super) struct Foreign {
+    pub(super) name: String,
+    file: String,
+    dtype: &'static str,
+}
+
+impl Foreign {
+    /// The error where a weight is one of these.
+    pub(super) fn needed(&self) -> ModelFileError {
+        ModelFileError::UnknownDtype {
+            file: self.file.clone(),
+            field: field(&self.name),
+            dtype: quoted(self.dtype),
+            known: KNOWN.to_owned(),
+        }
+    }
+}
+
+/// The data types that weights have.
+const KNOWN: &str = "F32, F16, BF16";
+
+/// Parses the header of one file whose tensors are all weights.
+pub(super) async fn parse_weights(
+    source: &dyn Source,
+    file: &str,
+) -> Result<Vec<TensorInfo>, ModelFileError> {
+    let header = parse(source, file).await?;
+    header.foreign.first().map_or(Ok(header.tensors), |foreign| Err(foreign.needed()))
+}
+
+/// Parses the header of one file.
+pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Header, ModelFileError> {
     let mut reader = Reader::new(source, file);
     reader.enter("the header");
     let header_len = reader.count("length", MAX_SAFETENSORS_HEADER).await?;
@@ -51,23 +112,25 @@ pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Vec<TensorI
     let data_start = PREFIX_BYTES.saturating_add(header_len);
     let mut layout =
         Layout { file: Arc::from(file), file_len: source.len(), data_start, alignment: 1, next: 0 };
-    let mut tensors = Vec::new();
-    for (name, Entry { dtype, shape, start, end }) in entries {
-        let tensor = layout.place(name.to_owned(), dtype, shape, start)?;
-        if Some(end) != start.checked_add(tensor.bytes) {
+    let mut parsed = Header::default();
+    for (name, Entry { dtype, bytes, shape, start, end }) in entries {
+        let placed = match dtype {
+            Ok(dtype) => Some(layout.place(name.to_owned(), dtype, shape.clone(), start)?),
+            Err(_) => layout.pass(name, bytes, start).map(|_| None)?,
+        };
+        if Some(end) != start.checked_add(bytes) {
+            let dtype = dtype.map_or_else(|foreign| foreign, Dtype::name);
             return Err(ModelFileError::Invalid {
                 file: file.to_owned(),
                 field: format!("{} data_offsets", field(name)),
                 value: format!("[{start}, {end}]"),
-                expected: format!(
-                    "{} bytes, as the shape {:?} in {} has",
-                    tensor.bytes,
-                    tensor.shape,
-                    dtype.name()
-                ),
+                expected: format!("{bytes} bytes, as the shape {shape:?} in {dtype} has"),
             });
         }
-        tensors.push(tensor);
+        parsed.tensors.extend(placed);
+        if let Err(dtype) = dtype {
+            parsed.foreign.push(Foreign { name: name.to_owned(), file: file.to_owned(), dtype });
+        }
     }
     let data_len = source.len().saturating_sub(data_start);
     if layout.next != data_len {
@@ -78,12 +141,14 @@ pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Vec<TensorI
             expected: format!("{data_len}, the end of the file"),
         });
     }
-    Ok(tensors)
+    Ok(parsed)
 }
 
 /// A tensor as the header describes it.
 struct Entry {
-    dtype: Dtype,
+    /// The name of a type that no weight has, else.
+    dtype: Result<Dtype, &'static str>,
+    bytes: u64,
     shape: Vec<u64>,
     start: u64,
     end: u64,
@@ -125,25 +190,37 @@ fn entry(file: &str, name: &str, value: &Value) -> Result<Entry, ModelFileError>
     };
     let dtype = match get("dtype")? {
         Value::String(dtype) => match dtype.as_str() {
-            "F32" => Dtype::F32,
-            "F16" => Dtype::F16,
-            "BF16" => Dtype::BF16,
-            other => {
-                let (file, field) = (file.to_owned(), field(name));
-                return Err(ModelFileError::UnknownDtype { file, field, dtype: quoted(other) });
-            }
+            "F32" => Ok(Dtype::F32),
+            "F16" => Ok(Dtype::F16),
+            "BF16" => Ok(Dtype::BF16),
+            other => Err(FOREIGN.iter().find(|(name, _)| *name == other).ok_or_else(|| {
+                let (file, field, known) = (file.to_owned(), field(name), KNOWN.to_owned());
+                ModelFileError::UnknownDtype { file, field, dtype: quoted(other), known }
+            })?),
         },
         other => return Err(json::wrong_type(file, format!("{} dtype", field(name)), other, "a string")),
     };
     let shape = numbers("shape", MAX_DIMS)?;
-    byte_len(dtype, &shape).map_err(|expected| invalid(" shape", format!("{shape:?}"), &expected))?;
+    let bytes = match dtype {
+        Ok(dtype) => byte_len(dtype, &shape),
+        Err((_, bits)) => foreign_len(*bits, &shape),
+    };
+    let bytes = bytes.map_err(|expected| invalid(" shape", format!("{shape:?}"), &expected))?;
+    let dtype = dtype.map_err(|(name, _)| *name);
     let offsets = numbers("data_offsets", 2)?;
     match offsets.as_slice() {
-        [start, end] if start <= end => Ok(Entry { dtype, shape, start: *start, end: *end }),
+        [start, end] if start <= end => Ok(Entry { dtype, bytes, shape, start: *start, end: *end }),
         other => {
             Err(invalid(" data_offsets", format!("{other:?}"), "a start and an end that is not before it"))
         }
     }
+}
+
+/// Bytes of a tensor of elements of so many bits, which may have none of them.
+fn foreign_len(bits: u64, shape: &[u64]) -> Result<u64, String> {
+    let elems = shape.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim));
+    let bits = elems.and_then(|elems| elems.checked_mul(bits)).filter(|bits| bits.is_multiple_of(8));
+    bits.map(|bits| bits >> 3).ok_or_else(|| "a size of whole bytes below 2^61".to_owned())
 }
 
 /// `__metadata__` maps strings to strings; nothing here reads it.
@@ -159,10 +236,10 @@ fn check_metadata(header: &Object<'_>) -> Result<(), ModelFileError> {
 }
 
 /// Parses the index `file` of a sharded checkpoint and the headers of all its shards.
-pub(super) async fn parse_shards(files: &FileSet, file: &str) -> Result<Vec<TensorInfo>, ModelFileError> {
+pub(super) async fn parse_shards(files: &FileSet, file: &str) -> Result<Header, ModelFileError> {
     let missing = |field: String| ModelFileError::Missing { file: file.to_owned(), field };
-    let source = files.get(file).ok_or_else(|| missing("the index".to_owned()))?;
-    let index = json::parse(file, "the file", &read_whole(source.as_ref(), file, MAX_INDEX_BYTES).await?)?;
+    let source = files.find(file)?.ok_or_else(|| missing("the index".to_owned()))?;
+    let index = json::parse(file, "the file", &read_json(source.as_ref(), file, MAX_INDEX_BYTES).await?)?;
     let index = Object::root(file, &index)?;
     let map = index.object("weight_map")?;
     let map = index.required("weight_map", map)?;
@@ -183,27 +260,33 @@ pub(super) async fn parse_shards(files: &FileSet, file: &str) -> Result<Vec<Tens
         shards.insert(shard);
         at_most(file, "the tensor count", len_u64(shard_of.len()), MAX_ENTRIES)?;
     }
-    let (mut tensors, mut names) = (Vec::<TensorInfo>::new(), BTreeSet::new());
+    let (mut whole, mut names) = (Header::default(), BTreeSet::new());
     for shard in shards {
-        let source = files.get(shard).ok_or_else(|| missing(format!("the shard {}", quoted(shard))))?;
-        for tensor in parse(source.as_ref(), shard).await? {
-            if !names.insert(tensor.name.clone()) {
-                return Err(ModelFileError::Duplicate { file: shard.to_owned(), field: tensor.field() });
+        let source = files.find(shard)?.ok_or_else(|| missing(format!("the shard {}", quoted(shard))))?;
+        if sniff::weights(source.as_ref(), shard).await? != Weights::Safetensors {
+            return Err(other(shard, "a GGUF file under the name of a shard", "download the shard again"));
+        }
+        let Header { tensors, foreign } = parse(source.as_ref(), shard).await?;
+        let here = tensors.iter().map(|tensor| &tensor.name).chain(foreign.iter().map(|one| &one.name));
+        for name in here {
+            if !names.insert(name.clone()) {
+                return Err(ModelFileError::Duplicate { file: shard.to_owned(), field: field(name) });
             }
-            if shard_of.get(tensor.name.as_str()).is_some_and(|named| *named != shard) {
+            if let Some(named) = shard_of.get(name.as_str()).filter(|named| **named != shard) {
                 return Err(ModelFileError::Invalid {
                     file: file.to_owned(),
-                    field: map.field(&tensor.name),
-                    value: shard_of.get(tensor.name.as_str()).map(|named| quoted(named)).unwrap_or_default(),
+                    field: map.field(name),
+                    value: quoted(named),
                     expected: format!("{}, the shard that holds it", quoted(shard)),
                 });
             }
-            tensors.push(tensor);
         }
+        whole.tensors.extend(tensors);
+        whole.foreign.extend(foreign);
     }
     let lost = shard_of.iter().find(|(name, _)| !names.contains(**name));
     match lost {
         Some((name, shard)) => Err(ModelFileError::Missing { file: (*shard).to_owned(), field: field(name) }),
-        None => Ok(tensors),
+        None => Ok(whole),
     }
 }

@@ -10,7 +10,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::error::{ModelFileError, quoted};
+use super::error::ModelFileError;
+use super::pick::{Primary, pick};
+use super::sniff::other;
 
 /// The bytes of one read, some time later. Where programs have threads, it may move between them.
 #[cfg(not(target_arch = "wasm32"))]
@@ -142,40 +144,36 @@ impl Source for FileSource {
     }
 }
 
-/// The files beside the weights that a model may have.
-const COMPANIONS: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "added_tokens.json",
-    "chat_template.jinja",
-];
-
-/// The index of a sharded checkpoint.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
-
-/// The file that holds the weights, or leads to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Primary {
-    /// One GGUF or safetensors file; its first bytes say which.
-    Weights(String),
-    /// The index of a sharded safetensors checkpoint.
-    Index(String),
-}
-
 /// The named files of one model, all from one folder.
 #[derive(Clone)]
 pub struct FileSet {
     label: String,
     files: BTreeMap<String, Arc<dyn Source>>,
+    /// Names that are there and cannot be read: what each is instead, and what to do. It matters only if the model needs one.
+    unusable: BTreeMap<String, Unusable>,
+    /// The weight file, where whoever named the files has picked it.
+    picked: Option<Primary>,
+}
+
+/// What stands in the place of a file, and what to do about it.
+#[derive(Debug, Clone)]
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "all files of a browser are there"))]
+pub(super) struct Unusable {
+    pub(super) what: String,
+    pub(super) advice: String,
 }
 
 impl FileSet {
     /// A model from `files` (plain name to bytes); `label` is what messages and reports call it.
     pub fn new(label: impl Into<String>, files: BTreeMap<String, Arc<dyn Source>>) -> Self {
-        Self { label: label.into(), files }
+        Self { label: label.into(), files, unusable: BTreeMap::new(), picked: None }
+    }
+
+    /// The same, with names beside the files that cannot be read, and the weight file if it is known.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn beside(mut self, unusable: BTreeMap<String, Unusable>, picked: Option<Primary>) -> Self {
+        (self.unusable, self.picked) = (unusable, picked);
+        self
     }
 
     /// A model whose files are in memory, labelled with the name of its weight file.
@@ -183,25 +181,29 @@ impl FileSet {
         let shared = |bytes: Vec<u8>| -> Arc<dyn Source> { Arc::new(BytesSource::new(bytes)) };
         let mut set =
             Self::new("model", files.into_iter().map(|(name, bytes)| (name, shared(bytes))).collect());
-        if let Ok(Primary::Weights(name) | Primary::Index(name)) = set.primary() {
-            set.label = name;
+        match set.primary() {
+            Ok(Primary::Weights(name) | Primary::Index(name)) => set.label = name,
+            Ok(Primary::Parts(parts)) => set.label = parts.into_iter().next().unwrap_or_default(),
+            Err(_) => {}
         }
         set
     }
 
-    /// A model on disk: a folder, one `.gguf` or `.safetensors` file, or the index of a sharded checkpoint.
+    /// A model on disk: a folder, one `.gguf` or `.safetensors` file, any part of a split GGUF, the index of a sharded checkpoint,
+    /// or the folder that the Hugging Face cache keeps for a model (`models--ORG--NAME`).
     ///
-    /// Beside a safetensors file or index, its folder is searched for the config, the tokenizer and shards.
+    /// Beside a safetensors file or index, its folder is searched for the config, the tokenizer and shards; beside a part for the
+    /// others. Symbolic links are followed to regular files, wherever these are. Whatever else lies there does not matter.
     ///
     /// # Errors
-    /// [`ModelFileError::Io`] if a file cannot be opened; [`ModelFileError::Invalid`] if a folder holds a symbolic
-    /// link that leaves it. A link into `../../blobs` is followed: the Hugging Face cache is laid out that way.
+    /// [`ModelFileError::Io`] if the path cannot be opened; else what the path is instead of a model.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_path(path: &std::path::Path) -> Result<Self, ModelFileError> {
         super::folder::open(path)
     }
 
-    /// A LoRA adapter on disk: a folder with `adapter_config.json` and `adapter_model.safetensors`.
+    /// A LoRA adapter on disk: a folder with `adapter_config.json` and `adapter_model.safetensors`, either of these files, or a
+    /// GGUF file as llama.cpp's converter of adapters writes it.
     ///
     /// # Errors
     /// As [`FileSet::from_path`].
@@ -220,66 +222,26 @@ impl FileSet {
         self.files.get(name)
     }
 
+    /// The file called `name`, if there is one.
+    ///
+    /// # Errors
+    /// One of that name that cannot be read: it must not pass for one that is not there.
+    pub(super) fn find(&self, name: &str) -> Result<Option<&Arc<dyn Source>>, ModelFileError> {
+        match (self.files.get(name), self.unusable.get(name)) {
+            (None, Some(Unusable { what, advice })) => Err(other(name, what, advice)),
+            (found, _) => Ok(found),
+        }
+    }
+
     /// The names of all files, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
 
     /// Picks the weight file.
-    ///
-    /// One `model.safetensors` comes before an index and an index before other safetensors files, as in `transformers`.
     pub(super) fn primary(&self) -> Result<Primary, ModelFileError> {
-        let ending = |end: &str| self.files.keys().filter(|name| name.ends_with(end)).collect::<Vec<_>>();
-        let (gguf, safetensors) = (ending(".gguf"), ending(".safetensors"));
-        let (pickled, others): (Vec<_>, Vec<_>) =
-            self.files.keys().filter(|name| !is_model_file(name)).partition(|name| is_pickled(name));
-        let has = |name: &str| self.files.contains_key(name);
-        match (gguf.as_slice(), safetensors.as_slice(), others.as_slice()) {
-            ([], _, _) if has("model.safetensors") => Ok(Primary::Weights("model.safetensors".to_owned())),
-            ([], _, _) if has(INDEX) => Ok(Primary::Index(INDEX.to_owned())),
-            ([one], [], _) if !has(INDEX) => Ok(Primary::Weights((*one).clone())),
-            ([], [one], _) | ([], [], [one]) => Ok(Primary::Weights((*one).clone())),
-            ([], [], []) if !pickled.is_empty() => Err(ModelFileError::Pickled {
-                file: pickled.first().map(|name| (*name).clone()).unwrap_or_default(),
-            }),
-            ([], [], []) => Err(ModelFileError::Missing {
-                file: self.label.clone(),
-                field: "a model file (.gguf, .safetensors or model.safetensors.index.json)".to_owned(),
-            }),
-            _ => Err(ModelFileError::Invalid {
-                file: self.label.clone(),
-                field: "the list of model files".to_owned(),
-                value: quoted(
-                    &[gguf, safetensors, others]
-                        .concat()
-                        .iter()
-                        .map(|name| name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", "),
-                ),
-                expected: "one model; name the file".to_owned(),
-            }),
-        }
+        self.picked.clone().map_or_else(|| pick(self.names(), &self.label), Ok)
     }
-}
-
-/// Whether a model in this folder may use a file of that name.
-pub(super) fn is_model_file(name: &str) -> bool {
-    is_companion(name) || name == INDEX || name.ends_with(".gguf") || name.ends_with(".safetensors")
-}
-
-/// Whether a file of that name holds weights as PyTorch pickles them.
-pub(super) fn is_pickled(name: &str) -> bool {
-    name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json"))
-        || name == PICKLED_ADAPTER
-}
-
-/// The weights of an adapter as old versions of PEFT wrote them.
-pub(super) const PICKLED_ADAPTER: &str = "adapter_model.bin";
-
-/// Whether the file is a config, a tokenizer or the like.
-pub(super) fn is_companion(name: &str) -> bool {
-    COMPANIONS.contains(&name)
 }
 
 /// Whether `name` can only mean a file in the same folder.

@@ -114,19 +114,26 @@ impl Layout {
         shape: Vec<u64>,
         offset: u64,
     ) -> Result<TensorInfo, ModelFileError> {
-        let invalid = |what: &str, value: String, expected: String| ModelFileError::Invalid {
-            file: self.file.to_string(),
-            field: format!("{} {what}", field(&name)),
-            value,
-            expected,
-        };
-        let bytes =
-            byte_len(dtype, &shape).map_err(|expected| invalid("shape", format!("{shape:?}"), expected))?;
+        let bytes = byte_len(dtype, &shape)
+            .map_err(|expected| self.invalid(&name, "shape", format!("{shape:?}"), expected))?;
+        let start = self.pass(&name, bytes, offset)?;
+        Ok(TensorInfo { name, dtype, shape, bytes, file: Arc::clone(&self.file), offset: start })
+    }
+
+    /// Passes over the next tensor, `bytes` long, which the file claims to lie at `offset` from the data's start. Gives its first byte
+    /// from the start of the file.
+    pub(super) fn pass(&mut self, name: &str, bytes: u64, offset: u64) -> Result<u64, ModelFileError> {
         if !offset.is_multiple_of(self.alignment) {
-            return Err(invalid("offset", offset.to_string(), format!("a multiple of {}", self.alignment)));
+            return Err(self.invalid(
+                name,
+                "offset",
+                offset.to_string(),
+                format!("a multiple of {}", self.alignment),
+            ));
         }
         if offset != self.next {
-            return Err(invalid(
+            return Err(self.invalid(
+                name,
                 "offset",
                 offset.to_string(),
                 format!("{}, right after the tensor before", self.next),
@@ -137,7 +144,7 @@ impl Layout {
         if bytes > have {
             return Err(ModelFileError::Truncated {
                 file: self.file.to_string(),
-                field: field(&name),
+                field: field(name),
                 offset: start,
                 need: bytes,
                 have,
@@ -145,9 +152,14 @@ impl Layout {
         }
         // The sum lies inside the file; only the padding after it could pass the end of u64.
         let next = offset.saturating_add(bytes).checked_next_multiple_of(self.alignment);
-        self.next =
-            next.ok_or_else(|| invalid("end", u64::MAX.to_string(), "an end below 2^64".to_owned()))?;
-        Ok(TensorInfo { name, dtype, shape, bytes, file: Arc::clone(&self.file), offset: start })
+        self.next = next
+            .ok_or_else(|| self.invalid(name, "end", u64::MAX.to_string(), "an end below 2^64".to_owned()))?;
+        Ok(start)
+    }
+
+    fn invalid(&self, name: &str, what: &str, value: String, expected: String) -> ModelFileError {
+        let (file, field) = (self.file.to_string(), format!("{} {what}", field(name)));
+        ModelFileError::Invalid { file, field, value, expected }
     }
 }
 

@@ -2,16 +2,15 @@
 //!
 //! This room checks sizes, types and token numbers; the tokenizer room gives them their meaning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::error::{ModelFileError, quoted};
 use super::gguf::{CHAT_TEMPLATE, MERGES, Metadata, SCORES, TOKEN_TYPES, TOKENS, key_field};
 use super::json::{self, Object};
-use super::reader::{
-    MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES, at_most, len_u64, read_whole,
-};
+use super::reader::{MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES, at_most, len_u64};
+use super::sniff::{self, read_json};
 use super::source::FileSet;
 
 /// The tokenizer as the model's files hold it.
@@ -124,7 +123,12 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         Err(invalid(format!("{} count", key_field(key)), len.to_string(), expected))
     };
     let token_types = metadata.ints(TOKEN_TYPES)?;
-    let scores = metadata.floats(SCORES)?;
+    // Merges by rank have no use for scores, whatever type they have.
+    let scores = if model == "gpt2" {
+        metadata.floats(SCORES).unwrap_or_default()
+    } else {
+        metadata.floats(SCORES)?
+    };
     token_types.map_or(Ok(()), |types| per_token(TOKEN_TYPES, types.len()))?;
     scores.map_or(Ok(()), |scores| per_token(SCORES, scores.len()))?;
     if let Some(nan) = scores.unwrap_or_default().iter().position(|score| score.is_nan()) {
@@ -201,6 +205,9 @@ enum Named {
     Described(Spelled),
 }
 
+/// The key of `tokenizer_config.json` that describes tokens by their id.
+const DESCRIBED: &str = "added_tokens_decoder";
+
 /// The little that is read of `tokenizer_config.json`.
 #[derive(Default, Deserialize)]
 struct Ends {
@@ -267,30 +274,89 @@ pub(super) fn template_from_gguf(metadata: &Metadata) -> Result<Option<String>, 
 /// The tokenizer and the chat template that lie beside a safetensors file.
 pub(super) async fn from_files(files: &FileSet) -> Result<(TokenizerSource, Option<String>), ModelFileError> {
     const CONFIG: &str = "tokenizer_config.json";
-    let read = async |name: &'static str, cap: u64| match files.get(name) {
-        Some(source) => read_whole(source.as_ref(), name, cap).await.map(Some),
+    const TEMPLATE: &str = "chat_template.jinja";
+    const PIECES: &str = "tokenizer.model";
+    const LATER: &str = "added_tokens.json";
+    let read = async |name: &'static str, cap: u64| match files.find(name)? {
+        Some(source) => read_json(source.as_ref(), name, cap).await.map(Some),
         None => Ok(None),
     };
     let tokenizer_config = read(CONFIG, MAX_TOKENIZER_CONFIG_BYTES).await?;
     // `transformers` lets the separate file win, too.
-    let template = match read("chat_template.jinja", MAX_TEMPLATE_BYTES).await? {
-        Some(bytes) => Some(utf8("chat_template.jinja", bytes)?),
+    let template = match files.find(TEMPLATE)? {
+        Some(source) => {
+            Some(utf8(TEMPLATE, sniff::read_text(source.as_ref(), TEMPLATE, MAX_TEMPLATE_BYTES).await?)?)
+        }
         None => match &tokenizer_config {
             Some(bytes) => template_of(CONFIG, bytes)?,
             None => None,
         },
     };
     let source = match read("tokenizer.json", MAX_TOKENIZER_BYTES).await? {
-        Some(tokenizer_json) => TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config },
-        None => match read("tokenizer.model", MAX_TOKENIZER_BYTES).await? {
-            Some(model) => {
-                let added_tokens = read("added_tokens.json", MAX_TOKENIZER_CONFIG_BYTES).await?;
+        Some(tokenizer_json) => {
+            let tokenizer_config = match files.find(LATER)? {
+                Some(source) => {
+                    let later = read_json(source.as_ref(), LATER, MAX_TOKENIZER_CONFIG_BYTES).await?;
+                    with_later(tokenizer_config, &later, &tokenizer_json)?
+                }
+                None => tokenizer_config,
+            };
+            TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config }
+        }
+        None => match files.find(PIECES)? {
+            Some(source) => {
+                let model = sniff::read(source.as_ref(), PIECES, MAX_TOKENIZER_BYTES).await?;
+                let added_tokens = read(LATER, MAX_TOKENIZER_CONFIG_BYTES).await?;
                 TokenizerSource::SentencePiece { model, added_tokens, tokenizer_config }
             }
             None => TokenizerSource::None,
         },
     };
     Ok((source, template))
+}
+
+/// `tokenizer_config.json` that describes the tokens of `added_tokens.json`, `later`, unless it describes tokens already or
+/// tokenizer.json has their ids: so `transformers` reads a folder that has all three.
+fn with_later(
+    config: Option<Vec<u8>>,
+    later: &[u8],
+    tokenizer_json: &[u8],
+) -> Result<Option<Vec<u8>>, ModelFileError> {
+    const CONFIG: &str = "tokenizer_config.json";
+    const LATER: &str = "added_tokens.json";
+    let parsed = json::parse(CONFIG, "the file", config.as_deref().unwrap_or(b"{}"))?;
+    let object = Object::root(CONFIG, &parsed)?;
+    if object.get(DESCRIBED).is_some() {
+        return Ok(config);
+    }
+    let spelling = |value: &serde_json::Value| {
+        let text = value.as_str().or_else(|| value.get("content")?.as_str());
+        text.map(str::to_owned)
+    };
+    let names = object.entries().filter(|(key, _)| key.ends_with("_token"));
+    let mut special: BTreeSet<String> = names.filter_map(|(_, value)| spelling(value)).collect();
+    let more = object.get("additional_special_tokens").and_then(|list| list.as_array());
+    special.extend(more.into_iter().flatten().filter_map(spelling));
+    // What is wrong with tokenizer.json its own reader says.
+    let listed: Added = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+    let listed: BTreeSet<u32> = listed.added_tokens.iter().map(|token| token.id).collect();
+    let later = json::parse(LATER, "the file", later)?;
+    let later = Object::root(LATER, &later)?;
+    let mut described = serde_json::Map::new();
+    for (content, id) in later.entries() {
+        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = number
+            .ok_or_else(|| json::wrong_type(LATER, later.field(content), id, "the number of a token"))?;
+        if !listed.contains(&id) {
+            let is_special = special.contains(content);
+            let description =
+                serde_json::json!({ "content": content, "special": is_special, "normalized": !is_special });
+            described.insert(id.to_string(), description);
+        }
+    }
+    let serde_json::Value::Object(mut whole) = parsed else { return Ok(config) };
+    whole.insert(DESCRIBED.to_owned(), described.into());
+    Ok(Some(serde_json::Value::Object(whole).to_string().into_bytes()))
 }
 
 fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, ModelFileError> {

@@ -78,6 +78,8 @@ pub(super) fn build(source: &GgufTokenizer, file: &str) -> Result<Built, Tokeniz
         spelling,
         prefix: affix(source.add_bos, source.bos, "tokenizer.ggml.bos_token_id", file)?,
         suffix: affix(source.add_eos, source.eos, "tokenizer.ggml.eos_token_id", file)?,
+        // Templates in GGUF files may leave it to the engine, as llama.cpp takes them.
+        begins_chats: true,
         bos: source.bos,
         eos: source.eos,
     }

@@ -25,6 +25,7 @@
     )
 )]
 
+mod added;
 mod anchors;
 mod chat;
 mod components;
@@ -184,6 +185,13 @@ impl Tokenizer {
         &self.built.prefix
     }
 
+    /// Puts the prefix of the file before the ids of a conversation whose template leaves it to the engine; never twice.
+    fn begin_chat(&self, ids: &mut Vec<u32>) {
+        if self.built.begins_chats && !ids.starts_with(&self.built.prefix) {
+            ids.splice(..0, self.built.prefix.iter().copied());
+        }
+    }
+
     /// The token that begins a text, where the file names one.
     pub fn bos(&self) -> Option<u32> {
         self.built.bos
@@ -197,6 +205,12 @@ impl Tokenizer {
     /// Ids of all special tokens, sorted.
     pub fn special_ids(&self) -> &[u32] {
         &self.built.special
+    }
+
+    /// Ids of all tokens that are found in a text before anything else, sorted.
+    #[cfg(feature = "convert")]
+    pub(crate) fn added_ids(&self) -> &[u32] {
+        &self.built.added
     }
 
     /// Ids put before and after a text where special tokens are asked for.

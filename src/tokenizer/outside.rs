@@ -8,8 +8,10 @@
 //! A text that spells no control token so gets the ids of [`Tokenizer::encode`].
 
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use tokenizers::normalizer::Range;
+use tokenizers::normalizers::replace::{Replace, ReplacePattern};
 use tokenizers::{
     AddedToken, Model as _, NormalizedString, Normalizer as _, NormalizerWrapper, OffsetType,
     PreTokenizedString, PreTokenizer as _, Token,
@@ -29,6 +31,8 @@ pub(super) struct Finder {
     normalized: Prefixes,
     /// Whether a token takes the white space on its left and on its right; tokens that take none have no entry.
     strips: HashMap<u32, (bool, bool)>,
+    /// Tokens that are found only where no word goes on beside them.
+    single: HashSet<u32>,
 }
 
 impl Finder {
@@ -53,6 +57,7 @@ impl Finder {
             raw: Prefixes::new(raw.map(|(id, token)| (token.content.as_str(), *id))),
             normalized: Prefixes::new(unique.into_iter()),
             strips: strips.map(|(id, token)| (*id, (token.lstrip, token.rstrip))).collect(),
+            single: added.iter().filter(|(_, token)| token.single_word).map(|(id, _)| *id).collect(),
         }
     }
 
@@ -83,6 +88,15 @@ impl Finder {
                 at = end(rest.chars().next().map_or(1, char::len_utf8));
                 continue;
             };
+            if self.single.contains(&id) {
+                let beside = |c: Option<char>| c.is_some_and(is_word);
+                let before = text.get(..at).and_then(|text| text.chars().next_back());
+                if beside(before) || beside(text.get(end(len)..).and_then(|text| text.chars().next())) {
+                    // The crate looks on behind what it has passed over.
+                    at = end(len);
+                    continue;
+                }
+            }
             let (left, right) = self.strips.get(&id).copied().unwrap_or_default();
             let before = text.get(done..at).unwrap_or_default();
             let start = if left { done.saturating_add(before.trim_end().len()) } else { at };
@@ -96,6 +110,17 @@ impl Finder {
         take(done, text.len(), None);
         parts
     }
+}
+
+/// Whether the crate takes a character for one of a word: by the `\w` of its regular expressions, marks included.
+fn is_word(c: char) -> bool {
+    static WORD: LazyLock<Option<Replace>> =
+        LazyLock::new(|| Replace::new(ReplacePattern::Regex(r"\w".to_owned()), "").ok());
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || c == '_';
+    }
+    let mut text = NormalizedString::from(c.to_string());
+    WORD.as_ref().is_some_and(|word| word.normalize(&mut text).is_ok() && text.get().is_empty())
 }
 
 /// The tokens that no text from outside becomes.

@@ -63,6 +63,8 @@ pub(super) struct Spec {
     /// Ids put before and after a text when special tokens are asked for.
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
+    /// Whether a conversation begins with the prefix, too, where its template does not write it.
+    pub begins_chats: bool,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
 }
@@ -79,6 +81,7 @@ pub(super) struct Built {
     pub special: Vec<u32>,
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
+    pub begins_chats: bool,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub spelling: Spelling,
@@ -106,6 +109,7 @@ impl Spec {
             special: tokens.iter().filter(|(_, special)| *special).map(|(id, _)| *id).collect(),
             prefix: self.prefix,
             suffix: self.suffix,
+            begins_chats: self.begins_chats,
             bos: self.bos,
             eos: self.eos,
             spelling: self.spelling,

@@ -106,8 +106,10 @@ impl Turns {
         let (anchor, mark) = inserted(policy);
         let controls = tokenizer.controls(&self.template, policy);
         let prompt = self.render(system.map(mark).as_deref(), &[&mark(user)], controls.spellings())?;
-        // The template names its special tokens itself, so none are added.
-        let ids = tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        // The template names its special tokens itself, so none are added but the one that begins a text in some files.
+        let mut ids =
+            tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        tokenizer.begin_chat(&mut ids);
         Ok(Tagger::default().close_segments(policy, &ids))
     }
 
@@ -189,7 +191,9 @@ impl Turns {
             .collect();
         let contents: Vec<&str> = marked.iter().map(String::as_str).collect();
         let prompt = self.render(system.map(mark).as_deref(), &contents, controls.spellings())?;
-        let ids = tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        let mut ids =
+            tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
+        tokenizer.begin_chat(&mut ids);
         Ok(Tagger::default().close_segments(policy, &ids))
     }
 

@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess
 use serde_json::value::RawValue;
 use tokenizers::AddedToken;
 
+use super::added::{Settings, id_of};
 use super::components::{self, Decoder, Normalizer, PostProcessor, PreTokenizer};
 use super::error::{TokenizerError, reason};
 use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
@@ -45,39 +46,31 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
     let file = format!("{label}/tokenizer.json");
     let config_file = format!("{label}/tokenizer_config.json");
     let parts: Parts<'_> = parse(json, MAX_FILE_BYTES, &file, "tokenizer.json")?;
-    let names: Names = match config {
+    let settings: Settings = match config {
         Some(config) => parse(config, MAX_FILE_BYTES, &config_file, "tokenizer_config.json")?,
-        None => Names::default(),
+        None => Settings::default(),
     };
     if let Some(version) = parts.version.as_deref().filter(|version| *version != "1.0") {
         return Err(unsupported(&file, "version", &quoted(version), "\"1.0\""));
     }
-    // Both change the ids of a long text behind the caller's back; padding needs a second text to make sense.
+    // What training left there: both are for lists of texts of one length, and whoever encodes a single text turns them off.
     for (field, part) in [("truncation", parts.truncation), ("padding", parts.padding)] {
-        if let Some(part) = part.filter(|part| part.get() != "null") {
-            return Err(unsupported(&file, field, &quoted(part.get()), "null"));
+        if part.is_some_and(|part| part.get() != "null") {
+            log::info!("{file}: {field} is set; ignored, for texts are read whole and one by one");
         }
     }
     let (vocab, model) = model(parts.model, &file)?;
-    let added = added_tokens(parts.added_tokens, &file)?;
+    let listed = added_tokens(parts.added_tokens, &file)?;
+    let plain = |content: String| AddedToken::from(content, false);
+    let added = settings.complete(listed, &vocab, Vec::new(), plain, &config_file)?;
     let normalizer: Option<Normalizer> = component(parts.normalizer, &file, "normalizer")?;
     let pre_tokenizer: Option<PreTokenizer> = component(parts.pre_tokenizer, &file, "pre_tokenizer")?;
     let post_processor: Option<PostProcessor> = component(parts.post_processor, &file, "post_processor")?;
     let decoder: Option<Decoder> = component(parts.decoder, &file, "decoder")?;
     let (pre_tokenizer, byte_level) = components::pre_tokenizer(pre_tokenizer, &file)?;
     let (prefix, suffix) = components::affixes(post_processor, &file)?;
-    let id_of = |field: &'static str, name: Option<String>| match name {
-        None => Ok(None),
-        Some(name) => {
-            let listed = added.iter().map(|(id, token)| (&token.content, id));
-            let found =
-                listed.chain(vocab.iter().map(|(token, id)| (token, id))).find(|(token, _)| **token == name);
-            let missing = || invalid(&config_file, field, &quoted(&name), "a token of tokenizer.json");
-            found.map(|(_, id)| Some(*id)).ok_or_else(missing)
-        }
-    };
-    let bos = id_of("bos_token", names.bos_token())?;
-    let eos = id_of("eos_token", names.eos_token())?;
+    let bos = id_of(settings.bos(), &added, &vocab);
+    let eos = id_of(settings.eos(), &added, &vocab);
     Spec {
         fields: &FIELDS,
         normalizer: components::normalizer(normalizer, &file)?,
@@ -88,6 +81,8 @@ pub(super) fn build(json: &[u8], config: Option<&[u8]>, label: &str) -> Result<B
         added,
         prefix,
         suffix,
+        // Templates of `transformers` write it themselves.
+        begins_chats: false,
         bos,
         eos,
     }
@@ -116,39 +111,6 @@ struct Parts<'a> {
     decoder: Option<&'a RawValue>,
     #[serde(borrow)]
     model: &'a RawValue,
-}
-
-/// The two names that are needed from `tokenizer_config.json`; the rest of that file is for other programs.
-#[derive(Default, Deserialize)]
-pub(super) struct Names {
-    bos_token: Option<TokenName>,
-    eos_token: Option<TokenName>,
-}
-
-impl Names {
-    pub(super) fn bos_token(&self) -> Option<String> {
-        self.bos_token.as_ref().map(TokenName::content)
-    }
-
-    pub(super) fn eos_token(&self) -> Option<String> {
-        self.eos_token.as_ref().map(TokenName::content)
-    }
-}
-
-/// A token by its content, plain or inside a description.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenName {
-    Plain(String),
-    Described { content: String },
-}
-
-impl TokenName {
-    fn content(&self) -> String {
-        match self {
-            Self::Plain(content) | Self::Described { content } => content.clone(),
-        }
-    }
 }
 
 /// A model of type BPE.
@@ -271,18 +233,15 @@ fn added_tokens(raw: Option<&RawValue>, file: &str) -> Result<Vec<(u32, AddedTok
     let Some(raw) = raw else { return Ok(Vec::new()) };
     let tokens: Bounded<Added, MAX_ADDED> =
         parse(raw.get().as_bytes(), MAX_FILE_BYTES, file, "added_tokens")?;
-    let convert = |(i, token): (usize, Added)| {
-        if token.single_word {
-            let field = format!("added_tokens[{i}].single_word");
-            return Err(unsupported(file, &field, "true", "false"));
-        }
+    let convert = |token: Added| {
         let added = AddedToken::from(token.content, token.special)
             .lstrip(token.lstrip)
             .rstrip(token.rstrip)
+            .single_word(token.single_word)
             .normalized(token.normalized);
-        Ok((token.id, added))
+        (token.id, added)
     };
-    tokens.0.into_iter().enumerate().map(convert).collect()
+    Ok(tokens.0.into_iter().map(convert).collect())
 }
 
 /// A component that may be absent or null.
@@ -302,6 +261,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
     field: &'static str,
 ) -> Result<T, TokenizerError> {
     at_most(file, field, json.len(), limit)?;
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     serde_json::from_slice(json).map_err(|error| {
         // serde_json ends its message with the position, which has fields of its own here.
         let text = error.to_string();

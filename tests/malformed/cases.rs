@@ -44,6 +44,7 @@ pub(crate) fn variant(error: &ModelFileError) -> &'static str {
         ModelFileError::WrongType { .. } => "WrongType",
         ModelFileError::Duplicate { .. } => "Duplicate",
         ModelFileError::UnknownDtype { .. } => "UnknownDtype",
+        ModelFileError::Other { .. } => "Other",
         ModelFileError::Shape { .. } => "Shape",
         ModelFileError::Unsupported { .. } => "Unsupported",
         ModelFileError::Json { .. } => "Json",

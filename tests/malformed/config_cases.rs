@@ -93,13 +93,13 @@ fn another_function() -> Vec<Case> {
         refused("rope_parameters", json!({"rope_type": "longrope", "rope_theta": 5e5})),
         refused("partial_rotary_factor", json!(0.5)),
         refused("sliding_window", json!(4096)),
-        refused("quantization_config", json!({"quant_method": "gptq"})),
+        config(14, CLASS, "Other", "quantization_config", json!({"quant_method": "gptq"})),
         refused_key("general.architecture", Value::string("qwen2\u{1b}[31m")),
         refused_key("llama.rope.scaling.type", Value::string("longrope")),
         refused_key("llama.rope.scaling.attn_factor", Value::f32(1.5)),
         refused_key("llama.expert_count", Value::u32(8)),
         refused_key("llama.rope.dimension_count", Value::u32(2)),
-        refused_key("split.count", Value::u32(3)),
+        key(14, CLASS, "Other", "split.count", Value::u32(3)),
     ]
 }
 

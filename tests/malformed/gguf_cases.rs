@@ -25,11 +25,11 @@ pub(crate) fn cases() -> Vec<Case> {
 fn header() -> Vec<Case> {
     vec![
         gguf(1, "magic", "Invalid", "magic is \"GGML\"", |f| f.magic = *b"GGML"),
-        gguf_bytes(1, "empty file", "Truncated", "magic", Vec::new()),
+        gguf_bytes(1, "empty file", "Other", "an empty file", Vec::new()),
         gguf(1, "version", "Invalid", "version is 0", |f| f.version = 0),
-        gguf(1, "version", "Invalid", "version is 1", |f| f.version = 1),
+        gguf(1, "version", "Other", "GGUF file of version 1", |f| f.version = 1),
         gguf(1, "version", "Invalid", "version is 4", |f| f.version = 4),
-        gguf(1, "byte order", "Invalid", "big-endian file", |f| f.version = 3_u32.swap_bytes()),
+        gguf(1, "byte order", "Other", "big-endian byte order", |f| f.version = 3_u32.swap_bytes()),
         gguf(2, "tensor count", "OverCap", "tensor table count is 65537", |f| f.n_tensors = Some(65_537)),
         gguf(2, "tensor count", "OverCap", "tensor table count", |f| f.n_tensors = Some(u64::MAX)),
         gguf(2, "tensor count", "Truncated", "tensor table", |f| f.n_tensors = Some(65_536)),
@@ -74,9 +74,14 @@ fn shrinking(is_silent: bool) -> Case {
         class: "file shrinks while it is read",
         variant: "Io",
         file: GGUF,
-        says: "the magic",
+        says: "reading",
         files,
     }
+}
+
+/// An array of one array of one array, and so on.
+fn arrays_in_arrays(depth: usize) -> Value {
+    (0..depth).fold(Value::array(kind::U8, 0, Vec::new()), |inner, _| Value::array(kind::ARRAY, 1, inner.1))
 }
 
 fn metadata() -> Vec<Case> {
@@ -92,11 +97,17 @@ fn metadata() -> Vec<Case> {
         gguf(3, "key duplicate", "Duplicate", "general.architecture", |f| {
             f.entries.push(f.entries[0].clone());
         }),
-        key(4, "string too long", "OverCap", "general.name", Value::string(vec![b'x'; (1 << 20) + 1])),
+        key(
+            4,
+            "string too long",
+            "OverCap",
+            "general.architecture",
+            Value::string(vec![b'x'; (1 << 20) + 1]),
+        ),
         key(
             4,
             "string length",
-            "OverCap",
+            "Truncated",
             "general.name",
             Value(kind::STRING, u64::MAX.to_le_bytes().to_vec()),
         ),
@@ -107,21 +118,19 @@ fn metadata() -> Vec<Case> {
             "general.name",
             Value(kind::STRING, (1_u64 << 19).to_le_bytes().to_vec()),
         ),
-        key(4, "string not UTF-8", "Invalid", "general.name", Value::string([0xC3, 0x28])),
-        key(5, "array of arrays", "Invalid", TAGS, Value::array(kind::ARRAY, 1, vec![0; 64])),
+        key(4, "string not UTF-8", "Invalid", "general.architecture", Value::string([0xC3, 0x28])),
+        key(5, "arrays in arrays", "Invalid", TAGS, arrays_in_arrays(9)),
+        key(5, "arrays in arrays", "Truncated", TAGS, Value::array(kind::ARRAY, 1 << 24, Vec::new())),
         key(5, "array type", "Invalid", TAGS, Value::array(13, 1, vec![0; 8])),
         key(5, "value type", "Invalid", TAGS, Value(u32::MAX, Vec::new())),
         key(5, "array count", "OverCap", TAGS, Value::array(kind::U8, (1 << 24) + 1, Vec::new())),
         key(5, "array count", "OverCap", TAGS, Value::array(kind::U64, u64::MAX, Vec::new())),
         key(5, "array past the end", "Truncated", TAGS, Value::array(kind::U64, 1 << 24, Vec::new())),
         key(5, "array past the end", "Truncated", TAGS, Value::array(kind::STRING, 1 << 24, Vec::new())),
-        key(
-            6,
-            "type confusion",
-            "WrongType",
-            "tokenizer.ggml.scores",
-            Value::array(kind::I8, 12, vec![0; 12]),
-        ),
+        gguf(6, "type confusion", "WrongType", "tokenizer.ggml.scores", |f| {
+            f.set("tokenizer.ggml.model", Value::string("llama"));
+            f.set("tokenizer.ggml.scores", Value::array(kind::BOOL, 12, vec![0; 12]));
+        }),
         key(6, "type confusion", "WrongType", TOKENS, Value::i32s(&[1; 12])),
         key(6, "type confusion", "WrongType", "tokenizer.ggml.token_type", Value::f32s(&[1.0; 12])),
         key(6, "type confusion", "WrongType", "llama.block_count", Value::string("one")),
@@ -224,7 +233,7 @@ fn tensors() -> Vec<Case> {
         gguf(23, "offset beyond 63 bits", "Invalid", "9223372036854775808", |f| {
             f.tensors[1].offset = Some(1 << 63);
         }),
-        gguf(23, "length beyond 32 bits", "OverCap", "4294967299", |f| {
+        gguf(23, "length beyond 32 bits", "Truncated", "4294967299", |f| {
             f.entries[0].1.1 = (1_u64 << 32 | 3).to_le_bytes().to_vec();
         }),
     ]

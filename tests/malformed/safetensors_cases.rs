@@ -87,7 +87,7 @@ fn tensors() -> Vec<Case> {
         }),
         entry(8, "dimension count", "OverCap", "shape count", |e| e["shape"] = json!(vec![1; 9])),
         entry(8, "negative dimension", "WrongType", "shape", |e| e["shape"] = json!([-12, 8])),
-        entry(10, "unknown data type", "UnknownDtype", "I64", |e| e["dtype"] = json!("I64")),
+        entry(10, "unknown data type", "UnknownDtype", "I32", |e| e["dtype"] = json!("I32")),
         entry(10, "unknown data type", "UnknownDtype", "Q9", |e| e["dtype"] = json!("Q9")),
         entry(10, "unknown data type", "WrongType", "dtype", |e| e["dtype"] = json!(1)),
         entry_of(NORM, 11, "offset overlaps", "Invalid", "right after", |e| {

@@ -32,11 +32,6 @@ fn known_panics_of_the_crate_are_errors() {
             ),
             (Invalid, "post_processor.single: \"[CLS]\""),
         ),
-        (
-            "truncation stride beyond its length",
-            format!(r#"{{{model},"truncation":{{"direction":"Right","max_length":2,"strategy":"LongestFirst","stride":5}}}}"#),
-            (Unsupported, "truncation"),
-        ),
         ("FixedLength of 0", format!(r#"{{{model},"pre_tokenizer":{{"type":"FixedLength","length":0}}}}"#), (Json, "pre_tokenizer: line 1, column 21: unknown variant `FixedLength`")),
         (
             "Precompiled that is not a table",
@@ -80,11 +75,6 @@ fn malformed_tokenizer_files_are_refused() {
         ),
         ("field twice", r#"{"model":{},"model":{}}"#.into(), (Json, "duplicate field `model`")),
         ("another version", with("/version", json!("2.0")), (Unsupported, "version: \"2.0\"")),
-        (
-            "padding",
-            with("/padding", json!({"strategy": {"Fixed": 4_000_000_000u64}})),
-            (Unsupported, "padding"),
-        ),
         (
             "unigram piece without a score",
             with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a"]]})),
@@ -349,14 +339,6 @@ fn malformed_tokenizer_files_are_refused() {
             (TooLarge, "added_tokens[0]: 5000"),
         ),
         (
-            "added token as a single word",
-            with(
-                "/added_tokens",
-                json!([{"id": 3, "content": "x", "single_word": true, "lstrip": false, "rstrip": false, "normalized": false, "special": true}]),
-            ),
-            (Unsupported, "added_tokens[0].single_word"),
-        ),
-        (
             "added tokens that would overlap",
             with(
                 "/added_tokens",
@@ -386,15 +368,32 @@ fn malformed_tokenizer_configs_are_refused() {
     let file = base().to_string();
     let cases = [
         ("not JSON", "{", (Json, "crafted/tokenizer_config.json")),
-        (
-            "token that is not there",
-            r#"{"bos_token":"<s>"}"#,
-            (Invalid, "crafted/tokenizer_config.json: bos_token: \"<s>\""),
-        ),
         ("token that is a number", r#"{"eos_token":5}"#, (Json, "tokenizer_config.json")),
         ("token twice", r#"{"eos_token":"a","eos_token":"b"}"#, (Json, "duplicate field `eos_token`")),
     ];
     for (name, config, expected) in cases {
         assert_refused(name, expected, LIMIT, || load(&file, Some(config)));
     }
+}
+
+#[test]
+fn what_changes_nothing_is_ignored() {
+    let ids = |file: &str, config: Option<&str>| load(file, config).unwrap().encode("ab a", true).unwrap();
+    let plain = ids(&base().to_string(), None);
+    for (pointer, left) in [
+        (
+            "/truncation",
+            json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 5}),
+        ),
+        ("/truncation", json!({"anything": "else"})),
+        ("/padding", json!({"strategy": {"Fixed": 4_000_000_000u64}, "direction": "Left", "pad_id": 0})),
+    ] {
+        assert_eq!(ids(&with(pointer, left), None), plain, "{pointer}");
+    }
+    let empty = r#"{"bos_token": "", "eos_token": "", "unk_token": "", "pad_token": null, "additional_special_tokens": ["", 5]}"#;
+    assert_eq!(ids(&base().to_string(), Some(empty)), plain);
+    assert_eq!(load(&base().to_string(), Some(empty)).unwrap().bos(), None);
+    // A name that is no token becomes the next one, as in the reference.
+    let named = load(&base().to_string(), Some(r#"{"bos_token": "<s>"}"#)).unwrap();
+    assert_eq!((named.bos(), named.special_ids()), (Some(3), &[3][..]));
 }

@@ -2,7 +2,7 @@
 # make.sh: makes every golden file of tests/data anew that PyTorch has a word in, from nothing but Python 3.11, gcc and binutils.
 #
 # The environment (1.7 GB) goes to ${XDG_CACHE_HOME:-~/.cache}/killick/venv; the tests themselves never need it.
-# Steps by name, all when none is given:  tools/golden/make.sh [policy] [visibility] [tiny] [families] [anllm] [adapter] [smollm2] [dequant] [tokenizer] [parts] [splits] [pieces] [llama_json] [templates] [eval] [embedded]
+# Steps by name, all when none is given:  tools/golden/make.sh [policy] [visibility] [tiny] [families] [anllm] [adapter] [smollm2] [dequant] [tokenizer] [parts] [splits] [pieces] [llama_json] [added] [templates] [eval] [embedded]
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/killick
@@ -19,7 +19,7 @@ if ! cmp -s requirements.txt "$cache/venv/requirements.txt"; then
     cp requirements.txt "$cache/venv/requirements.txt"
 fi
 
-for step in "${@:-policy visibility tiny families anllm adapter smollm2 dequant tokenizer parts splits pieces llama_json templates eval embedded}"; do
+for step in "${@:-policy visibility tiny families anllm adapter smollm2 dequant tokenizer parts splits pieces llama_json added templates eval embedded}"; do
     for script in $step; do
         if [ "$script" = smollm2 ]; then
             ../../scripts/fetch-model.sh

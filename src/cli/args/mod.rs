@@ -352,8 +352,8 @@ pub(crate) struct DevicesArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ModelArgs {
-    /// A GGUF or safetensors file, or a folder with config.json, tokenizer.json and weights. Default: the small anchor model that
-    /// is a part of this program.
+    /// A GGUF (of a split one any part) or safetensors file, a folder with config.json, tokenizer.json and weights, or a model's
+    /// folder in the Hugging Face cache. Default: the small anchor model that is a part of this program.
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
@@ -365,8 +365,8 @@ pub(crate) struct ModelArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct AdapterArgs {
-    /// A folder with a LoRA adapter in PEFT's layout to merge into the weights, times SCALE; repeatable.
-    #[arg(long, value_name = "DIR[=SCALE]", value_parser = parse_adapter)]
+    /// A LoRA adapter, PEFT's folder or a GGUF, to merge into the weights, times SCALE; repeatable.
+    #[arg(long, value_name = "PATH[=SCALE]", value_parser = parse_adapter)]
     pub(crate) adapter: Vec<AdapterArg>,
 }
 

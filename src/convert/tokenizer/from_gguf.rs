@@ -54,7 +54,9 @@ pub(super) fn files(
             return Err(Form::Safetensors.inexpressible(format!("the tokenizer model {other:?}"), reason));
         }
     }
-    let token = |id: Option<u32>| id.map(|id| name(source, id));
+    // A name makes a token one that is found in a text, which a normal one is not; config.json has its id all the same.
+    let is_added = |id: &u32| matches!(source.token_types.get(*id as usize), Some(2..=4));
+    let token = |id: Option<u32>| id.filter(is_added).map(|id| name(source, id));
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": file.config.context_len,

@@ -31,7 +31,7 @@ pub(super) fn metadata(
     if byte_level && !is_nothing(&json["normalizer"]) {
         return Err(refuse("the tokenizer's normalizer", "byte-level text is taken as it is"));
     }
-    let mut found = vocabulary(&json, file.config.vocab_size, byte_level)?;
+    let mut found = vocabulary(&json, &tokenizer, file.config.vocab_size, byte_level)?;
     ends(&tokenizer, config, &mut found)?;
     let merges = merges(&json);
     if byte_level {
@@ -114,7 +114,12 @@ fn mentions(component: &Value, kind: &str) -> bool {
 }
 
 /// The vocabulary and the added tokens of a tokenizer.json.
-fn vocabulary(json: &Value, n_rows: u32, byte_level: bool) -> Result<GgufTokenizer, ConvertError> {
+fn vocabulary(
+    json: &Value,
+    tokenizer: &Tokenizer,
+    n_rows: u32,
+    byte_level: bool,
+) -> Result<GgufTokenizer, ConvertError> {
     let (vocab, unknown) = (json["model"]["vocab"].as_object(), json["model"]["unk_token"].as_str());
     let number = |id: &Value| id.as_u64().unwrap_or(u64::MAX);
     let plain = vocab.into_iter().flatten().map(|(token, id)| {
@@ -122,15 +127,22 @@ fn vocabulary(json: &Value, n_rows: u32, byte_level: bool) -> Result<GgufTokeniz
         (token.as_str(), number(id), if is_byte { BYTE } else { NORMAL })
     });
     let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let given = added.iter().map(|token| {
-        let content = text(&token["content"]);
-        let kind = match token["special"] == true {
-            true if !byte_level && Some(content) == unknown => UNKNOWN,
-            true => CONTROL,
-            false => USER_DEFINED,
-        };
-        (content, number(&token["id"]), kind)
-    });
+    // Those of the config as well.
+    let given: Vec<(String, u64, i32)> = tokenizer
+        .added_ids()
+        .iter()
+        .filter(|id| **id < n_rows || added.iter().any(|token| number(&token["id"]) == u64::from(**id)))
+        .filter_map(|id| {
+            let content = String::from_utf8(tokenizer.token_bytes(*id)?).ok()?;
+            let kind = match tokenizer.special_ids().contains(id) {
+                true if !byte_level && Some(content.as_str()) == unknown => UNKNOWN,
+                true => CONTROL,
+                false => USER_DEFINED,
+            };
+            Some((content, u64::from(*id), kind))
+        })
+        .collect();
+    let given = given.iter().map(|(content, id, kind)| (content.as_str(), *id, *kind));
     for token in added.iter().filter(|token| token["lstrip"] == true || token["rstrip"] == true) {
         let content = &token["content"];
         log::warn!("the added token {content} takes the white space beside it, which GGUF cannot say");

@@ -120,11 +120,7 @@ fn check_function(metadata: &Metadata, prefix: &str) -> Result<(), ModelFileErro
     if metadata.bool(&causal)? == Some(false) {
         return refuse(&causal, "false".to_owned());
     }
-    // A file of several parts holds only some of the tensors.
-    match metadata.u64("split.count")? {
-        Some(parts) if parts > 1 => refuse("split.count", parts.to_string()),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The window that all layers share; 0 is none.

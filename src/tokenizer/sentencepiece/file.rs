@@ -1,21 +1,22 @@
 //! `tokenizer.model`, the file that SentencePiece's trainer writes: pieces, and how text was prepared for them.
 //!
-//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with `added_tokens.json` for tokens that came later
-//! (`added.rs`).
-
-use std::collections::BTreeMap;
+//! A checkpoint may hold nothing else (Llama 1 and 2, AnLLM), with tokens that came later beside it (`tokenizer::added`).
+//! Text is then prepared as SentencePiece does, stretch by stretch between added tokens. `legacy: false` in the config stands for
+//! the repaired way, in which a space is put before a text and nowhere else.
 
 use serde::Deserialize;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{AddedToken, PreTokenizerWrapper};
 
-use super::added::{Description, Descriptions};
 use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::model_file::quoted;
+use crate::tokenizer::added::{self, Settings};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::model::ModelSpec;
 use crate::tokenizer::pieces::Spelling;
 use crate::tokenizer::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
-use crate::tokenizer::validate::{MAX_FILE_BYTES, Names, Vocab, parse};
+use crate::tokenizer::validate::{MAX_FILE_BYTES, Vocab, parse};
 
 const FIELDS: Fields = Fields {
     vocab: "pieces",
@@ -29,13 +30,13 @@ const FIELDS: Fields = Fields {
     eos: "eos_token",
 };
 
-/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text, and how some are found in it.
+/// What `tokenizer_config.json` says beside the names: whether tokens are put around a text, and how its spaces are taken.
 #[derive(Default, Deserialize)]
 struct Affixes {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
-    #[serde(default)]
-    added_tokens_decoder: BTreeMap<String, Description>,
+    legacy: Option<bool>,
+    add_prefix_space: Option<bool>,
 }
 
 /// The fields of the file that are used, with the values that stand for absent ones.
@@ -64,7 +65,7 @@ pub(in crate::tokenizer) fn build(
 ) -> Result<Built, TokenizerError> {
     let file = format!("{label}/tokenizer.model");
     let config_file = format!("{label}/tokenizer_config.json");
-    let read = Read::of(model, &file)?;
+    let mut read = Read::of(model, &file)?;
     let algorithm = match read.model_type {
         1 => Algorithm::Likeliest { single: true },
         2 => Algorithm::ByScore,
@@ -81,14 +82,18 @@ pub(in crate::tokenizer) fn build(
             return Err(unsupported(&file, field, &found.to_string(), if wanted { "true" } else { "false" }));
         }
     }
-    let (names, affixes) = match config {
+    let (settings, affixes) = match config {
         Some(config) => {
             let field = "tokenizer_config.json";
-            let names: Names = parse(config, MAX_FILE_BYTES, &config_file, field)?;
-            (names, parse(config, MAX_FILE_BYTES, &config_file, field)?)
+            let settings: Settings = parse(config, MAX_FILE_BYTES, &config_file, field)?;
+            (settings, parse(config, MAX_FILE_BYTES, &config_file, field)?)
         }
-        None => (Names::default(), Affixes::default()),
+        None => (Settings::default(), Affixes::default()),
     };
+    let is_legacy = affixes.legacy != Some(false);
+    if affixes.add_prefix_space == Some(false) {
+        read.spaces.prefix = false;
+    }
     let later: Vocab = match added {
         Some(added) => {
             let file = format!("{label}/added_tokens.json");
@@ -104,24 +109,31 @@ pub(in crate::tokenizer) fn build(
         .zip(0u32..)
         .map(|((spelling, score, kind), id)| ((score, kind), (spelling, id)))
         .unzip();
-    let described = Descriptions::new(affixes.added_tokens_decoder, &config_file)?;
-    let later = described.complete(later.0, &vocab, &config_file)?;
-    let id_of = |field: &'static str, name: Option<String>, trained: u64| match name
-        .filter(|name| !name.is_empty())
-    {
-        Some(name) => {
-            let found = later.iter().chain(&vocab).find(|(token, _)| *token == name).map(|(_, id)| *id);
-            let missing = || invalid(&config_file, field, &quoted(&name), "a token of the vocabulary");
-            found.map(Some).ok_or_else(missing)
+    let special: Vec<(u32, AddedToken)> = vocab
+        .iter()
+        .zip(&pieces)
+        .filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control))
+        .map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true)))
+        .collect();
+    let plain = |content: String| {
+        let is_special = settings.is_named(&content);
+        if is_legacy {
+            // As the tokenizers took them that such checkpoints were trained with.
+            AddedToken::from(content, false).lstrip(true).rstrip(true).normalized(false)
+        } else {
+            AddedToken::from(content, is_special)
         }
-        // Minus one, or any other number that is none of a piece, stands for no such token.
-        None => Ok(u32::try_from(trained).ok().filter(|id| vocab.iter().any(|(_, other)| other == id))),
     };
-    let bos = id_of("bos_token", names.bos_token(), read.bos)?;
-    let eos = id_of("eos_token", names.eos_token(), read.eos)?;
-    let special: Vec<bool> =
-        pieces.iter().map(|(_, kind)| matches!(kind, Kind::Unknown | Kind::Control)).collect();
-    let tokens = described.tokens(&vocab, &special, later);
+    let tokens = settings.complete(special, &vocab, later.0, plain, &config_file)?;
+    let id_of = |name: Option<&str>, trained: u64| {
+        added::id_of(name, &tokens, &vocab).or_else(|| {
+            // Minus one, or any other number that is none of a piece, stands for no such token.
+            u32::try_from(trained).ok().filter(|id| vocab.iter().any(|(_, other)| other == id))
+        })
+    };
+    let bos = id_of(settings.bos(), read.bos);
+    let eos = id_of(settings.eos(), read.eos);
+    let scheme = if read.spaces.prefix { PrependScheme::First } else { PrependScheme::Never };
     let around = |wanted: bool, id: Option<u32>| id.filter(|_| wanted).into_iter().collect::<Vec<_>>();
     Spec {
         fields: &FIELDS,
@@ -133,15 +145,17 @@ pub(in crate::tokenizer) fn build(
             algorithm,
             unk: u32::try_from(read.unk).ok(),
             byte_fallback: read.byte_fallback,
-            spaces: Some(read.spaces),
+            spaces: is_legacy.then_some(read.spaces),
             pieces,
         }),
         vocab,
         added: tokens,
         normalizer: None,
-        pre_tokenizer: None,
+        pre_tokenizer: (!is_legacy)
+            .then(|| PreTokenizerWrapper::Metaspace(Metaspace::new(super::SPACE, scheme, false))),
         prefix: around(affixes.add_bos_token.unwrap_or(true), bos),
         suffix: around(affixes.add_eos_token.unwrap_or(false), eos),
+        begins_chats: false,
         bos,
         eos,
     }

@@ -5,7 +5,6 @@
 //! none; and some pieces are made only to be taken apart again. So the two algorithms are written here, after the
 //! reference implementation, on checked pieces.
 
-mod added;
 mod by_score;
 pub(super) mod file;
 mod likeliest;

@@ -1,11 +1,13 @@
-//! LoRA adapters in PEFT's layout: `adapter_config.json` beside `adapter_model.safetensors`.
+//! LoRA adapters in PEFT's layout: `adapter_config.json` beside `adapter_model.safetensors`; `gguf.rs` reads those of llama.cpp.
 //!
 //! A weight W that an adapter changes reads as W + s B A, with B (rows, rank), A (rank, columns) and s the adapter's scale
 //! times `lora_alpha / rank`, or `lora_alpha / sqrt(rank)` for rank-stabilised ones. The sum is made in f32 for the rows
 //! that are asked for, before anything is rounded to the device's type, so no merged matrix ever exists as a whole.
 //! Both factors are in the row order of Hugging Face checkpoints, and so are the rows they are added to, whatever the file
-//! of the base holds. Whatever of an adapter is not a plain LoRA of a projection is refused: left out, it would give
+//! of the base holds (a GGUF adapter interleaves some as its base does). Whatever of an adapter is not a plain LoRA of a projection is refused: left out, it would give
 //! another function that still looks like text.
+
+mod gguf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,15 +18,13 @@ use super::config::Config;
 use super::error::{ModelFileError, quoted};
 use super::json::{self, Object};
 use super::names::{LayerWeight, WeightName};
-use super::reader::{MAX_CONFIG_BYTES, at_most, read_whole, to_usize};
-use super::safetensors;
-use super::source::{FileSet, PICKLED_ADAPTER};
+use super::pick::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLED_ADAPTER};
+use super::reader::{MAX_CONFIG_BYTES, at_most, to_usize};
+use super::sniff::{self, Weights, other};
+use super::source::FileSet;
 use super::tensor::{TensorInfo, field};
-use super::{POLICY_KEYS, missing};
+use super::{POLICY_KEYS, missing, order, safetensors};
 
-/// The two files of an adapter.
-pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
-pub(super) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 /// What PEFT puts before the name of a module of the model it wraps.
 const PREFIX: &str = "base_model.model.";
 /// Columns of B; published adapters have up to 512.
@@ -73,21 +73,32 @@ struct Delta {
     first_row: u32,
     rank: u32,
     scale: f32,
+    /// The width of the heads whose rows B has interleaved, if it has.
+    interleaved: Option<u32>,
 }
 
 impl Adapter {
     /// Reads an adapter for a model of that config; `scale` multiplies what it adds.
     pub(super) async fn open(files: FileSet, scale: f32, config: &Config) -> Result<Self, ModelFileError> {
-        let source = files.get(ADAPTER_CONFIG).ok_or_else(|| missing(files.label(), ADAPTER_CONFIG))?;
-        let json = read_whole(source.as_ref(), ADAPTER_CONFIG, MAX_CONFIG_BYTES).await?;
+        let Some(source) = files.find(ADAPTER_CONFIG)? else {
+            return Self::without_config(files, scale, config).await;
+        };
+        let json = sniff::read_json(source.as_ref(), ADAPTER_CONFIG, MAX_CONFIG_BYTES).await?;
         let json = json::parse(ADAPTER_CONFIG, "the file", &json)?;
         let settings = Settings::read(&Object::root(ADAPTER_CONFIG, &json)?)?;
 
-        let source = files.get(ADAPTER_WEIGHTS).ok_or_else(|| match files.get(PICKLED_ADAPTER) {
+        let source = files.find(ADAPTER_WEIGHTS)?.ok_or_else(|| match files.get(PICKLED_ADAPTER) {
             Some(_) => ModelFileError::Pickled { file: PICKLED_ADAPTER.to_owned() },
             None => missing(files.label(), ADAPTER_WEIGHTS),
         })?;
-        let tensors = safetensors::parse(source.as_ref(), ADAPTER_WEIGHTS).await?;
+        if sniff::weights(source.as_ref(), ADAPTER_WEIGHTS).await? == Weights::Gguf {
+            return Err(other(
+                ADAPTER_WEIGHTS,
+                "a GGUF file under a wrong name",
+                "call it NAME.gguf, and name it itself",
+            ));
+        }
+        let tensors = safetensors::parse_weights(source.as_ref(), ADAPTER_WEIGHTS).await?;
         let by_name: BTreeMap<&str, &TensorInfo> =
             tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let (mut deltas, mut used) = (BTreeMap::new(), BTreeSet::new());
@@ -104,26 +115,32 @@ impl Adapter {
                     let shape = (place.rows, name.shape(config).1);
                     let (rank, scale) = settings.delta(module, shape, a, b, scale)?;
                     let (a, b, first_row) = ((*a).clone(), (*b).clone(), place.first_row);
-                    deltas.insert(name, Delta { a, b, first_row, rank, scale });
+                    deltas.insert(name, Delta { a, b, first_row, rank, scale, interleaved: None });
                 }
                 (Some(_), None) => return Err(missing(ADAPTER_WEIGHTS, &field(&b))),
                 (None, Some(_)) => return Err(missing(ADAPTER_WEIGHTS, &field(&a))),
             }
         }
         if let Some(tensor) = tensors.iter().find(|tensor| !used.contains(&tensor.name)) {
-            return Err(ModelFileError::Unsupported {
-                file: ADAPTER_WEIGHTS.to_owned(),
-                field: tensor.field(),
-                value: "no LoRA factor of a projection of this model".to_owned(),
-                supported: Some(
-                    "the projections of attention and MLP, and lm_head if it is not tied".to_owned(),
-                ),
-            });
+            return Err(no_factor(ADAPTER_WEIGHTS, tensor));
         }
         if deltas.is_empty() {
             return Err(missing(ADAPTER_WEIGHTS, "a LoRA factor"));
         }
         Ok(Self { files, scale, deltas, policy: settings.policy.cloned() })
+    }
+
+    /// An adapter in one GGUF file, or what the files are instead.
+    async fn without_config(files: FileSet, scale: f32, config: &Config) -> Result<Self, ModelFileError> {
+        let names: Vec<String> = files.names().map(str::to_owned).collect();
+        let ([name], Some(source)) = (names.as_slice(), names.first().and_then(|name| files.get(name)))
+        else {
+            return Err(missing(files.label(), ADAPTER_CONFIG));
+        };
+        match sniff::weights(source.as_ref(), name).await? {
+            Weights::Gguf => gguf::open(files, name, scale, config).await,
+            Weights::Safetensors => Err(missing(files.label(), ADAPTER_CONFIG)),
+        }
     }
 
     /// Whether it changes a weight.
@@ -141,11 +158,12 @@ impl Adapter {
     ) -> Result<(), ModelFileError> {
         let Some(delta) = self.deltas.get(&name) else { return Ok(()) };
         let rank = to_usize(ADAPTER_WEIGHTS, "the rank", delta.rank.into())?;
-        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let mut a = Vec::new();
         delta.a.read_rows(&self.files, columns, 0..delta.rank, &mut a).await?;
         let first = delta.first_row;
         let rows = first.saturating_add(rows.start)..first.saturating_add(rows.end);
-        delta.b.read_rows(&self.files, rank, rows, &mut b).await?;
+        let read = async |rows, out: &mut _| delta.b.read_rows(&self.files, rank, rows, out).await;
+        let b: Vec<f32> = order::rows(&delta.b, rank, rows, delta.interleaved, read).await?;
         let mut sum = vec![0.0_f32; columns];
         for (row, factors) in out.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
             sum.fill(0.0);
@@ -255,21 +273,39 @@ impl<'a> Settings<'a> {
         let rank = u32::try_from(rank).unwrap_or(u32::MAX);
         let alpha = chosen(&self.alphas, module).unwrap_or(self.alpha);
         let divisor = if self.rank_stabilised { f64::from(rank).sqrt() } else { f64::from(rank) };
-        #[expect(
-            clippy::as_conversions,
-            clippy::cast_possible_truncation,
-            reason = "there is no other way from f64 to the nearest f32"
-        )]
-        let factor = (f64::from(scale) * alpha / divisor) as f32;
-        if !factor.is_finite() {
-            return Err(ModelFileError::Invalid {
-                file: ADAPTER_CONFIG.to_owned(),
-                field: self.json.field("lora_alpha"),
-                value: format!("{alpha} times the scale {scale}"),
-                expected: "a finite number".to_owned(),
-            });
-        }
+        let field = || (ADAPTER_CONFIG.to_owned(), self.json.field("lora_alpha"));
+        let factor = factor(scale, alpha / divisor, field)?;
         Ok((rank, factor))
+    }
+}
+
+/// What the product of two factors is multiplied by; `field` says where its second half comes from.
+fn factor(scale: f32, by: f64, field: impl Fn() -> (String, String)) -> Result<f32, ModelFileError> {
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        reason = "there is no other way from f64 to the nearest f32"
+    )]
+    let product = (f64::from(scale) * by) as f32;
+    if product.is_finite() {
+        return Ok(product);
+    }
+    let (file, field) = field();
+    Err(ModelFileError::Invalid {
+        file,
+        field,
+        value: format!("{by} by the rank, times the scale {scale}"),
+        expected: "a finite number".to_owned(),
+    })
+}
+
+/// The error for a tensor of an adapter that changes no projection.
+fn no_factor(file: &str, tensor: &TensorInfo) -> ModelFileError {
+    ModelFileError::Unsupported {
+        file: file.to_owned(),
+        field: tensor.field(),
+        value: "no LoRA factor of a projection of this model".to_owned(),
+        supported: Some("the projections of attention and MLP, and lm_head if it is not tied".to_owned()),
     }
 }
 

@@ -1,49 +1,33 @@
-//! GGUF, versions 2 and 3: metadata, tensor table and tokenizer in one little-endian file.
+//! The metadata of a GGUF file: entries of a type that each states, and typed getters over them.
 //!
-//! After the format's specification (ggml, `docs/gguf.md`): magic, version, counts, metadata
-//! entries, tensor descriptions, padding, data. Arrays are kept only where the tokenizer needs
-//! them; any other array is checked and passed over, so it costs no memory.
+//! Arrays are kept only where the tokenizer needs them, strings only up to a bound. What nobody reads is passed over, so it
+//! costs no memory, and nothing in it can be wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use super::config::MAX_VOCAB;
-use super::dtype::Dtype;
-use super::error::{ModelFileError, quoted};
-use super::reader::{
-    MAX_ALIGNMENT, MAX_ARRAY, MAX_ENTRIES, MAX_GGUF_DIMS, MAX_GGUF_NAME_BYTES, MAX_KEY_BYTES,
-    MAX_STRING_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKEN_BYTES, Reader, at_most,
+use crate::model_file::config::MAX_VOCAB;
+use crate::model_file::error::{ModelFileError, quoted};
+use crate::model_file::reader::{
+    MAX_ALIGNMENT, MAX_ARRAY, MAX_KEY_BYTES, MAX_STRING_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKEN_BYTES, Reader,
+    at_most,
 };
-use super::source::Source;
-use super::tensor::{Layout, TensorInfo, field};
 
-/// The first four bytes.
-pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 /// Alignment when `general.alignment` is absent.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// A key, a type and a value of one byte.
-const MIN_ENTRY_BYTES: u64 = 8 + 1 + 4 + 1;
-/// A name, one dimension, a type and an offset.
-const MIN_TENSOR_BYTES: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 /// Merges are about as many as tokens; a few models list more.
 const MAX_MERGES: u64 = 2 * MAX_VOCAB;
+/// Arrays in each other; the specification sets no limit, and no published file has any.
+const MAX_DEPTH: usize = 8;
 
-pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
-pub(super) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
-pub(super) const SCORES: &str = "tokenizer.ggml.scores";
-pub(super) const MERGES: &str = "tokenizer.ggml.merges";
-pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
-
-/// A parsed header.
-pub(super) struct Gguf {
-    pub(super) version: u32,
-    pub(super) metadata: Metadata,
-    pub(super) tensors: Vec<TensorInfo>,
-}
+pub(in crate::model_file) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(in crate::model_file) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+pub(in crate::model_file) const SCORES: &str = "tokenizer.ggml.scores";
+pub(in crate::model_file) const MERGES: &str = "tokenizer.ggml.merges";
+pub(in crate::model_file) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// The metadata entries of one file, read by typed getters.
-pub(super) struct Metadata {
-    pub(super) file: String,
+pub(in crate::model_file) struct Metadata {
+    pub(in crate::model_file) file: String,
     entries: BTreeMap<String, Value>,
 }
 
@@ -59,6 +43,15 @@ enum Value {
     Floats(Vec<f32>),
     /// An array nobody asks for, or one of the wrong type.
     OtherArray(ValueType),
+    /// A string that was passed over, and why: nobody may ask for it, so only whoever does is told.
+    Unread(Passed),
+}
+
+/// Why a string was not kept.
+enum Passed {
+    /// It has so many bytes.
+    Long(u64),
+    NotText,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +89,11 @@ impl ValueType {
         Self::F64,
     ];
 
+    fn is_integer(self) -> bool {
+        use ValueType::{I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(self, U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64)
+    }
+
     /// Bytes of a value; for strings and arrays the least.
     fn bytes(self) -> u64 {
         match self {
@@ -108,47 +106,7 @@ impl ValueType {
     }
 }
 
-/// Parses the header of `source`.
-pub(super) async fn parse(source: &dyn Source, file: &str) -> Result<Gguf, ModelFileError> {
-    let mut reader = Reader::new(source, file);
-    reader.enter("the magic");
-    let magic = reader.array::<4>().await?;
-    if magic != MAGIC {
-        return Err(reader.invalid(quoted(&String::from_utf8_lossy(&magic)), "\"GGUF\""));
-    }
-    reader.enter("the version");
-    let version = reader.u32().await?;
-    if !matches!(version, 2 | 3) {
-        let hint =
-            if version.swap_bytes() <= 3 { " in little-endian order; this is a big-endian file" } else { "" };
-        return Err(reader.invalid(version.to_string(), format!("2 or 3{hint}")));
-    }
-    reader.enter("the tensor table");
-    let n_tensors = reader.count("count", MAX_ENTRIES).await?;
-    reader.enter("the metadata");
-    let n_entries = reader.count("count", MAX_ENTRIES).await?;
-    // Neither product overflows: both counts are below 2^17.
-    reader.check_left(n_entries.saturating_mul(MIN_ENTRY_BYTES))?;
-
-    let metadata = parse_metadata(&mut reader, file, n_entries).await?;
-    let alignment = metadata.alignment()?;
-    reader.enter("the tensor table");
-    reader.check_left(n_tensors.saturating_mul(MIN_TENSOR_BYTES))?;
-    let tensors = parse_tensors(&mut reader, file, n_tensors).await?;
-
-    reader.enter("the start of the tensor data");
-    let data_start = reader.offset().checked_next_multiple_of(alignment);
-    let data_start =
-        data_start.ok_or_else(|| reader.invalid(reader.offset().to_string(), "an offset below 2^64"))?;
-    let mut layout = Layout { file: Arc::from(file), file_len: source.len(), data_start, alignment, next: 0 };
-    let mut placed = Vec::new();
-    for Description { name, dtype, shape, offset } in tensors {
-        placed.push(layout.place(name, dtype, shape, offset)?);
-    }
-    Ok(Gguf { version, metadata, tensors: placed })
-}
-
-async fn parse_metadata(
+pub(super) async fn parse(
     reader: &mut Reader<'_>,
     file: &str,
     n_entries: u64,
@@ -195,21 +153,20 @@ async fn parse_value(reader: &mut Reader<'_>, file: &str, key: &str) -> Result<V
             [other] => return Err(reader.invalid(other.to_string(), "0 or 1, a boolean")),
         },
         ValueType::String => {
+            let len = reader.count("length", u64::MAX).await?;
             let cap = if key == CHAT_TEMPLATE { MAX_TEMPLATE_BYTES } else { MAX_STRING_BYTES };
-            Value::String(reader.string(cap).await?)
+            if len > cap {
+                reader.skip(len)?;
+                return Ok(Value::Unread(Passed::Long(len)));
+            }
+            reader.text(len).await?.map_or(Value::Unread(Passed::NotText), Value::String)
         }
         ValueType::Array => parse_array(reader, file, key).await?,
     })
 }
 
 async fn parse_array(reader: &mut Reader<'_>, file: &str, key: &str) -> Result<Value, ModelFileError> {
-    let kind = parse_type(reader).await?;
-    if kind == ValueType::Array {
-        return Err(reader.invalid("an array of arrays".to_owned(), "an array of plain values"));
-    }
-    let count = reader.count("count", MAX_ARRAY).await?;
-    let bytes = count.saturating_mul(kind.bytes());
-    reader.check_left(bytes)?;
+    let (kind, count) = array_head(reader).await?;
     let cap = match key {
         TOKENS | TOKEN_TYPES | SCORES => MAX_VOCAB,
         MERGES => MAX_MERGES,
@@ -225,10 +182,16 @@ async fn parse_array(reader: &mut Reader<'_>, file: &str, key: &str) -> Result<V
             }
             Ok(Value::Strings(strings))
         }
-        (TOKEN_TYPES, ValueType::I32) => {
+        (TOKEN_TYPES, _) if kind.is_integer() => {
             let mut ints = Vec::new();
-            for _ in 0..count {
-                ints.push(i32::from_le_bytes(reader.array().await?));
+            for number in 0..count {
+                let value = integer(reader, kind).await?;
+                ints.push(i32::try_from(value).map_err(|_| ModelFileError::Invalid {
+                    file: file.to_owned(),
+                    field: format!("{}[{number}]", key_field(key)),
+                    value: value.to_string(),
+                    expected: "a number of 32 bits".to_owned(),
+                })?);
             }
             Ok(Value::Ints(ints))
         }
@@ -239,107 +202,113 @@ async fn parse_array(reader: &mut Reader<'_>, file: &str, key: &str) -> Result<V
             }
             Ok(Value::Floats(floats))
         }
-        (_, ValueType::String) => {
+        // Some writers have them as whole numbers or in 64 bits.
+        (SCORES, _) if kind.is_integer() || kind == ValueType::F64 => {
+            let mut floats = Vec::new();
             for _ in 0..count {
-                let len = reader.count("length", MAX_STRING_BYTES).await?;
-                reader.skip(len)?;
+                floats.push(match kind {
+                    ValueType::F64 => nearest(f64::from_le_bytes(reader.array().await?)),
+                    _ => nearest_whole(integer(reader, kind).await?),
+                });
             }
-            Ok(Value::OtherArray(kind))
+            Ok(Value::Floats(floats))
         }
         _ => {
-            reader.skip(bytes)?;
+            skip_array(reader, kind, count).await?;
             Ok(Value::OtherArray(kind))
         }
     }
 }
 
-/// A tensor as the table describes it, before its place is checked.
-struct Description {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<u64>,
-    offset: u64,
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "there is no other way from f64 to the nearest f32"
+)]
+fn nearest(value: f64) -> f32 {
+    value as f32
 }
 
-async fn parse_tensors(
-    reader: &mut Reader<'_>,
-    file: &str,
-    n_tensors: u64,
-) -> Result<Vec<Description>, ModelFileError> {
-    let (mut tensors, mut names) = (Vec::new(), BTreeSet::new());
-    for number in 0..n_tensors {
-        reader.enter(format!("tensor {number} name"));
-        let name = reader.string(MAX_GGUF_NAME_BYTES).await?;
-        if name.is_empty() || name.chars().any(char::is_control) {
-            return Err(reader.invalid(quoted(&name), "a name without control characters"));
-        }
-        if !names.insert(name.clone()) {
-            return Err(ModelFileError::Duplicate { file: file.to_owned(), field: field(&name) });
-        }
-        reader.enter(field(&name));
-        let n_dims = u64::from(reader.u32().await?);
-        at_most(file, &format!("{} dimension count", field(&name)), n_dims, MAX_GGUF_DIMS)?;
-        if n_dims == 0 {
-            return Err(reader.invalid("without dimensions".to_owned(), "1 to 4 dimensions"));
-        }
-        let mut shape = Vec::new();
-        for _ in 0..n_dims {
-            shape.push(reader.u64().await?);
-        }
-        // The file lists the fastest dimension first.
-        shape.reverse();
-        let dtype = dtype_of(reader.u32().await?).map_err(|dtype| ModelFileError::UnknownDtype {
-            file: file.to_owned(),
-            field: field(&name),
-            dtype,
-        })?;
-        tensors.push(Description { name, dtype, shape, offset: reader.u64().await? });
-    }
-    Ok(tensors)
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "there is no other way from i128 to the nearest f32"
+)]
+fn nearest_whole(value: i128) -> f32 {
+    value as f32
 }
 
-/// The data type with a number of `ggml_type`, or the name of one this reader does not know.
-fn dtype_of(id: u32) -> Result<Dtype, String> {
-    if let Some(dtype) = Dtype::ALL.into_iter().find(|dtype| dtype.ggml_type() == id) {
-        return Ok(dtype);
+/// An integer of any width, whose range is that of all of them.
+async fn integer(reader: &mut Reader<'_>, kind: ValueType) -> Result<i128, ModelFileError> {
+    Ok(match kind {
+        ValueType::U8 => u8::from_le_bytes(reader.array().await?).into(),
+        ValueType::I8 => i8::from_le_bytes(reader.array().await?).into(),
+        ValueType::U16 => u16::from_le_bytes(reader.array().await?).into(),
+        ValueType::I16 => i16::from_le_bytes(reader.array().await?).into(),
+        ValueType::U32 => reader.u32().await?.into(),
+        ValueType::U64 => reader.u64().await?.into(),
+        ValueType::I64 => i64::from_le_bytes(reader.array().await?).into(),
+        _ => i32::from_le_bytes(reader.array().await?).into(),
+    })
+}
+
+/// Type and count of an array, whose elements must be able to lie in the file.
+async fn array_head(reader: &mut Reader<'_>) -> Result<(ValueType, u64), ModelFileError> {
+    let kind = parse_type(reader).await?;
+    let count = reader.count("count", MAX_ARRAY).await?;
+    reader.check_left(count.saturating_mul(kind.bytes()))?;
+    Ok((kind, count))
+}
+
+/// Passes over an array that nobody reads; arrays in arrays are walked without recursion, at most [`MAX_ARRAY`] elements of them.
+async fn skip_array(reader: &mut Reader<'_>, kind: ValueType, count: u64) -> Result<(), ModelFileError> {
+    let mut waiting = vec![(kind, count)];
+    let mut walked = 0_u64;
+    while let Some((kind, count)) = waiting.pop() {
+        match kind {
+            ValueType::String => {
+                for _ in 0..count {
+                    let len = reader.count("length", u64::MAX).await?;
+                    reader.skip(len)?;
+                }
+                walked = walked.saturating_add(count);
+            }
+            ValueType::Array => {
+                if let Some(left) = count.checked_sub(1) {
+                    walked = walked.saturating_add(1);
+                    waiting.push((kind, left));
+                    if waiting.len() > MAX_DEPTH {
+                        return Err(reader.invalid(
+                            "arrays in arrays".to_owned(),
+                            format!("at most {MAX_DEPTH} in each other"),
+                        ));
+                    }
+                    waiting.push(array_head(reader).await?);
+                }
+            }
+            // Neither factor is above 2^24.
+            _ => reader.skip(count.saturating_mul(kind.bytes()))?,
+        }
+        if walked > MAX_ARRAY {
+            return Err(reader.invalid(format!("{walked} elements"), format!("at most {MAX_ARRAY}")));
+        }
     }
-    let unknown = match id {
-        9 => "Q8_1",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        _ => return Err(format!("number {id}")),
-    };
-    Err(unknown.to_owned())
+    Ok(())
 }
 
 /// What messages call a metadata key.
-pub(super) fn key_field(key: &str) -> String {
+pub(in crate::model_file) fn key_field(key: &str) -> String {
     format!("metadata key {}", quoted(key))
 }
 
 impl Metadata {
     /// Whether the key is there, with whatever type.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::model_file) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
     /// A whole number that is not negative, stored in any integer type.
-    pub(super) fn u64(&self, key: &str) -> Result<Option<u64>, ModelFileError> {
+    pub(in crate::model_file) fn u64(&self, key: &str) -> Result<Option<u64>, ModelFileError> {
         self.typed(key, "a whole number that is not negative", |value| match value {
             Value::Unsigned(value, _) => Some(*value),
             Value::Signed(value, _) => u64::try_from(*value).ok(),
@@ -348,7 +317,7 @@ impl Metadata {
     }
 
     /// A floating point number.
-    pub(super) fn f64(&self, key: &str) -> Result<Option<f64>, ModelFileError> {
+    pub(in crate::model_file) fn f64(&self, key: &str) -> Result<Option<f64>, ModelFileError> {
         self.typed(key, "a floating point number", |value| match value {
             Value::Float(value, _) => Some(*value),
             _ => None,
@@ -356,26 +325,29 @@ impl Metadata {
     }
 
     /// A boolean.
-    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>, ModelFileError> {
+    pub(in crate::model_file) fn bool(&self, key: &str) -> Result<Option<bool>, ModelFileError> {
         self.typed(key, "a boolean", |value| if let Value::Bool(value) = value { Some(*value) } else { None })
     }
 
     /// Text.
-    pub(super) fn str(&self, key: &str) -> Result<Option<&str>, ModelFileError> {
+    pub(in crate::model_file) fn str(&self, key: &str) -> Result<Option<&str>, ModelFileError> {
         self.typed(key, "a string", |value| {
             if let Value::String(value) = value { Some(value.as_str()) } else { None }
         })
     }
 
     /// An array of strings.
-    pub(super) fn strings(&self, key: &str) -> Result<Option<&[String]>, ModelFileError> {
+    pub(in crate::model_file) fn strings(&self, key: &str) -> Result<Option<&[String]>, ModelFileError> {
         self.typed(key, "an array of strings", |value| {
             if let Value::Strings(v) = value { Some(v.as_slice()) } else { None }
         })
     }
 
     /// An array of strings, moved out: a vocabulary is large.
-    pub(super) fn take_strings(&mut self, key: &str) -> Result<Option<Vec<String>>, ModelFileError> {
+    pub(in crate::model_file) fn take_strings(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<Vec<String>>, ModelFileError> {
         self.strings(key)?;
         match self.entries.remove(key) {
             Some(Value::Strings(strings)) => Ok(Some(strings)),
@@ -384,7 +356,7 @@ impl Metadata {
     }
 
     /// An array of I32.
-    pub(super) fn ints(&self, key: &str) -> Result<Option<&[i32]>, ModelFileError> {
+    pub(in crate::model_file) fn ints(&self, key: &str) -> Result<Option<&[i32]>, ModelFileError> {
         self.typed(
             key,
             "an array of I32",
@@ -393,19 +365,23 @@ impl Metadata {
     }
 
     /// An array of F32.
-    pub(super) fn floats(&self, key: &str) -> Result<Option<&[f32]>, ModelFileError> {
+    pub(in crate::model_file) fn floats(&self, key: &str) -> Result<Option<&[f32]>, ModelFileError> {
         self.typed(key, "an array of F32", |value| {
             if let Value::Floats(v) = value { Some(v.as_slice()) } else { None }
         })
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelFileError> {
+    pub(in crate::model_file) fn required<T>(
+        &self,
+        key: &str,
+        value: Option<T>,
+    ) -> Result<T, ModelFileError> {
         value.ok_or_else(|| ModelFileError::Missing { file: self.file.clone(), field: key_field(key) })
     }
 
     /// Alignment of tensor data; the specification fixes its type.
-    fn alignment(&self) -> Result<u64, ModelFileError> {
+    pub(super) fn alignment(&self) -> Result<u64, ModelFileError> {
         const KEY: &str = "general.alignment";
         let value = self.typed(KEY, "U32", |value| match value {
             Value::Unsigned(value, ValueType::U32) => Some(*value),
@@ -431,6 +407,21 @@ impl Metadata {
         convert: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ModelFileError> {
         let Some(value) = self.entries.get(key) else { return Ok(None) };
+        match value {
+            Value::Unread(Passed::Long(len)) => {
+                let cap = if key == CHAT_TEMPLATE { MAX_TEMPLATE_BYTES } else { MAX_STRING_BYTES };
+                return at_most(&self.file, &format!("{} length", key_field(key)), *len, cap).map(|_| None);
+            }
+            Value::Unread(Passed::NotText) => {
+                return Err(ModelFileError::Invalid {
+                    file: self.file.clone(),
+                    field: key_field(key),
+                    value: "no text".to_owned(),
+                    expected: "UTF-8".to_owned(),
+                });
+            }
+            _ => {}
+        }
         convert(value).map(Some).ok_or_else(|| {
             let found = match value {
                 Value::Unsigned(value, kind) => format!("{kind:?} ({value})"),
@@ -442,6 +433,7 @@ impl Metadata {
                 Value::Ints(_) => "array of I32".to_owned(),
                 Value::Floats(_) => "array of F32".to_owned(),
                 Value::OtherArray(kind) => format!("array of {kind:?}"),
+                Value::Unread(_) => "String".to_owned(),
             };
             ModelFileError::WrongType { file: self.file.clone(), field: key_field(key), found, expected }
         })
