@@ -37,7 +37,7 @@ pub(super) fn run(args: &RecallArgs) -> anyhow::Result<()> {
         kinds: args.facts.kinds(),
         seed: args.seed,
     };
-    let text = args.filler.as_deref().map(|file| load::read_text(file)).transpose()?;
+    let text = args.filler.as_deref().map(load::read_text).transpose()?;
     let filler = filler_of(text.as_deref());
     // What is wrong with a setting is said before a model is loaded.
     for distance in &options.distances {
