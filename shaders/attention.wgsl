@@ -1,10 +1,11 @@
 // One query row against everything it may see: the pinned prefix, the anchor ring and the live range.
 //
-//   out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] * scale) v[j, :]
+//   out[r, h, :] = sum_j softmax_j(capped(q[r, h, :] . k[j, :] * scale)) v[j, :]
 //
 // There is no mask: `kv::Ring` (or the kernel kv_step) has turned visibility into three ranges per row, each key is in
 // exactly one of them, and an entry is found by its number modulo the capacity of its region. Positions are baked into
 // the keys, so the order of the walk does not matter. The cost of a row is the number of keys it sees.
+// A layer with a window of its own leaves out the beginning of each range.
 //
 // A prompt chunk's own keys lie in scratch: positions from chunk_start on are chunk rows, anchor numbers from
 // chunk_anchors_before on are entries of `chunk_anchors`. While decoding both are NOT_A_CHUNK and all is in the cache.
@@ -44,13 +45,20 @@ fn attention(
     let head = i % params.n_heads;
     let kv_head = head / (params.n_heads / params.n_kv_heads);
     let dim4 = params.head_dim / 4u;
-    let row = rows[r];
+    var row = rows[r];
     let pinned = row.pinned_end;
+    var first = 0u; // key
+    var keys = row.n_keys;
+    if params.near != 0u {
+        first = min(row.near_first, pinned);
+        row.anchor_first = row.near_anchor;
+        row.live_first = max(row.live_first, row.near_first);
+        keys = pinned + (row.anchor_end - row.anchor_first) + (max(row.pos + 1u, row.live_first) - row.live_first);
+    }
     let anchors = row.anchor_end - row.anchor_first;
-    let keys = row.n_keys;
 
     var state = Softmax(LOWEST, 0.0, vec4<f32>());
-    for (var base = 0u; base < keys; base += WORKGROUP) {
+    for (var base = first; base < keys; base += WORKGROUP) {
         let key = base + lane;
         var place = NO_PLACE;
         var score = LOWEST;
@@ -70,7 +78,7 @@ fn attention(
                     sum += dot(q[query + d], decoded(k_cache[at + d]));
                 }
             }
-            score = sum * params.scale;
+            score = capped(vec4<f32>(sum * params.scale), params.cap).x;
         }
         state = add_tile(state, lane, place, score, params.head_dim);
     }

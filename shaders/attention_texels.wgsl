@@ -1,6 +1,6 @@
 // Several queries against all that they may see, where keys and values lie in textures.
 //
-//   out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] * scale) v[j, :]
+//   out[r, h, :] = sum_j softmax_j(capped(q[r, h, :] . k[j, :] * scale)) v[j, :]
 //
 // What is seen, and in which order, is said in attention.wgsl. For software devices, where loads decide: a key or a value that was loaded
 // serves all queries of a workgroup. These are INPUTS of those that read the same head of the same text: of the heads that share it, and in
@@ -60,13 +60,24 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     let first_row = params.row_first + text * params.rows_of_text;
     let first = i % tiles * INPUTS;
     var all = rows[first_row + first / sharing];
+    if params.near != 0u {
+        all.anchor_first = all.near_anchor;
+        all.live_first = max(all.live_first, all.near_first);
+    }
     var sight: array<vec4<u32>, INPUTS>; // first and end of its anchors, first and end of its live keys
-    var prefix: array<u32, INPUTS>;
+    var prefix: array<vec2<u32>, INPUTS>; // first of its pinned keys, and how many
+    var start = all.pinned_end;
     for (var j = 0u; j < INPUTS; j++) {
         // A tile that is not full makes its last query several times.
-        let one = rows[first_row + min(first + j, queries - 1u) / sharing];
+        var one = rows[first_row + min(first + j, queries - 1u) / sharing];
+        // A layer without a window of its own has none anywhere.
+        let near_first = select(0u, one.near_first, params.near != 0u);
+        one.anchor_first = select(one.anchor_first, one.near_anchor, params.near != 0u);
+        one.live_first = max(one.live_first, near_first);
+        let pinned_first = min(near_first, one.pinned_end);
         sight[j] = vec4<u32>(one.anchor_first, one.anchor_end, one.live_first, one.pos + 1u);
-        prefix[j] = one.pinned_end;
+        prefix[j] = vec2<u32>(pinned_first, one.pinned_end - pinned_first);
+        start = min(start, pinned_first);
         all.pinned_end = max(all.pinned_end, one.pinned_end);
         all.anchor_first = min(all.anchor_first, one.anchor_first);
         all.anchor_end = max(all.anchor_end, one.anchor_end);
@@ -86,7 +97,7 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
     var top$i = LOWEST;
     var total$i = 0.0;
     var value$i_$c = vec4<f32>();
-    var base = 0u;
+    var base = start;
     while base < keys {
         // Keys of the pinned prefix are read by the query's second rotation, so no tile has others beside them.
         let in_prefix = base < pinned;
@@ -112,8 +123,8 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         let number = select(key - pinned + all.anchor_first, key - live + all.live_first, is_live);
         let low$i = select(vec4<u32>(sight[$i].x), vec4<u32>(sight[$i].z), is_live);
         let high$i = select(vec4<u32>(sight[$i].y), vec4<u32>(sight[$i].w), is_live);
-        let sees$i = select((number >= low$i) & (number < high$i), key < vec4<u32>(prefix[$i]), in_prefix) & (key < vec4<u32>(end));
-        score$i = select(vec4<f32>(LOWEST), score$i * params.scale, sees$i);
+        let sees$i = select((number >= low$i) & (number < high$i), key - prefix[$i].x < vec4<u32>(prefix[$i].y), in_prefix) & (key < vec4<u32>(end));
+        score$i = select(vec4<f32>(LOWEST), capped(score$i * params.scale, params.cap), sees$i);
 
         let before$i = top$i;
         top$i = max(top$i, most_of_lanes(max(max(score$i.x, score$i.y), max(score$i.z, score$i.w)), lanes));

@@ -17,6 +17,10 @@ struct RingParams {
     max_distance: u32,
     limit: u32,
     at_max_segment: u32,
+    layer_window: u32, // of the layers that have one of their own
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 @group(0) @binding(0) var<uniform> params: RingParams;
 @group(0) @binding(1) var<storage, read> token: array<u32>;
@@ -94,6 +98,9 @@ fn kv_step(@builtin(workgroup_id) group: vec3<u32>) {
     if is_anchor && params.isolated == 1u {
         row.anchor_end = s.anchor_first;
     }
+    s.near_anchor = max(s.near_anchor, s.anchor_first);
+    row.near_first = i + 1u - min(i + 1u, params.layer_window);
+    row.near_anchor = min(s.near_anchor, row.anchor_end);
     row.live_first = live_first(i, s.seg_start);
     row.n_keys = row.pinned_end + (row.anchor_end - row.anchor_first) + (max(i + 1u, row.live_first) - row.live_first);
     rows[r] = row;
@@ -109,6 +116,7 @@ fn kv_step(@builtin(workgroup_id) group: vec3<u32>) {
     }
     let next = min(s.pos, params.limit - 1u); // at the limit, where there is no next query, the last one
     let first = live_first(next, s.seg_start);
+    let near_first = next + 1u - min(next + 1u, params.layer_window);
     if params.anchor_cap > 0u {
         while s.anchor_first < s.n_anchors
             && next - anchor_pos[anchors + s.anchor_first % params.anchor_cap] >= params.max_distance {
@@ -117,6 +125,10 @@ fn kv_step(@builtin(workgroup_id) group: vec3<u32>) {
         s.anchor_end = max(s.anchor_first, s.anchor_end);
         while s.anchor_end < s.n_anchors && anchor_pos[anchors + s.anchor_end % params.anchor_cap] < first {
             s.anchor_end += 1u;
+        }
+        s.near_anchor = max(s.near_anchor, s.anchor_first);
+        while s.near_anchor < s.n_anchors && anchor_pos[anchors + s.near_anchor % params.anchor_cap] < near_first {
+            s.near_anchor += 1u;
         }
     }
     s.live = min(s.pos, params.sinks) + (s.anchor_end - s.anchor_first) + (max(s.pos, first) - first);

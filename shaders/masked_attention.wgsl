@@ -6,6 +6,7 @@
 //                   or j < sinks
 //                   or (anchor(j) and not (isolated and anchor(i))
 //                       and fewer than max_anchors anchors lie in (j, i] and i - j < max_distance) )
+//                   and i - j < layer_window
 //
 // This is the definition that `--path masked` runs and that the ring is compared with.
 //
@@ -23,7 +24,11 @@ struct MaskedAttentionParams {
     isolated: u32,
     max_anchors: u32,
     max_distance: u32,
+    layer_window: u32, // of a layer that has one of its own; else it is beyond every distance
+    cap: f32,          // scores are bent to stay within it; 0: they are not
     pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 struct Tag {
     is_anchor: u32,
@@ -55,7 +60,7 @@ fn visible(i: u32, j: u32) -> bool {
         && !(params.isolated != 0u && query.is_anchor != 0u)
         && query.anchors_upto - key.anchors_upto < params.max_anchors
         && i - j < params.max_distance;
-    return j == i || same_segment || recent || pinned || remembered;
+    return i - j < params.layer_window && (j == i || same_segment || recent || pinned || remembered);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -86,7 +91,7 @@ fn masked_attention(
             for (var d = 0u; d < dim4; d++) {
                 sum += dot(q[query + d], k[place * dim4 + d]);
             }
-            score = sum * params.scale;
+            score = capped(vec4<f32>(sum * params.scale), params.cap).x;
         }
         state = add_tile(state, lane, place, score, params.head_dim);
     }

@@ -71,7 +71,7 @@ fn a_window_is_none_when_null_and_the_default_when_absent() {
 }
 
 #[test]
-fn qwen_has_a_window_only_where_every_layer_has_it() {
+fn qwen_has_a_window_where_its_layers_say() {
     let window = |changes| qwen2(changes).sliding_window;
     assert_eq!(window(json!({"sliding_window": 16})), None, "not used");
     assert_eq!(window(json!({"sliding_window": 16, "use_sliding_window": false})), None);
@@ -80,12 +80,18 @@ fn qwen_has_a_window_only_where_every_layer_has_it() {
     assert_eq!(window(used("max_window_layers", json!(4))), None, "no layer reaches it");
     assert_eq!(window(used("max_window_layers", json!(null))), None, "28 layers by default");
     assert_eq!(window(used("layer_types", json!(vec!["full_attention"; 4]))), None);
-    let mixed = used("layer_types", json!(["full_attention", "sliding_attention"]));
-    let error = read(of("qwen2", "Qwen2ForCausalLM", mixed), &QKV_BIAS).err().expect("two kinds of layers");
-    assert_eq!(
-        error.to_string(),
-        "\"config.json\": key \"sliding_window\" is 16 and not of every layer, which is not supported; supported: one window for all layers"
-    );
+    let [full, near] = ["full_attention", "sliding_attention"];
+    let mixed = qwen2(used("layer_types", json!([full, near, near, full])));
+    assert_eq!((mixed.sliding_window, &mixed.full_layers[..]), (Some(16), &[0, 3][..]));
+    let near = [0, 1, 2, 3].map(|layer| mixed.scoring(layer).near);
+    assert_eq!(near, [false, true, true, false]);
+    let late = qwen2(used("max_window_layers", json!(1)));
+    assert_eq!((late.sliding_window, &late.full_layers[..]), (Some(16), &[0][..]));
+    let all = qwen2(used("max_window_layers", json!(0)));
+    assert!(all.full_layers.is_empty() && !all.scoring(0).near, "that is the window of policy full");
+    let short = used("layer_types", json!([full, "sliding_attention"]));
+    let error = read(of("qwen2", "Qwen2ForCausalLM", short), &QKV_BIAS).err().expect("two of four layers");
+    assert_eq!(error.to_string(), "\"config.json\": key \"layer_types\" count is 2, expected the 4 layers");
 }
 
 #[test]

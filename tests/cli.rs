@@ -224,9 +224,9 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let weights = (vocab * hidden + layers * layer) * weight_bytes + norms + rotations;
 
     // A chunk of 128 rows. Words of a row: residual and normalized, q k v, q rotated twice, k and v, attended, gate and
-    // up; a token, its target, chunk anchors, nll, top; the 13 of its extents.
+    // up; a token, its target, chunk anchors, nll, top; the 15 of its extents.
     let chunk = 128;
-    let words = 2 * hidden + (q + 2 * kv) + 2 * q + 2 * kv + q + 2 * ffn + 5 + 13;
+    let words = 2 * hidden + (q + 2 * kv) + 2 * q + 2 * kv + q + 2 * ffn + 5 + 15;
     // A buffer is a multiple of 16 bytes and never empty; tags belong to the masked path.
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let tags = buffer(0);

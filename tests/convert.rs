@@ -3,6 +3,8 @@
 
 #[path = "convert/ends.rs"]
 mod ends;
+#[path = "convert/families.rs"]
+mod families;
 #[path = "convert/pieces.rs"]
 mod pieces;
 mod support;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use killick::Tokenizer;
 use killick::convert::{ConvertError, ConvertOptions, Converted, Form, convert};
-use killick::model_file::{Dtype, Encoding, FileSet, LayerWeight, ModelFile, RopeScaling, WeightName};
+use killick::model_file::{Dtype, Encoding, FileSet, LayerWeight, ModelFile, WeightName};
 use pollster::block_on;
 use serde_json::{Value as Json, json};
 use support::gguf_writer::Value;
@@ -55,63 +57,6 @@ fn assert_same_weights(what: &str, old: &ModelFile, new: &ModelFile) {
     for (name, old) in &old {
         let same = old.iter().zip(&new[name]).all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(same && old.len() == new[name].len(), "{what}: {name:?} differs");
-    }
-}
-
-/// The tiny checkpoints, each as a folder and where there is one as GGUF.
-const MODELS: [&str; 24] = [
-    "gqa",
-    "gqa.f32.gguf",
-    "mha-untied",
-    "mha-untied.f16.gguf",
-    "bf16",
-    "blocks",
-    "blocks.mixed.gguf",
-    "anllm",
-    "linear",
-    "linear.f16.gguf",
-    "yarn",
-    "yarn.f16.gguf",
-    "llama3",
-    "biases",
-    "biases.f16.gguf",
-    "mistral",
-    "mistral.f16.gguf",
-    "qwen2",
-    "qwen2.f16.gguf",
-    "qwen3",
-    "qwen3.f16.gguf",
-    "smollm3",
-    "smollm3.f16.gguf",
-    "phi3",
-];
-
-#[test]
-fn every_architecture_goes_to_both_forms_and_back_bit_for_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in MODELS.into_iter().chain(["phi3.f16.gguf"]) {
-        let old = open(&data(&format!("tiny/{name}")));
-        let (gguf, back) =
-            (folder.path().join(format!("{name}.gguf")), folder.path().join(format!("{name}-back")));
-        to(&old, &gguf, Form::Gguf, Encoding::F32).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let middle = open(&gguf);
-        assert_same_weights(name, &old, &middle);
-        assert_eq!(middle.policy(), old.policy(), "{name}");
-        if name == "llama3" {
-            // Its scaling is a tensor of divisors now, and not one of those that were published.
-            assert_eq!(middle.config.rope_scaling, RopeScaling::Divisors);
-            let error = to(&middle, &back, Form::Safetensors, Encoding::F32).unwrap_err();
-            assert!(error.to_string().contains("rope_freqs.weight"), "{error}");
-            continue;
-        }
-        to(&middle, &back, Form::Safetensors, Encoding::F32)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let new = open(&back);
-        assert_same_weights(name, &old, &new);
-        assert_eq!(new.policy(), old.policy(), "{name}");
-        if name != "mistral.f16.gguf" {
-            assert_eq!(new.config, old.config, "{name}");
-        }
     }
 }
 

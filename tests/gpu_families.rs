@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use killick::GenerateOptions;
 use killick::kernels::WeightFormat;
-use killick::kv::{PolicySpec, Preset};
+use killick::kv::{Policy, PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::{Architecture, FileSet, ModelFile, RopeScaling};
 use killick::score::{Path, Score, score};
@@ -28,8 +28,10 @@ use support::golden::{base64_floats, data, difference, ids, json, list, nmse, nu
 use support::gpu::{gpu, share};
 use support::skip::skipped;
 
-const FAMILIES: [&str; 9] =
-    ["linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3"];
+const FAMILIES: [&str; 10] =
+    ["linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "windows"];
+/// Those that llama.cpp has no keys for.
+const HUGGINGFACE_ONLY: [&str; 1] = ["windows"];
 /// Rows of docs/numerics.md: an NMSE, and the nats of a token.
 const LOGITS: &str = "logits of a tiny model";
 const TOKEN: &str = "nats of a token of a tiny model";
@@ -48,6 +50,16 @@ fn gguf(family: &str) -> BTreeMap<String, Vec<u8>> {
     let file = format!("{family}.f16.gguf");
     let bytes = std::fs::read(data(&format!("tiny/{file}"))).unwrap();
     [(file, bytes)].into()
+}
+
+fn has_gguf(family: &&str) -> bool {
+    !HUGGINGFACE_ONLY.contains(family)
+}
+
+/// The files of both formats, or of the one there is.
+fn formats(family: &str) -> Vec<(&'static str, BTreeMap<String, Vec<u8>>)> {
+    let gguf = has_gguf(&family).then(|| ("gguf", gguf(family)));
+    [("safetensors", checkpoint(family))].into_iter().chain(gguf).collect()
 }
 
 fn load(file: &ModelFile) -> Arc<Model> {
@@ -84,7 +96,7 @@ fn logits_error(model: &Arc<Model>, case: &Value) -> f64 {
 fn every_family_equals_pytorch_from_both_formats() {
     for family in FAMILIES {
         let golden = json(&format!("tiny/{family}/golden.json"));
-        for (format, files) in [("safetensors", checkpoint(family)), ("gguf", gguf(family))] {
+        for (format, files) in formats(family) {
             let model = load(&open(files));
             let (mut logits, mut token) = (0.0_f64, 0.0_f64);
             for case in list(&golden["cases"]) {
@@ -178,7 +190,7 @@ fn every_field_moves_the_loss_where_pytorch_says() {
 /// The same weights in the same order of operations: the same bits, except where GGUF rounds the frequencies itself.
 #[test]
 fn gguf_and_safetensors_give_the_same_logits() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().filter(has_gguf) {
         let golden = json(&format!("tiny/{family}/golden.json"));
         let case = &list(&golden["cases"])[0];
         let [folder, gguf] = [checkpoint(family), gguf(family)].map(|files| {
@@ -201,7 +213,7 @@ fn gguf_and_safetensors_give_the_same_logits() {
 /// What a GGUF does not spell out, the architecture does.
 #[test]
 fn both_formats_give_the_same_config() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().filter(has_gguf) {
         let (mut folder, gguf) = (open(checkpoint(family)).config, open(gguf(family)).config);
         let has_token = |config: &killick::model_file::Config| config.bos_token.is_some();
         assert!(has_token(&folder) && !has_token(&gguf), "the writer leaves the tokenizer out");
@@ -241,6 +253,21 @@ fn a_models_own_window_is_its_full_policy_and_the_others_replace_it() {
     }
 }
 
+/// A window that only some layers have is no policy's: `full` sees everything, and every preset leaves those layers theirs.
+#[test]
+fn windows_of_some_layers_stay_under_every_policy() {
+    let model = load(&open(checkpoint("windows")));
+    let text: Vec<u32> = (0..60).collect();
+    for preset in [Preset::Full, Preset::Window, Preset::Streaming] {
+        let policy = PolicySpec::new(preset).resolve(model.config()).unwrap();
+        let plain = PolicySpec::new(preset).resolve(256).unwrap();
+        assert_eq!((policy.layer_window, plain.layer_window), (Some(9), None));
+        assert_eq!(Policy { layer_window: None, ..policy }, plain, "{preset}");
+    }
+    let kv = run(&model, &PolicySpec::new(Preset::Full), &text, Path::Ring).kv;
+    assert_eq!(kv.live, 60, "a layer without a window reads them all");
+}
+
 /// Biases of q, k and v, or a norm of each head, cost one dispatch a layer; without them a layer has six.
 #[test]
 fn what_a_model_does_not_have_costs_no_dispatch() {
@@ -253,6 +280,7 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         ("mistral", 6),
         ("smollm3", 6),
         ("phi3", 6),
+        ("windows", 7),
         ("qwen2", 7),
         ("qwen3", 7),
         ("biases", 13),

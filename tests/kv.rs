@@ -120,6 +120,7 @@ fn rows_equal_the_golden_visibility() {
             max_distance: number("max_distance"),
             limit: None,
             insert: None,
+            layer_window: None,
         };
         let ids = ids(&case["ids"]);
         let tags = Tags::of(&policy, &ids);
@@ -396,9 +397,9 @@ fn a_ring_runs_to_its_last_position_and_stops() {
 #[test]
 fn structs_shared_with_the_gpu_have_no_padding() {
     // The parameters are a uniform, which is whole vectors.
-    assert_eq!([size_of::<RingParams>(), size_of::<RingState>(), size_of::<Row>()], [48, 48, 52]);
+    assert_eq!([size_of::<RingParams>(), size_of::<RingState>(), size_of::<Row>()], [64, 48, 60]);
     let rows = [Row { pos: 7, ..Row::default() }; 2];
-    assert_eq!(bytemuck::cast_slice::<Row, u32>(&rows)[13], 7);
+    assert_eq!(bytemuck::cast_slice::<Row, u32>(&rows)[15], 7);
 }
 
 /// "pi is 3.14. So": the full stop after a digit is a decimal point, the other one an anchor.

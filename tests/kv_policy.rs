@@ -21,7 +21,7 @@ fn policy(preset: Preset) -> Policy {
 /// A model's own window is that of `full`, within the capacity; the other presets have their own.
 #[test]
 fn the_window_a_model_was_trained_with_is_that_of_full() {
-    let trained = Trained { context: 4096, window: Some(512) };
+    let trained = Trained { context: 4096, window: Some(512), layer_window: None };
     let full = PolicySpec::new(Preset::Full);
     let resolved = full.resolve(trained).unwrap();
     assert_eq!((resolved.window, resolved.limit), (512, Some(4096)));
@@ -104,6 +104,7 @@ fn every_field_can_be_set_on_every_preset() {
             max_distance: 15,
             limit,
             insert: Some(INSERT),
+            layer_window: None,
         };
         assert_eq!(policy, want);
     }

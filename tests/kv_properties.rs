@@ -39,11 +39,12 @@ fn policies() -> impl Strategy<Value = Policy> {
         prop::sample::select(vec![0_u32, 1, 2, 3, 8, 1000]),
         prop::sample::select(vec![1_u32, 2, 5, 9, 40]),
         prop::sample::select(vec![1_u32, 2, 3, 10, 25, u32::MAX]),
+        prop::sample::select(vec![None, None, Some(1_u32), Some(3), Some(8), Some(30)]),
     );
     let not_after = prop::sample::select(vec![vec![], vec![], vec![1], vec![0, 2]]);
     let inserts = prop::bool::weighted(0.25);
     (anchors, not_after, fields, any::<bool>(), any::<bool>(), inserts).prop_map(
-        |(anchors, not_after, (window, sinks, a, m, d), seg_rule, isolated, inserts)| {
+        |(anchors, not_after, (window, sinks, a, m, d, layer_window), seg_rule, isolated, inserts)| {
             let inserts = inserts && anchors.contains(&0) && m > 1;
             Policy {
                 preset: Preset::Anchor,
@@ -59,6 +60,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 max_distance: d,
                 limit: None,
                 insert: inserts.then_some(Insert { id: 0, place: Place::After }),
+                layer_window,
             }
         },
     )
@@ -111,6 +113,15 @@ impl<'a> Oracle<'a> {
     fn row(&self, i: u32) -> u64 {
         let row = mask::row(self.policy, &self.tags, i).fold(0, |row, j| row | 1 << j);
         assert_eq!(row, self.plain_row(i), "mask.rs and the plain rule differ at {i}");
+        row
+    }
+
+    /// The same in a layer with a window of its own, from the plain rule: what lies inside the window.
+    fn near(&self, i: u32) -> u64 {
+        let sees = |&j: &u32| mask::visible_near(self.policy, &self.tags, i, j);
+        let row = (0..=i).filter(sees).fold(0, |row, j| row | 1 << j);
+        let first = self.policy.layer_window.map_or(0, |window| (i + 1).saturating_sub(window));
+        assert_eq!(row, self.plain_row(i) >> first << first, "mask.rs and the plain window differ at {i}");
         row
     }
 
@@ -195,13 +206,13 @@ fn run(
                 }
                 vec![]
             }
-            Op::Step => vec![slots.step(oracle.ids[pos])],
-            Op::Chunk(m) => slots.chunk(&oracle.ids[pos..N.min(pos + m)]),
+            Op::Step => vec![slots.step_both(oracle.ids[pos])],
+            Op::Chunk(m) => slots.chunk_both(&oracle.ids[pos..N.min(pos + m)]),
         };
-        for (i, read) in (before.pos..).zip(&rows) {
-            let (got, want) = (set(read)?, oracle.row(i));
+        for (i, (read, near)) in (before.pos..).zip(&rows) {
+            let (got, want) = ([set(read)?, set(near)?], [oracle.row(i), oracle.near(i)]);
             if got != want {
-                return Err(format!("row {i} reads {got:b}, the rule says {want:b}"));
+                return Err(format!("row {i} reads {got:x?}, the rule says {want:x?}"));
             }
             let peak = peaks[i as usize].max(oracle.counts(i + 1).live);
             peaks.push(peak);

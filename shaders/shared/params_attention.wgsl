@@ -14,7 +14,7 @@ struct AttentionParams {
     row_first: u32,            // the first of the rows
     q_at: u32,                 // where its query begins, in vec4s
     rows_of_text: u32,         // rows, one after the other, that are of one text
+    near: u32,                 // 1 in a layer with a window of its own
+    cap: f32,                  // scores are bent to stay within it; 0: they are not
     pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }

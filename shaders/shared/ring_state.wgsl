@@ -12,7 +12,7 @@ struct RingState {
     live: u32,
     peak_live: u32,
     barred: u32, // 1: the next token is no anchor by its id
-    pad0: u32,
+    near_anchor: u32,
 }
 // What happens where a segment grows too long: `kv::AtMaxSegment`.
 const AT_MAX_CLOSE: u32 = 0u;

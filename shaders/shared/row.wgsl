@@ -14,6 +14,8 @@ struct Row {
     forced: u32,           // an anchor only because the segment reached its bound
     seg_start: u32,        // position of the first token of the segment
     base: u32,             // the first slot of its text in the pool; all slots count from there
+    near_first: u32,       // a layer with a window of its own reads positions from here on,
+    near_anchor: u32,      // and anchor numbers from here on
 }
 const NO_SLOT: u32 = 0xffffffffu;
 

@@ -197,7 +197,13 @@ fn more_than_llama(c: &Config) -> Vec<String> {
         lines.push(format!("no RoPE in {} of the layers", c.no_rope_layers.len()));
     }
     if let Some(window) = c.sliding_window {
-        lines.push(format!("sliding window of {window} tokens, which is what policy full sees"));
+        let whose = match c.full_layers.len() {
+            0 => "which is what policy full sees".to_owned(),
+            full => {
+                format!("in {} of the layers, which keep it under every policy", c.n_layers as usize - full)
+            }
+        };
+        lines.push(format!("sliding window of {window} tokens, {whose}"));
     }
     if c.qk_norm {
         lines.push("normalized queries and keys".to_owned());

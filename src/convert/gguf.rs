@@ -62,6 +62,7 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
         vocab_size,
         context_len,
         sliding_window,
+        full_layers,
         rms_norm_eps,
         rope_theta,
         rope_scaling: _, // as the layout says
@@ -105,6 +106,10 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
         ("rope.dimension_count", rope_dim),
     ] {
         metadata.u32(&key(name), *value);
+    }
+    if !full_layers.is_empty() {
+        let reason = "which layers have one is not written there";
+        return Err(Form::Gguf.inexpressible("a window that some layers have", reason));
     }
     if let Some(window) = sliding_window {
         metadata.u32(&key("attention.sliding_window"), *window);

@@ -43,6 +43,7 @@ pub(super) fn config(
         vocab_size,
         context_len,
         sliding_window,
+        full_layers,
         rms_norm_eps,
         rope_theta,
         rope_scaling: _, // as the layout says
@@ -100,6 +101,10 @@ pub(super) fn config(
     if matches!(architecture, Architecture::Qwen2 | Architecture::Qwen3 | Architecture::SmolLm3) {
         set("use_sliding_window", json!(sliding_window.is_some()));
         set("max_window_layers", json!(0));
+    }
+    if !full_layers.is_empty() {
+        let kind = |layer| if full_layers.contains(&layer) { "full_attention" } else { "sliding_attention" };
+        set("layer_types", json!((0..*n_layers).map(kind).collect::<Vec<_>>()));
     }
     if *architecture == Architecture::SmolLm3 {
         let rotated = (0..*n_layers).map(|layer| u32::from(!no_rope_layers.contains(&layer)));

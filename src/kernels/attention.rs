@@ -6,18 +6,18 @@ use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{Chunk, RingLayout, Row};
-use crate::model_file::Heads;
+use crate::model_file::{Heads, Scoring};
 
 params! {
     AttentionParams {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
         chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
-        rows_of_text: u32, pad0: u32, pad1: u32, pad2: u32,
+        rows_of_text: u32, near: u32, cap: f32, pad0: u32,
     }
 }
 
-/// `out[r, h, :] = sum_j softmax_j(q . k[j] * scale) v[j]` over the keys row r sees.
+/// `out[r, h, :] = sum_j softmax_j(capped(q . k[j] * scale)) v[j]` over the keys row r sees.
 pub const KERNEL: Kernel = Kernel {
     op: "attention",
     name: "attention",
@@ -27,6 +27,7 @@ pub const KERNEL: Kernel = Kernel {
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
         include_str!("../../shaders/shared/locate.wgsl"),
+        include_str!("../../shaders/shared/capped.wgsl"),
         include_str!("../../shaders/shared/online_softmax.wgsl")
     ),
     params: AttentionParams::LAYOUT,
@@ -60,7 +61,8 @@ const TEXELS_KERNEL: Kernel = Kernel {
         include_str!("../../shaders/shared/params_attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
-        include_str!("../../shaders/shared/locate.wgsl")
+        include_str!("../../shaders/shared/locate.wgsl"),
+        include_str!("../../shaders/shared/capped.wgsl")
     ),
     bindings: &[
         Access::Read,
@@ -127,7 +129,7 @@ pub fn record(
     rec: &mut Recorder,
     io: Attention<'_>,
     n: u32,
-    heads: Heads,
+    (heads, scoring): (Heads, Scoring),
     layout: &RingLayout,
     chunk: Option<&Chunk>,
 ) -> Result<(), GpuError> {
@@ -163,7 +165,7 @@ pub fn record(
             n_heads: heads.n_heads,
             n_kv_heads: heads.n_kv_heads,
             head_dim: heads.head_dim,
-            scale: scale(heads),
+            scale: scoring.scale,
             sinks: layout.sinks,
             anchor_capacity: layout.anchor_cap,
             live_capacity: layout.live_cap,
@@ -172,9 +174,9 @@ pub fn record(
             row_first: done,
             q_at: q.at,
             rows_of_text,
+            near: scoring.near.into(),
+            cap: scoring.cap,
             pad0: 0,
-            pad1: 0,
-            pad2: 0,
         };
         let bindings = [
             io.rows.all(),
@@ -218,11 +220,6 @@ fn tile(
     let inputs = enough(&inputs, queries);
     let tiles = queries.div_ceil(inputs) * (rows / rows_of_text);
     (Variant { inputs, texels, ..variant }, u64::from(tiles) * u64::from(heads.n_kv_heads))
-}
-
-/// 1 / sqrt(head_dim), rounded once.
-pub(super) fn scale(heads: Heads) -> f32 {
-    (1.0 / f64::from(heads.head_dim).sqrt()) as f32
 }
 
 pub(super) fn check_heads(kernel: &'static str, heads: Heads) -> Result<(), GpuError> {

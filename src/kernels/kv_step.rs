@@ -34,6 +34,10 @@ pub const KERNEL: Kernel = Kernel {
             ("max_distance", offset_of!(RingParams, max_distance)),
             ("limit", offset_of!(RingParams, limit)),
             ("at_max_segment", offset_of!(RingParams, at_max_segment)),
+            ("layer_window", offset_of!(RingParams, layer_window)),
+            ("pad0", offset_of!(RingParams, pad0)),
+            ("pad1", offset_of!(RingParams, pad1)),
+            ("pad2", offset_of!(RingParams, pad2)),
         ],
     },
     bindings: &[

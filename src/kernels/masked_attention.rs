@@ -1,17 +1,18 @@
 //! The visibility rule by brute force, for `--path masked`.
 
-use super::attention::{TILE, check_heads, scale};
+use super::attention::{TILE, check_heads};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 use crate::kv::{Policy, Tag};
-use crate::model_file::Heads;
+use crate::model_file::{Heads, Scoring};
 
 params! {
     MaskedAttentionParams {
         n: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, seg_rule: u32, window: u32, sinks: u32,
-        isolated: u32, max_anchors: u32, max_distance: u32, pad0: u32,
+        isolated: u32, max_anchors: u32, max_distance: u32, layer_window: u32,
+        cap: f32, pad0: u32, pad1: u32, pad2: u32,
     }
 }
 
@@ -22,7 +23,8 @@ pub const KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/masked_attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
-        include_str!("../../shaders/shared/online_softmax.wgsl")
+        include_str!("../../shaders/shared/online_softmax.wgsl"),
+        include_str!("../../shaders/shared/capped.wgsl")
     ),
     params: MaskedAttentionParams::LAYOUT,
     bindings: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
@@ -56,7 +58,7 @@ pub fn record(
     rec: &mut Recorder,
     io: MaskedAttention<'_>,
     n: u32,
-    heads: Heads,
+    (heads, scoring): (Heads, Scoring),
     policy: &Policy,
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
@@ -71,14 +73,18 @@ pub fn record(
         n_heads: heads.n_heads,
         n_kv_heads: heads.n_kv_heads,
         head_dim: heads.head_dim,
-        scale: scale(heads),
+        scale: scoring.scale,
         seg_rule: policy.seg_rule.into(),
         window: policy.window,
         sinks: policy.sinks,
         isolated: policy.isolated.into(),
         max_anchors: policy.max_anchors,
         max_distance: policy.max_distance,
+        layer_window: policy.layer_window.filter(|_| scoring.near).unwrap_or(u32::MAX),
+        cap: scoring.cap,
         pad0: 0,
+        pad1: 0,
+        pad2: 0,
     };
     let bindings = [io.tags.all(), io.q.all(), io.k.all(), io.v.all(), io.out.all()];
     let groups = spread(KERNEL.name, rows * u64::from(heads.n_heads))?;

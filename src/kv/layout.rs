@@ -15,9 +15,14 @@
 //! and its live range, a suffix that holds its segment, its window and itself. The ranges do not overlap, so
 //! no key is read twice.
 //!
+//! In a model that mixes windows (Gemma), a layer with a window of its own reads of each range what lies inside that window; the
+//! slots are those of all layers. So a row says for both kinds of layer where their ranges begin.
+//!
 //! X is the most steps in flight. With X spare slots in both rings a step never overwrites what the X steps
 //! before it could read, so undoing up to X steps is restoring [`RingState`], a few integers, and moving
 //! nothing.
+
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use serde::Serialize;
@@ -77,14 +82,16 @@ impl RingLayout {
         self.sinks + self.anchor_cap + pos % self.live_cap
     }
 
-    /// Every key that `row` reads, region by region; `chunk` is the chunk it belongs to and that chunk's
-    /// anchor rows, or `None` for a single step. This is the walk of the attention kernels, as a list.
+    /// Every key that `row` reads, region by region, in a layer that has a window of its own (`near`) or in one that has none;
+    /// `chunk` is the chunk it belongs to and that chunk's anchor rows, or `None` for a single step. This is the walk of the
+    /// attention kernels, as a list.
     ///
     /// # Panics
     /// When the list comes to an anchor of the chunk that `chunk` does not name.
     pub fn keys<'a>(
         &self,
         row: &Row,
+        near: bool,
         chunk: Option<(&Chunk, &'a [u32])>,
     ) -> impl Iterator<Item = (Region, Key)> + 'a {
         let layout = *self;
@@ -99,9 +106,10 @@ impl RingLayout {
             k if k < anchors_before => Key::Slot(layout.anchor_slot(k)),
             k => Key::ChunkRow(anchor_rows[(k - anchors_before) as usize]),
         };
-        let pinned = (0..row.pinned_end).map(move |pos| (Region::Pinned, token(pos)));
-        let anchors = (row.anchor_first..row.anchor_end).map(move |k| (Region::Anchor, anchor(k)));
-        let live = (row.live_first..row.pos + 1).map(move |pos| (Region::Live, token(pos)));
+        let [pinned, anchors, live] = row.ranges(near);
+        let pinned = pinned.map(move |pos| (Region::Pinned, token(pos)));
+        let anchors = anchors.map(move |k| (Region::Anchor, anchor(k)));
+        let live = live.map(move |pos| (Region::Live, token(pos)));
         pinned.chain(anchors).chain(live)
     }
 }
@@ -154,6 +162,14 @@ pub struct RingParams {
     pub limit: u32,
     /// What happens at M: an [`AtMaxSegment`](super::AtMaxSegment) as its number.
     pub at_max_segment: u32,
+    /// The window of the layers that have one of their own, the query counted; `u32::MAX` if there are none.
+    pub layer_window: u32,
+    /// Padding to a multiple of 16 bytes; 0.
+    pub pad0: u32,
+    /// As `pad0`.
+    pub pad1: u32,
+    /// As `pad0`.
+    pub pad2: u32,
 }
 
 /// What a step changes; all there is to undo it. Zero at the start, and the same struct on the GPU.
@@ -183,14 +199,15 @@ pub struct RingState {
     pub peak_live: u32,
     /// 1 if the last token is one of [`Policy::not_after`], so that the next is no anchor by its id.
     pub barred: u32,
-    /// Padding to a multiple of 16 bytes; 0.
-    pub pad0: u32,
+    /// The first anchor, from `anchor_first` on, that the next query still sees in a layer with a window of its own.
+    pub near_anchor: u32,
 }
 
 /// What one query row needs: the extents it reads and the slots it writes. The same struct on the GPU.
 ///
 /// It reads pinned positions `0..pinned_end`, anchor numbers `anchor_first..anchor_end` and live positions
-/// `live_first..=pos` (none if `pos < S`).
+/// `live_first..=pos` (none if `pos < S`); in a layer with a window of its own only anchors from `near_anchor` on and positions from
+/// `near_first` on ([`Row::ranges`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Row {
@@ -204,7 +221,7 @@ pub struct Row {
     pub anchor_end: u32,
     /// The first live position read; S if `pos < S`.
     pub live_first: u32,
-    /// Keys read, in all three regions.
+    /// Keys read, in all three regions, by a layer without a window of its own.
     pub n_keys: u32,
     /// Slot for this token's K and V: pinned or live; [`NONE`] if a later row of the chunk takes it.
     pub live_slot: u32,
@@ -221,6 +238,19 @@ pub struct Row {
     pub seg_start: u32,
     /// The first slot of its text in the pool; the row's slots count from there. 0 for a text alone, and as a ring hands it out.
     pub base: u32,
+    /// The first position inside the window of the layers that have one of their own; 0 if there are none.
+    pub near_first: u32,
+    /// The first anchor number read there: `anchor_first` to `anchor_end`.
+    pub near_anchor: u32,
+}
+
+impl Row {
+    /// Pinned positions, anchor numbers and live positions read: by a layer that has a window of its own (`near`), or by one that
+    /// has none.
+    pub fn ranges(&self, near: bool) -> [Range<u32>; 3] {
+        let (first, anchor) = if near { (self.near_first, self.near_anchor) } else { (0, self.anchor_first) };
+        [first..self.pinned_end, anchor..self.anchor_end, self.live_first.max(first)..self.pos + 1]
+    }
 }
 
 /// What the rows of one prompt chunk have in common: where the cache ends and the chunk begins.

@@ -32,6 +32,12 @@ pub fn visible(policy: &Policy, tags: &Tags, i: u32, j: u32) -> bool {
     j == i || same_segment || recent || pinned || anchor
 }
 
+/// The same in a layer that has a window of its own: of what the policy lets a token see, what lies inside the window. Everywhere else
+/// [`Policy::layer_window`] is none, and this is [`visible`].
+pub fn visible_near(policy: &Policy, tags: &Tags, i: u32, j: u32) -> bool {
+    visible(policy, tags, i, j) && policy.layer_window.is_none_or(|window| i - j < window)
+}
+
 /// The keys that the query at `i` sees, ascending.
 pub fn row<'a>(policy: &'a Policy, tags: &'a Tags, i: u32) -> impl Iterator<Item = u32> + 'a {
     (0..=i).filter(move |&j| visible(policy, tags, i, j))

@@ -16,6 +16,7 @@
 //! "trained" is the context that the model was trained for; W, A and M never default to more than that, and
 //! the capacity of `full` is it too, unless a smaller `ctx` is planned. A model that was trained with a sliding window
 //! (Mistral) has that as the window of `full`, for there is no more that it ever saw; the other presets replace it.
+//! Where only some layers have a window (Gemma), those keep it under every preset: the others are there to remember.
 
 use std::fmt;
 use std::str::FromStr;
@@ -180,19 +181,25 @@ impl AtMaxSegment {
 pub struct Trained {
     /// Positions of context.
     pub context: u32,
-    /// Recent tokens that a token sees, itself counted, where the model has such a window.
+    /// Recent tokens that a token sees, itself counted, where every layer has such a window.
     pub window: Option<u32>,
+    /// The same where some layers have one and others have none.
+    pub layer_window: Option<u32>,
 }
 
 impl From<u32> for Trained {
     fn from(context: u32) -> Self {
-        Self { context, window: None }
+        Self { context, window: None, layer_window: None }
     }
 }
 
 impl From<&Config> for Trained {
     fn from(config: &Config) -> Self {
-        Self { context: config.context_len, window: config.sliding_window }
+        let (window, layer_window) = match config.sliding_window {
+            window if config.full_layers.is_empty() => (window, None),
+            window => (None, window),
+        };
+        Self { context: config.context_len, window, layer_window }
     }
 }
 
@@ -273,7 +280,7 @@ impl PolicySpec {
     /// token that is no anchor.
     pub fn resolve(&self, trained: impl Into<Trained>) -> Result<Policy, KvError> {
         let preset = self.preset;
-        let Trained { context: trained_context, window: trained_window } = trained.into();
+        let Trained { context: trained_context, window: trained_window, layer_window } = trained.into();
         in_range("trained_context", trained_context, 1, u32::MAX)?;
         if let Some(ctx) = self.ctx {
             in_range("ctx", ctx, 1, u32::MAX)?;
@@ -322,6 +329,7 @@ impl PolicySpec {
             }),
             limit: (preset == Preset::Full).then_some(capacity),
             insert: self.insert,
+            layer_window,
         };
         policy.validate()?;
         Ok(policy)
@@ -366,6 +374,10 @@ pub struct Policy {
     /// The anchor that is put between or after the sentences of a prompt; recorded, never read by the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insert: Option<Insert>,
+    /// The window of the layers that have one of their own, the query counted, in a model whose other layers have none: they see of
+    /// all that this policy shows what lies inside. The model's, not the policy's, so no spec has it.
+    #[serde(skip)]
+    pub layer_window: Option<u32>,
 }
 
 impl Policy {
@@ -411,6 +423,7 @@ impl Policy {
         in_range("max_anchors", self.max_anchors, 0, MAX_POSITIONS)?;
         in_range("max_segment", self.max_segment, 1, MAX_POSITIONS)?;
         in_range("max_distance", self.max_distance, 1, u32::MAX)?;
+        in_range("layer_window", self.layer_window.unwrap_or(1), 1, u32::MAX)?;
         in_range("ctx", self.limit.unwrap_or(MAX_POSITIONS), 1, MAX_POSITIONS)?;
         if self.at_max_segment == AtMaxSegment::Insert {
             // Where every token is the last of its segment, insertions would not end.

@@ -45,6 +45,10 @@ impl Ring {
             max_distance: policy.max_distance,
             limit: policy.limit.unwrap_or(MAX_POSITIONS),
             at_max_segment: policy.at_max_segment as u32,
+            layer_window: policy.layer_window.unwrap_or(u32::MAX),
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
         };
         let anchor_pos = vec![0; layout.anchor_cap as usize].into_boxed_slice();
         Ok(Self {
@@ -199,6 +203,7 @@ impl Ring {
             || s.n_anchors - s.anchor_first > self.params.max_anchors.min(self.layout.anchor_cap)
             || s.live > s.peak_live
             || s.barred > 1
+            || !(s.anchor_first..=s.n_anchors).contains(&s.near_anchor)
         {
             return Err(KvError::BrokenState { pos });
         }
@@ -252,6 +257,7 @@ impl Ring {
         // Extents of this query; an anchor counts itself among the newest A.
         s.anchor_first = s.anchor_first.max(s.n_anchors.saturating_sub(p.max_anchors));
         s.anchor_end = s.anchor_end.max(s.anchor_first);
+        s.near_anchor = s.near_anchor.max(s.anchor_first);
         let pinned_end = p.sinks.min(i + 1);
         let anchor_end = if is_anchor && p.isolated == 1 { s.anchor_first } else { s.anchor_end };
         let live_first = live_first(&p, i, s.seg_start);
@@ -269,6 +275,8 @@ impl Ring {
             forced: forced.into(),
             seg_start: s.seg_start,
             base: 0,
+            near_first: (i + 1).saturating_sub(p.layer_window),
+            near_anchor: s.near_anchor.min(anchor_end),
         };
 
         // The state before the next token.
@@ -299,6 +307,11 @@ impl Ring {
         s.anchor_end = s.anchor_end.max(s.anchor_first);
         while s.anchor_end < s.n_anchors && self.anchor_pos[self.anchor_index(s.anchor_end)] < first {
             s.anchor_end += 1;
+        }
+        s.near_anchor = s.near_anchor.max(s.anchor_first);
+        let near_first = (query + 1).saturating_sub(self.params.layer_window);
+        while s.near_anchor < s.n_anchors && self.anchor_pos[self.anchor_index(s.near_anchor)] < near_first {
+            s.near_anchor += 1;
         }
         s.live = s.pos.min(self.params.sinks) + (s.anchor_end - s.anchor_first) + s.pos.saturating_sub(first);
         s.peak_live = s.peak_live.max(s.live);

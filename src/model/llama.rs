@@ -75,10 +75,13 @@ pub(crate) fn forward(
         let io = Rope { rows: &s.rows, qkv: &s.qkv, table: &model.rope_table, q: &s.q, k, v };
         let rope_dim = if config.has_rope(layer) { config.rope_dim } else { 0 };
         rope::record(rec, io, n, heads, rope_dim, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
+        let heads_and_scoring = (heads, config.scoring(layer));
         match attend {
-            Attend::Step(ring) => attention::record(rec, ring_io(s, cache), n, heads, ring.layout(), None)?,
+            Attend::Step(ring) => {
+                attention::record(rec, ring_io(s, cache), n, heads_and_scoring, ring.layout(), None)?;
+            }
             Attend::Chunk(ring, chunk) => {
-                attention::record(rec, ring_io(s, cache), n, heads, ring.layout(), Some(chunk))?;
+                attention::record(rec, ring_io(s, cache), n, heads_and_scoring, ring.layout(), Some(chunk))?;
                 let (k_chunk, v_chunk) = chunk_kv;
                 let (k_cache, v_cache) = cache;
                 let io = KvWrite { rows: &s.rows, k_chunk, v_chunk, k_cache, v_cache };
@@ -86,7 +89,7 @@ pub(crate) fn forward(
             }
             Attend::Masked(policy) => {
                 let io = MaskedAttention { tags: &s.tags, q: &s.q, k, v, out: &s.attended };
-                masked_attention::record(rec, io, n, heads, policy)?;
+                masked_attention::record(rec, io, n, heads_and_scoring, policy)?;
             }
         }
         add_linear(rec, &w.o, Inputs::rows(&s.attended, n), &s.x)?;

@@ -49,7 +49,7 @@ use pick::Primary;
 use reader::to_usize;
 use sniff::Weights;
 
-pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation};
+pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation, Scoring};
 #[cfg(feature = "convert")]
 pub(crate) use config::{llama3_divisors, original_llama3};
 pub use dtype::{BLOCK, Block, Blocks, Dtype, Encoding};

@@ -1,7 +1,7 @@
 //! Twin of `attention`: softmax over the keys that [`RingLayout::keys`] lists, in two plain passes.
 
 use crate::kv::{Chunk, Key, Region, RingLayout, Row};
-use crate::model_file::Heads;
+use crate::model_file::{Heads, Scoring};
 
 /// Where keys and values lie.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct Cache<'a> {
     pub v_chunk: &'a [f32],
 }
 
-/// `out[r, h, :] = sum_j softmax_j(q[r, h, :] . k[j, :] / sqrt(head_dim)) v[j, :]` over the keys row r reads;
+/// `out[r, h, :] = sum_j softmax_j(capped(q[r, h, :] . k[j, :] * scale)) v[j, :]` over the keys row r reads;
 /// keys of the pinned region are read with the query's second rotation. `chunk` comes with the chunk rows of
 /// its anchors.
 ///
@@ -26,7 +26,7 @@ pub fn attention(
     rows: &[Row],
     q: &[f32], // (rows, 2, n_heads, head_dim)
     cache: Cache<'_>,
-    heads: Heads,
+    (heads, scoring): (Heads, Scoring),
     layout: &RingLayout,
     chunk: Option<(&Chunk, &[u32])>,
 ) -> Vec<f64> {
@@ -35,14 +35,17 @@ pub fn attention(
     for r in 0..rows.len() {
         for head in 0..n_heads {
             let mut seen = Vec::new();
-            for (region, key) in layout.keys(&rows[r], chunk) {
+            for (region, key) in layout.keys(&rows[r], scoring.near, chunk) {
                 let pinned = usize::from(region == Region::Pinned);
                 let query = &q[((r * 2 + pinned) * n_heads + head) * dim..][..dim];
                 let (k, v, place) = match key {
                     Key::Slot(slot) => (cache.k, cache.v, rows[r].base + slot),
                     Key::ChunkRow(row) => (cache.k_chunk, cache.v_chunk, row),
                 };
-                seen.push((score(query, entry(k, place, head, heads)), entry(v, place, head, heads)));
+                seen.push((
+                    score(query, entry(k, place, head, heads), scoring),
+                    entry(v, place, head, heads),
+                ));
             }
             out.extend(mix(&seen, dim));
         }
@@ -57,9 +60,9 @@ pub(super) fn entry(values: &[f32], place: u32, head: usize, heads: Heads) -> &[
     &values[(place as usize * heads.n_kv_heads as usize + kv_head) * dim..][..dim]
 }
 
-/// q . k / sqrt(head_dim), where the factor is the 32-bit one that the kernel is given.
-pub(super) fn score(q: &[f32], k: &[f32]) -> f64 {
-    super::dot(q, k) * f64::from((1.0 / (q.len() as f64).sqrt()) as f32)
+/// q . k * scale, bent to stay within the cap if there is one.
+pub(super) fn score(q: &[f32], k: &[f32], scoring: Scoring) -> f64 {
+    super::capped(super::dot(q, k) * f64::from(scoring.scale), f64::from(scoring.cap))
 }
 
 /// sum_j softmax_j(score_j) value_j.

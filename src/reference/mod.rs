@@ -107,6 +107,11 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     sum
 }
 
+/// cap tanh(score / cap); the score itself where the cap is 0.
+fn capped(score: f64, cap: f64) -> f64 {
+    if cap == 0.0 { score } else { cap * (score / cap).tanh() }
+}
+
 /// a / (1 + exp(-a)).
 fn silu(a: f64) -> f64 {
     a / (1.0 + (-a).exp())

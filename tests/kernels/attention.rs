@@ -3,7 +3,7 @@
 
 use killick::kernels::attention::{self, Attention};
 use killick::kv::{Chunk, Policy, Ring, RingLayout, Row};
-use killick::model_file::Heads;
+use killick::model_file::{Heads, Scoring};
 use killick::reference::{self, Cache};
 
 use crate::support::gpu::{
@@ -29,6 +29,7 @@ fn text_of(policy: Policy, ids: Vec<u32>, heads: Heads) -> Text {
 struct Rows<'t> {
     text: &'t Text,
     layout: RingLayout,
+    scoring: Scoring,
     first: usize,
     rows: Vec<Row>,
     chunk: Option<(Chunk, Vec<u32>)>,
@@ -65,7 +66,7 @@ impl Rows<'_> {
             out: &out,
         };
         let chunk = self.chunk.as_ref().map(|(chunk, _)| chunk);
-        run(&out, |rec| attention::record(rec, io, n as u32, heads, &self.layout, chunk))
+        run(&out, |rec| attention::record(rec, io, n as u32, (heads, self.scoring), &self.layout, chunk))
     }
 
     fn want(&self) -> Vec<f64> {
@@ -78,7 +79,7 @@ impl Rows<'_> {
         };
         let q = self.part(&self.text.q, 2 * heads.q_dim());
         let chunk = self.chunk.as_ref().map(|(chunk, anchors)| (chunk, &anchors[..]));
-        reference::attention(&self.rows, q, cache, heads, &self.layout, chunk)
+        reference::attention(&self.rows, q, cache, (heads, self.scoring), &self.layout, chunk)
     }
 
     /// Against the walk, against the mask, and every row of weights sums to 1.
@@ -137,6 +138,7 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
         each(Rows {
             text,
             layout,
+            scoring: text.scoring,
             first,
             rows: rows.clone(),
             chunk,
@@ -156,7 +158,8 @@ fn random_policies_match_the_ring_and_the_mask() {
         let mut random = Random(2026);
         for round in 0..share(45, 10) {
             let (policy, ids) = (random_policy(&mut random), random_ids(&mut random, 110));
-            let text = text_of(policy, ids, HEADS[round % HEADS.len()]);
+            let mut text = text_of(policy, ids, HEADS[round % HEADS.len()]);
+            text.scoring.cap = pick(&mut random, &[0.0, 0.0, 2.0]);
             let masked = text.masked();
             let ops = || pick(&mut random, &[1, 3, 8, 8, -1, -7, -13, -40]);
             walk(&text, ops, |rows| rows.check(&masked));
@@ -207,7 +210,8 @@ fn more_slots_than_a_texture_is_high() {
         let cache = |seed| held(&numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize));
         let rows = [8195, 8210, 8999].map(row).to_vec();
         let (k_cache, v_cache) = (cache(1), cache(2));
-        let rows = Rows { text: &text, layout, first: 0, rows, chunk: None, k_cache, v_cache };
+        let scoring = text.scoring;
+        let rows = Rows { text: &text, layout, scoring, first: 0, rows, chunk: None, k_cache, v_cache };
         let got = rows.produce();
         passes("attention", "slots beyond 8,192", &got, compare("attention", &got, &rows.want()));
     });
@@ -231,6 +235,11 @@ fn no_row_is_nothing_to_do() {
 
 /// The dispatch of `op` that starts at `first`, of a text with anchors, sinks and a window all in use.
 fn with_rows(first: usize, op: i32, test: impl Fn(Rows<'_>, &[f64])) {
+    with_rows_of(None, 0.0, first, op, test);
+}
+
+/// The same in a layer with a window of its own, with scores bent to stay within a cap.
+fn with_rows_of(layer_window: Option<u32>, cap: f32, first: usize, op: i32, test: impl Fn(Rows<'_>, &[f64])) {
     let policy = Policy {
         seg_rule: true,
         isolated: true,
@@ -238,10 +247,12 @@ fn with_rows(first: usize, op: i32, test: impl Fn(Rows<'_>, &[f64])) {
         window: 6,
         max_distance: 30,
         max_segment: 9,
+        layer_window,
         ..presets()[1].clone()
     };
     let ids: Vec<u32> = (0..80).map(|i| u32::from(i % 7 != 4)).collect();
-    let text = text_of(policy, ids, Heads { n_heads: 4, n_kv_heads: 2, head_dim: 64 });
+    let mut text = text_of(policy, ids, Heads { n_heads: 4, n_kv_heads: 2, head_dim: 64 });
+    text.scoring.cap = cap;
     let masked = text.masked();
     let mut pos = 0;
     let mut met = false;
@@ -336,6 +347,40 @@ fn the_check_rejects_the_wrong_rotation_for_pinned_keys() {
             let got = Rows { text: &text, ..right }.produce();
             rejects("attention", "pinned keys read at the position", &got, compare("attention", &got, want));
         });
+    });
+}
+
+/// Rows that see pinned keys, anchors and live keys through a window that cuts into all three at one row or another.
+#[test]
+fn the_check_rejects_faults_of_a_layers_own_window_and_cap() {
+    each_implementation("attention", |_| {
+        // The last window cuts into the anchors alone.
+        for (window, first, op) in [(12, 12, 8), (4, 60, 8), (18, 20, -20), (18, 60, 8)] {
+            let cuts_anchors = window == 18 && first == 60;
+            with_rows_of(Some(window), 1.5, first, op, |right, want| {
+                let fault = |name: &str, change: &dyn Fn(&mut Rows<'_>)| {
+                    let mut wrong = right.clone();
+                    change(&mut wrong);
+                    let got = wrong.produce();
+                    rejects("attention", name, &got, compare("attention", &got, want));
+                };
+                fault("no window of its own", &|rows| rows.scoring.near = false);
+                fault("no cap", &|rows| rows.scoring.cap = 0.0);
+                fault("another cap", &|rows| rows.scoring.cap = 1.6);
+                fault("another scale", &|rows| rows.scoring.scale *= 1.1);
+                if !cuts_anchors {
+                    fault("positions one further back", &|rows| {
+                        rows.rows.iter_mut().for_each(|row| row.near_first -= 1);
+                    });
+                } else {
+                    fault("an anchor further back", &|rows| {
+                        rows.rows.iter_mut().for_each(|row| {
+                            row.near_anchor = row.near_anchor.saturating_sub(1).max(row.anchor_first);
+                        });
+                    });
+                }
+            });
+        }
     });
 }
 

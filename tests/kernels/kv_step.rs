@@ -137,6 +137,14 @@ impl Schedule {
         read.sort_unstable();
         let visible: Vec<u32> = mask::row(&self.policy, &tags, row.pos).collect();
         assert_eq!(read, visible, "position {} of {:?} under {:?}", row.pos, self.ids, self.policy);
+        let first = row.near_anchor.max(row.anchor_first);
+        let anchors = &self.anchors[first as usize..row.anchor_end as usize];
+        let live = row.live_first.max(row.near_first)..row.pos + 1;
+        let mut near: Vec<u32> =
+            (row.near_first..row.pinned_end).chain(anchors.iter().copied()).chain(live).collect();
+        near.sort_unstable();
+        let sees = |&j: &u32| mask::visible_near(&self.policy, &tags, row.pos, j);
+        assert_eq!(near, (0..=row.pos).filter(sees).collect::<Vec<_>>(), "near, under {:?}", self.policy);
         assert_eq!(row.pinned_query_pos, mask::pinned_query_position(&self.policy, row.pos));
     }
 }

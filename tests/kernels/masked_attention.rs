@@ -16,7 +16,7 @@ fn produce(text: &Text, policy: &Policy, tags: &[Tag], n: usize) -> Produced {
     let (tags, q) = (buffer("tags", tags), buffer("q", &text.q));
     let (k, v) = (buffer("k", &text.k), buffer("v", &text.v));
     let io = MaskedAttention { tags: &tags, q: &q, k: &k, v: &v, out: &out };
-    run(&out, |rec| masked_attention::record(rec, io, n as u32, text.heads, policy))
+    run(&out, |rec| masked_attention::record(rec, io, n as u32, (text.heads, text.scoring), policy))
 }
 
 fn check(text: &Text) {

@@ -196,7 +196,9 @@ fn other_architectures() -> Vec<Case> {
     };
     let qwen = |variant, says, changes| named(variant, says, "qwen3", "Qwen3ForCausalLM", changes);
     let smollm = |variant, says, changes| named(variant, says, "smollm3", "SmolLM3ForCausalLM", changes);
-    let mixed = json!({"use_sliding_window": true, "sliding_window": 8, "max_window_layers": 1, "num_hidden_layers": 2});
+    let short =
+        json!({"use_sliding_window": true, "sliding_window": 8, "layer_types": [], "num_hidden_layers": 2});
+    let mixed = json!({"sliding_window": 8, "layer_types": ["full_attention"]});
     let odd_layers =
         json!({"use_sliding_window": true, "sliding_window": 8, "layer_types": ["linear_attention"]});
     vec![
@@ -207,7 +209,8 @@ fn other_architectures() -> Vec<Case> {
         ),
         changed("Unsupported", "supported: LlamaForCausalLM", json!({"architectures": ["Qwen2ForCausalLM"]})),
         qwen("Missing", "num_key_value_heads", json!({"num_key_value_heads": null})),
-        qwen("Unsupported", "sliding_window", mixed),
+        qwen("Invalid", "layer_types\" count is 0, expected the 2 layers", short),
+        named("Unsupported", "not of every layer", "mistral", "MistralForCausalLM", mixed),
         qwen("Unsupported", "layer_types", odd_layers),
         qwen("Unsupported", "partial_rotary_factor", json!({"partial_rotary_factor": 0.5})),
         named("Invalid", "sliding_window", "mistral", "MistralForCausalLM", json!({"sliding_window": 0})),

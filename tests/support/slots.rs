@@ -30,6 +30,11 @@ impl Slots {
 
     /// One step: write, then read. The positions read, in the order of the walk.
     pub(crate) fn step(&mut self, id: u32) -> Vec<u32> {
+        self.step_both(id).0
+    }
+
+    /// The same, and what a layer with a window of its own reads.
+    pub(crate) fn step_both(&mut self, id: u32) -> (Vec<u32>, Vec<u32>) {
         let k = self.ring.state().n_anchors;
         let mut row = self.ring.step(id).unwrap();
         if !self.spare {
@@ -37,18 +42,23 @@ impl Slots {
             row.anchor_slot = if row.anchor_slot == NONE { NONE } else { self.layout.anchor_slot(k) };
         }
         self.write(&row);
-        self.read(&row, None)
+        self.both(&row, None)
     }
 
     /// A prompt chunk: every row reads, then the survivors are written, last row first as no order may
     /// matter.
     pub(crate) fn chunk(&mut self, ids: &[u32]) -> Vec<Vec<u32>> {
+        self.chunk_both(ids).into_iter().map(|(read, _)| read).collect()
+    }
+
+    /// The same, and what a layer with a window of its own reads.
+    pub(crate) fn chunk_both(&mut self, ids: &[u32]) -> Vec<(Vec<u32>, Vec<u32>)> {
         let mut rows = vec![Row::default(); ids.len()];
         let mut anchor_rows = vec![NONE; ids.len()];
         let chunk = self.ring.chunk(ids, &mut rows, &mut anchor_rows).unwrap();
         assert_eq!(chunk.rows as usize, ids.len());
         let anchor_rows = &anchor_rows[..chunk.anchors as usize];
-        let reads = rows.iter().map(|row| self.read(row, Some((&chunk, anchor_rows)))).collect();
+        let reads = rows.iter().map(|row| self.both(row, Some((&chunk, anchor_rows)))).collect();
         let mut targets: Vec<u32> = rows.iter().flat_map(|row| [row.live_slot, row.anchor_slot]).collect();
         targets.retain(|&slot| slot != NONE);
         let n_targets = targets.len();
@@ -67,7 +77,13 @@ impl Slots {
         }
     }
 
-    fn read(&self, row: &Row, chunk: Option<(&Chunk, &[u32])>) -> Vec<u32> {
+    fn both(&self, row: &Row, chunk: Option<(&Chunk, &[u32])>) -> (Vec<u32>, Vec<u32>) {
+        let read = self.read(row, false, chunk);
+        assert_eq!(read.len(), row.n_keys as usize);
+        (read, self.read(row, true, chunk))
+    }
+
+    fn read(&self, row: &Row, near: bool, chunk: Option<(&Chunk, &[u32])>) -> Vec<u32> {
         let (sinks, anchor_cap) = (self.layout.sinks, self.layout.anchor_cap);
         let position = |(region, key)| match key {
             Key::Slot(slot) => {
@@ -81,8 +97,6 @@ impl Slots {
             }
             Key::ChunkRow(r) => chunk.unwrap().0.start + r,
         };
-        let read: Vec<u32> = self.layout.keys(row, chunk).map(position).collect();
-        assert_eq!(read.len(), row.n_keys as usize);
-        read
+        self.layout.keys(row, near, chunk).map(position).collect()
     }
 }

@@ -8,7 +8,7 @@
 )]
 
 use killick::kv::{AtMaxSegment, Insert, Place, Policy, Preset, Tags};
-use killick::model_file::Heads;
+use killick::model_file::{Heads, Scoring};
 use killick::reference;
 
 use super::inputs::numbers;
@@ -59,6 +59,7 @@ pub fn random_policy(random: &mut Random) -> Policy {
         max_distance: pick(random, &[1, 2, 3, 10, 25, u32::MAX]),
         limit: None,
         insert: inserts.then_some(Insert { id: 0, place: Place::After }),
+        layer_window: pick(random, &[None, None, Some(1), Some(4), Some(20), Some(90)]),
     }
 }
 
@@ -77,6 +78,8 @@ pub struct Text {
     pub ids: Vec<u32>,
     pub tags: Tags,
     pub heads: Heads,
+    /// Of a layer that has a window of its own, where the policy has one.
+    pub scoring: Scoring,
     pub q: Vec<f32>, // (n, 2, n_heads, head_dim)
     pub k: Vec<f32>, // (n, n_kv_heads, head_dim)
     pub v: Vec<f32>, // (n, n_kv_heads, head_dim), column ONES is 1
@@ -93,6 +96,7 @@ impl Text {
             q: numbers(seed + 1, n * 2 * heads.n_heads as usize, dim),
             k: numbers(seed + 2, n * heads.n_kv_heads as usize, dim),
             v,
+            scoring: Scoring { near: policy.layer_window.is_some(), ..Scoring::of(heads) },
             policy,
             ids,
             heads,
@@ -101,18 +105,21 @@ impl Text {
 
     /// Attention of the whole text by the mask.
     pub fn masked(&self) -> Vec<f64> {
-        reference::masked_attention(&self.policy, &self.tags, &self.q, &self.k, &self.v, self.heads)
+        let how = (self.heads, self.scoring);
+        reference::masked_attention(&self.policy, &self.tags, &self.q, &self.k, &self.v, how)
     }
 
     pub fn name(&self) -> String {
         let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
-        let Policy { window, sinks, isolated, max_anchors, max_segment, max_distance, .. } = self.policy;
+        let Policy { window, sinks, isolated, max_anchors, max_segment, max_distance, layer_window, .. } =
+            self.policy;
         format!(
             "({} tokens, {n_heads}:{n_kv_heads} heads of {head_dim}) W {window} S {sinks} segments {} isolated {isolated} \
-             anchors {:?} A {max_anchors} M {max_segment} D {max_distance}",
+             anchors {:?} A {max_anchors} M {max_segment} D {max_distance} layer window {layer_window:?} cap {}",
             self.ids.len(),
             self.policy.seg_rule,
             self.policy.anchors.ids(),
+            self.scoring.cap,
         )
     }
 }
@@ -133,6 +140,7 @@ pub fn presets() -> [Policy; 5] {
         max_distance: 1000,
         limit: None,
         insert: None,
+        layer_window: None,
     };
     let none = || [].into_iter().collect();
     [

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from common import LIMIT, rounded, write
-from policy import additive, frequencies, logits, resolve, score, visible
+from policy import frequencies, logits, masks, resolve, score, visible, windows
 from tiny import ANCHORS, TINY, TOLERANCE, TRAINED, golden_case, model_of, random_weights, stock_model, stream, write_gguf
 
 VOCAB = 120
@@ -55,7 +55,9 @@ FAMILIES = {
     "phi3": without(like("phi3", "Phi3", num_attention_heads=2, num_key_value_heads=1, partial_rotary_factor=0.75, sliding_window=23, original_max_position_embeddings=TRAINED,
                          pad_token_id=0, tie_word_embeddings=False), "head_dim"),
 }
-GGUF = {"mistral": "llama"}  # what general.architecture says where it is not the model type
+MIXED = like("qwen3", "Qwen3", rms_norm_eps=1e-6, num_hidden_layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1)
+FAMILIES["windows"] = MIXED | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+GGUF = {"mistral": "llama", "windows": None}  # what general.architecture says where it is not the model type; None: it cannot be said there
 
 
 def spelled_out(config: dict) -> dict:
@@ -134,6 +136,9 @@ ABLATIONS = {  # family -> (name, kind, change); "config" merges into config.jso
               ("rms_norm_eps", "config", {"rms_norm_eps": 1.0})],
     "smollm3": [("no_rope_layers", "config", {"no_rope_layers": [1, 1, 1, 1, 1]}), ("another layer", "config", {"no_rope_layers": [1, 0, 1, 1, 1]}),
                 ("no_rope_layer_interval", "config", {"no_rope_layer_interval": 2})],
+    "windows": [("sliding_window", "config", {"sliding_window": 7}), ("layer_types", "config", {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
+                ("max_window_layers", "config", {"layer_types": None}), ("every layer", "config", {"max_window_layers": 0, "layer_types": None}),
+                ("use_sliding_window", "config", {"use_sliding_window": False, "layer_types": None})],
     "phi3": [("partial_rotary_factor", "config", {"partial_rotary_factor": 1.0}), ("sliding_window", "config", {"sliding_window": 7}), ("gguf window", "key", {"attention.sliding_window": 7}),
              ("gguf rotated columns", "key", {"rope.dimension_count": 16})],
 }
@@ -156,7 +161,7 @@ def ablations(name: str, config: dict, weights: dict) -> dict:
 
     def nll(now, other=weights):
         model = model_of(now, other)
-        return score(logits(model, ids, resolve({"preset": "full"}, TRAINED, getattr(model.config, "sliding_window", None))), ids)["nll"]
+        return score(logits(model, ids, resolve({"preset": "full"}, TRAINED, *windows(model.config))), ids)["nll"]
 
     right, fields = nll(config), []
     for field, kind, change in ABLATIONS[name]:
@@ -182,12 +187,11 @@ def stock_gap(config: dict, weights: dict) -> float:
     stock.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     stock.tie_weights()
     ours, worst = model_of(config, weights), 0.0
-    own = getattr(ours.config, "sliding_window", None)
     for name, spec, ids in cases():
-        policy = resolve(spec, TRAINED, own)
+        policy = resolve(spec, TRAINED, *windows(ours.config))
         if policy.max_distance < len(ids):
             continue  # its second query is not in stock transformers
-        mask = None if name == "full" else additive(visible(ids, policy), torch.float32)
+        mask = None if name == "full" else masks(visible(ids, policy), policy, torch.float32)
         z = stock(torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0].double()
         want = logits(ours, ids, policy)
         worst = max(worst, float((z - want).pow(2).sum() / want.pow(2).sum()))
@@ -206,7 +210,8 @@ def main() -> None:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         architecture = GGUF.get(name, config["model_type"])
-        write_gguf(f"{name}.f16.gguf", full, weights, lambda n: "F16", architecture, architecture in ("llama", "smollm3"), converter(name, config, full))
+        if architecture:
+            write_gguf(f"{name}.f16.gguf", full, weights, lambda n: "F16", architecture, architecture in ("llama", "smollm3"), converter(name, config, full))
         gap = stock_gap(config, weights)
         print(f"{name}: stock transformers in float32 differs by NMSE {gap:.1e}")
         assert gap < 1e-8, gap

@@ -40,17 +40,27 @@ class Policy:
     max_segment: int
     max_distance: int
     not_after: tuple[int, ...] = ()
+    layer_window: int | None = None  # the model's, of the layers that have one where others have none
 
     def with_(self, **changes) -> Policy:
         return dataclasses.replace(self, **changes)
 
     def as_json(self) -> dict:
-        return {**dataclasses.asdict(self), "anchors": list(self.anchors), "not_after": list(self.not_after)}
+        plain = {k: v for k, v in dataclasses.asdict(self).items() if k != "layer_window"}
+        return {**plain, "anchors": list(self.anchors), "not_after": list(self.not_after)}
 
 
-def resolve(spec: dict, trained: int, own_window: int | None = None) -> Policy:
-    """A preset with its overrides, every bound made a number; `trained` is the context length the model was trained for, `own_window` its
-    sliding window, which is that of `full`."""
+def windows(config) -> tuple[int | None, int | None]:
+    """The sliding window that all layers of a model have, and the one that some have while others have none."""
+    window, kinds = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if len(kinds) == 2 and window:
+        return None, window
+    return (window if "sliding_attention" in kinds else None), None
+
+
+def resolve(spec: dict, trained: int, own_window: int | None = None, layer_window: int | None = None) -> Policy:
+    """A preset with its overrides, every bound made a number; `trained` is the context length the model was trained for, the other two are
+    what `windows` says: a window of all layers is that of `full`, one of some layers is theirs under every preset."""
     capacity = min(spec.get("ctx", trained), trained)
     bound = min(1024, trained)
     preset = spec["preset"]
@@ -65,6 +75,7 @@ def resolve(spec: dict, trained: int, own_window: int | None = None) -> Policy:
     base |= {k: v for k, v in spec.items() if k not in ("preset", "ctx")}
     if base["max_distance"] is None:
         base["max_distance"] = base["sinks"] + base["window"] if preset == "streaming" else trained
+    base["layer_window"] = layer_window
     return Policy(**{**base, "anchors": tuple(sorted(set(base["anchors"]))), "not_after": tuple(base.get("not_after", ()))})
 
 
@@ -205,6 +216,14 @@ def additive(mask: np.ndarray, dtype) -> torch.Tensor:
     return bias.masked_fill(~torch.from_numpy(mask), float("-inf"))[None, None]
 
 
+def masks(mask: np.ndarray, policy: Policy, dtype):
+    """What transformers takes: one mask, or one for each kind of layer."""
+    if policy.layer_window is None:
+        return additive(mask, dtype)
+    i, j = np.ogrid[: len(mask), : len(mask)]
+    return {"full_attention": additive(mask, dtype), "sliding_attention": additive(mask & (i - j < policy.layer_window), dtype)}
+
+
 @torch.no_grad()
 def logits(model, ids, policy: Policy, mask: np.ndarray | None = None, clip: bool = True) -> torch.Tensor:
     """(n, vocab) logits of one masked forward. `mask` and `clip=False` are for deliberately wrong rules."""
@@ -214,7 +233,7 @@ def logits(model, ids, policy: Policy, mask: np.ndarray | None = None, clip: boo
     clipped = [t[:, None] for t in model.model.rotary_emb(model.model.embed_tokens.weight, at)]
     for layer in model.model.layers:
         layer.self_attn.pinned = (min(policy.sinks, len(ids)), clipped)
-    return model(torch.tensor([list(ids)]), attention_mask=additive(mask, model.dtype), position_ids=positions, use_cache=False).logits[0]
+    return model(torch.tensor([list(ids)]), attention_mask=masks(mask, policy, model.dtype), position_ids=positions, use_cache=False).logits[0]
 
 
 def score(z: torch.Tensor, ids) -> dict:

@@ -45,6 +45,7 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
     groups = config["num_attention_heads"] // config["num_key_value_heads"]
     norm = lambda x, w: x / np.sqrt((x * x).mean() + eps) * w
     layers = range(config["num_hidden_layers"])
+    kinds = config.get("layer_types") or ["full_attention" for _ in layers]
     cache = [{} for _ in layers]  # position -> (rotated key, value)
     anchors, segment, rows = [], [], []  # positions of the anchors so far, and of the open segment
     for i, token in enumerate(ids):
@@ -69,7 +70,7 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
                 q, k = np.array([norm(y, w("self_attn.q_norm")) for y in q]), np.array([norm(y, w("self_attn.k_norm")) for y in k])
             cache[l][i] = turned(k, i), v
             near, pinned = turned(q, i), turned(q, min(i, policy.max_distance - 1))
-            at = sorted(read)
+            at = sorted(j for j in read if kinds[l] == "full_attention" or not policy.layer_window or j > i - policy.layer_window)
             mixed = []
             for head in range(len(q)):
                 s = np.array([(pinned if j < policy.sinks else near)[head] @ cache[l][j][0][head // groups] for j in at]) / np.sqrt(head_dim)

@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import stepwise
 from common import DATA, LIMIT, rounded, write
-from policy import ExactRotary, Policy, UNBOUNDED, attach, logits, resolve, score, tags, visible
+from policy import ExactRotary, Policy, UNBOUNDED, attach, logits, resolve, score, tags, visible, windows
 
 TINY = DATA / "tiny"
 TRAINED = 256
@@ -195,7 +195,7 @@ def wrong_rules(p: Policy) -> dict[str, dict]:
 
 def golden_case(model, plain: dict, config: dict, name: str, spec: dict, ids: list[int], single=None) -> dict:
     """`plain` are the weights in float64 and `config` the numbers for stepwise.py; `single` is the model in float32, if that differs."""
-    policy = resolve(spec, TRAINED, getattr(model.config, "sliding_window", None))
+    policy = resolve(spec, TRAINED, *windows(model.config))
     mask, z = visible(ids, policy), logits(model, ids, policy)
     gap = np.abs(stepwise.decode(plain, config, ids, policy) - z.numpy()).max()
     assert gap < 1e-9, (name, gap)
@@ -206,6 +206,10 @@ def golden_case(model, plain: dict, config: dict, name: str, spec: dict, ids: li
         # The mask alone is wrong here: the rotation stays right, except where the rule is about the rotation.
         if (changed != mask).any():
             delta = np.abs(score(logits(model, ids, policy, mask=changed), ids)["nll"] - right["nll"])
+            wrong[rule] = [float(delta.mean()), float(delta.max())]
+    for rule, changes in {"no layer window": None, "layer window + 1": (policy.layer_window or 0) + 1}.items() if policy.layer_window else ():
+        delta = np.abs(score(logits(model, ids, policy.with_(layer_window=changes or UNBOUNDED), mask=mask), ids)["nll"] - right["nll"])
+        if delta.max() > 0:  # a policy may show nothing beyond the window
             wrong[rule] = [float(delta.mean()), float(delta.max())]
     if policy.sinks and len(ids) > policy.max_distance:
         delta = np.abs(score(logits(model, ids, policy, clip=False), ids)["nll"] - right["nll"])

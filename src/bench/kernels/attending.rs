@@ -9,7 +9,7 @@ use crate::kernels::CacheLayout;
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::rope::{self, Rope, Target};
 use crate::kv::{Policy, PolicySpec, Preset, Ring, Row};
-use crate::model_file::{Heads, Rotation};
+use crate::model_file::{Heads, Rotation, Scoring};
 use crate::reference::{self, Cache, Rotated};
 
 const FLOAT: u64 = 4;
@@ -81,7 +81,7 @@ pub(super) async fn attention(
         let width = 2 * q_dim as usize;
         let (of_row, q) = (&filled[*row..=*row], &q[row * width..(row + 1) * width]);
         let chunk = chunk.as_ref().map(|chunk| (chunk, &places[..]));
-        let values = reference::attention(of_row, q, cache, heads, &ring_layout, chunk);
+        let values = reference::attention(of_row, q, cache, (heads, Scoring::of(heads)), &ring_layout, chunk);
         wanted.extend((row * q_dim as usize..).zip(values));
     }
     let read = if chunk.is_some() { live + n } else { keys };
@@ -99,7 +99,7 @@ pub(super) async fn attention(
                 chunk_anchors: &chunk_anchors,
                 out: &out,
             };
-            attention::record(rec, io, rows, heads, &ring_layout, chunk.as_ref())
+            attention::record(rec, io, rows, (heads, Scoring::of(heads)), &ring_layout, chunk.as_ref())
         }),
         outputs: vec![(written, Expected::Numbers(wanted))],
         bytes: 2 * read * layout.format().bytes(heads.kv_dim()) + 3 * n * q_dim * FLOAT,

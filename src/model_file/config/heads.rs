@@ -35,9 +35,45 @@ impl Heads {
     }
 }
 
+/// How the heads of one layer read: what of a row's keys, and what becomes of their scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    /// What the product of a query and a key is multiplied with.
+    pub scale: f32,
+    /// Scores are bent to stay within this: `cap tanh(score / cap)`. 0 leaves them as they are.
+    pub cap: f32,
+    /// Whether the layer has a window of its own, in a model whose other layers have none.
+    pub near: bool,
+}
+
+impl Scoring {
+    /// 1 / sqrt(head_dim), rounded once, and nothing else.
+    pub fn of(heads: Heads) -> Self {
+        Self { scale: inverse_root(f64::from(heads.head_dim)), cap: 0.0, near: false }
+    }
+}
+
+/// 1 / sqrt(value), rounded once.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "there is no other way from f64 to the nearest f32"
+)]
+fn inverse_root(value: f64) -> f32 {
+    (1.0 / value.sqrt()) as f32
+}
+
 impl Config {
     /// The shape of its attention heads.
     pub fn heads(&self) -> Heads {
         Heads { n_heads: self.n_heads, n_kv_heads: self.n_kv_heads, head_dim: self.head_dim }
+    }
+
+    /// How the heads of a layer read.
+    pub fn scoring(&self, layer: u32) -> Scoring {
+        Scoring {
+            near: self.sliding_window.is_some() && !self.full_layers.is_empty() && self.has_window(layer),
+            ..Scoring::of(self.heads())
+        }
     }
 }

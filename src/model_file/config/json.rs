@@ -43,6 +43,8 @@ impl Config {
         }
         let n_layers = size("num_hidden_layers")?;
         let no_rope_layers = layers::without_rope(json, architecture, n_layers.value)?;
+        let (sliding_window, full_layers) =
+            layers::window(json, architecture, n_layers.value, &no_rope_layers)?;
         // Which of the two wins is as in `transformers`; an empty object counts as absent there.
         let scaling = json.object("rope_scaling")?.filter(|rope| rope.entries().next().is_some());
         let rope = scaling.or(json.object("rope_parameters")?);
@@ -64,7 +66,8 @@ impl Config {
             ffn_size: size("intermediate_size")?,
             vocab_size: size("vocab_size")?,
             context_len: size("max_position_embeddings")?,
-            sliding_window: layers::window(json, architecture, n_layers.value, &no_rope_layers)?,
+            sliding_window,
+            full_layers,
             rms_norm_eps: json
                 .named("rms_norm_eps", json.f64("rms_norm_eps")?.unwrap_or(conventions.rms_norm_eps)),
             rope_theta: json.named("rope_theta", rope_theta.unwrap_or(conventions.rope_theta)),

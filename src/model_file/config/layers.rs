@@ -1,17 +1,18 @@
 //! What config.json says layer by layer: which layers rotate, and which have a window.
 //!
-//! A ring has one window for all layers, so a model that mixes windows is refused: its sentences
-//! would be remembered longer in some layers than in others.
+//! There is one width of windows, and a list of the layers that have none.
 
 use serde_json::Value;
 
 use super::{Architecture, MAX_LAYERS, Named, unsupported};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::json::{Object, wrong_type};
-use crate::model_file::reader::len_u64;
+use crate::model_file::reader::{at_most, len_u64};
 
 /// Layers that config.json leaves without rotation where it gives no list: every so-manieth.
 const NO_ROPE_INTERVAL: u64 = 4;
+/// Which layers have a window, by name.
+const TYPES: &str = "layer_types";
 /// `sliding_window` of Mistral and Qwen where the file has no such key.
 const DEFAULT_WINDOW: u64 = 4096;
 /// `max_window_layers` of Qwen where the file has no such key.
@@ -54,13 +55,13 @@ pub(super) fn every(interval: u64, n_layers: u64) -> Vec<u32> {
     (0..).take_while(|layer| u64::from(*layer) < n_layers).filter(is_last).collect()
 }
 
-/// The window that all layers share, if they have one.
+/// The window, if some layer has one, and the layers without it; none are listed where all layers are alike.
 pub(super) fn window<'a>(
     json: &Object<'a>,
     architecture: Architecture,
     n_layers: u64,
     no_rope_layers: &[u32],
-) -> Result<Option<Named<'a, u64>>, ModelFileError> {
+) -> Result<(Option<Named<'a, u64>>, Vec<u32>), ModelFileError> {
     const KEY: &str = "sliding_window";
     let used = json.bool("use_sliding_window")?;
     let given = json.u64(KEY)?.map(|window| json.named(KEY, window));
@@ -79,7 +80,7 @@ pub(super) fn window<'a>(
                     window.value.to_string(),
                     Some("mistral, phi3, qwen2, qwen3"),
                 )),
-                None => Ok(None),
+                None => Ok((None, Vec::new())),
             };
         }
         Architecture::Mistral => (or_default(given), &|_| true),
@@ -91,22 +92,30 @@ pub(super) fn window<'a>(
             (given.filter(|_| used == Some(true)), &|layer| no_rope_layers.contains(&layer))
         }
     };
-    let Some(window) = window else { return Ok(None) };
+    let Some(window) = window else { return Ok((None, Vec::new())) };
     let layers = || (0..).take_while(|layer| u64::from(*layer) < n_layers);
-    let pattern: Vec<bool> = match json.array("layer_types")? {
-        Some(list) => list.iter().map(|kind| slides_by_name(json, kind)).collect::<Result<_, _>>()?,
+    let pattern: Vec<bool> = match json.array(TYPES)? {
+        Some(list) => {
+            at_most(json.file, &format!("{} count", json.field(TYPES)), len_u64(list.len()), MAX_LAYERS)?;
+            let pattern: Vec<bool> =
+                list.iter().map(|kind| slides_by_name(json, kind)).collect::<Result<_, _>>()?;
+            if len_u64(pattern.len()) != n_layers {
+                let (file, field) = (json.file.to_owned(), format!("{} count", json.field(TYPES)));
+                let (value, expected) = (pattern.len().to_string(), format!("the {n_layers} layers"));
+                return Err(ModelFileError::Invalid { file, field, value, expected });
+            }
+            pattern
+        }
         None => layers().map(slides).collect(),
     };
+    let full: Vec<u32> =
+        (0..).zip(&pattern).filter(|(_, slides)| !**slides).map(|(layer, _)| layer).collect();
     // The models of Mistral and Phi do not read `layer_types`, so one that leaves the window out contradicts them.
-    let may_be_full = !matches!(architecture, Architecture::Mistral | Architecture::Phi3);
-    match (pattern.contains(&true), pattern.contains(&false)) {
-        (true, false) => Ok(Some(window)),
-        (false, _) if may_be_full => Ok(None),
-        _ => {
-            let value = format!("{} and not of every layer", window.value);
-            Err(unsupported(json.file, window.field, value, Some("one window for all layers")))
-        }
+    if matches!(architecture, Architecture::Mistral | Architecture::Phi3) && !full.is_empty() {
+        let value = format!("{} and not of every layer", window.value);
+        return Err(unsupported(json.file, window.field, value, Some("one window for all layers")));
     }
+    Ok(if pattern.contains(&true) { (Some(window), full) } else { (None, Vec::new()) })
 }
 
 /// Whether a layer of this type has a window.
@@ -116,7 +125,7 @@ fn slides_by_name(json: &Object<'_>, kind: &Value) -> Result<bool, ModelFileErro
         Some("full_attention") => Ok(false),
         _ => Err(unsupported(
             json.file,
-            json.field("layer_types"),
+            json.field(TYPES),
             quoted(&kind.to_string()),
             Some("full_attention, sliding_attention"),
         )),

@@ -52,6 +52,7 @@ impl Config {
             vocab_size,
             context_len: size("context_length")?,
             sliding_window: window(metadata, prefix, architecture)?,
+            full_layers: Vec::new(),
             rms_norm_eps: metadata.named(&eps, metadata.required(&eps, metadata.f64(&eps)?)?),
             rope_theta: metadata.named(&theta, metadata.f64(&theta)?.unwrap_or(10_000.0)),
             rope_scaling: ScalingDraft::from_gguf(metadata, prefix, has(ROPE_DIVISORS))?,

@@ -28,7 +28,7 @@ use super::json::Object;
 use super::reader::at_most;
 
 pub use architecture::Architecture;
-pub use heads::Heads;
+pub use heads::{Heads, Scoring};
 pub use rope::RopeScaling;
 use rope::ScalingDraft;
 pub use rotation::Rotation;
@@ -76,8 +76,11 @@ pub struct Config {
     pub vocab_size: u32,
     /// The context the model was trained for, in tokens.
     pub context_len: u32,
-    /// The window the model was trained with, in tokens and the query itself counted; it is what policy `full` sees.
+    /// The window the model was trained with, in tokens and the query itself counted. Where every layer has it, it is what policy
+    /// `full` sees; where [`Self::full_layers`] have none, the others keep it under every policy.
     pub sliding_window: Option<u32>,
+    /// Layers without the window, ascending. If all layers are alike there are none, whether they have a window or not.
+    pub full_layers: Vec<u32>,
     /// Added to the mean square under the root of `RMSNorm`.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
@@ -123,6 +126,7 @@ struct Draft<'a> {
     vocab_size: Named<'a, u64>,
     context_len: Named<'a, u64>,
     sliding_window: Option<Named<'a, u64>>,
+    full_layers: Vec<u32>,
     rms_norm_eps: Named<'a, f64>,
     rope_theta: Named<'a, f64>,
     rope_scaling: ScalingDraft<'a>,
@@ -154,6 +158,11 @@ impl Config {
     /// Whether the queries and keys of a layer are rotated.
     pub fn has_rope(&self, layer: u32) -> bool {
         self.no_rope_layers.binary_search(&layer).is_err()
+    }
+
+    /// Whether a layer has the model's window, if the model has one.
+    pub fn has_window(&self, layer: u32) -> bool {
+        self.full_layers.binary_search(&layer).is_err()
     }
 }
 
@@ -228,6 +237,7 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
         vocab_size,
         context_len,
         sliding_window: draft.sliding_window.map(|named| bounded(&named, MAX_CONTEXT)).transpose()?,
+        full_layers: draft.full_layers,
         rms_norm_eps: positive(&draft.rms_norm_eps, 1.0)?,
         rope_theta,
         rope_scaling: draft.rope_scaling.check(rope_theta, context_len)?,

@@ -1,0 +1,77 @@
+//! Every tiny checkpoint, from one form to the other and back.
+
+use killick::convert::Form;
+use killick::model_file::{Encoding, RopeScaling};
+
+use super::{assert_same_weights, data, open, to};
+
+/// The tiny checkpoints, each as a folder and where there is one as GGUF.
+const MODELS: [&str; 24] = [
+    "gqa",
+    "gqa.f32.gguf",
+    "mha-untied",
+    "mha-untied.f16.gguf",
+    "bf16",
+    "blocks",
+    "blocks.mixed.gguf",
+    "anllm",
+    "linear",
+    "linear.f16.gguf",
+    "yarn",
+    "yarn.f16.gguf",
+    "llama3",
+    "biases",
+    "biases.f16.gguf",
+    "mistral",
+    "mistral.f16.gguf",
+    "qwen2",
+    "qwen2.f16.gguf",
+    "qwen3",
+    "qwen3.f16.gguf",
+    "smollm3",
+    "smollm3.f16.gguf",
+    "phi3",
+];
+
+#[test]
+fn every_architecture_goes_to_both_forms_and_back_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in MODELS.into_iter().chain(["phi3.f16.gguf"]) {
+        let old = open(&data(&format!("tiny/{name}")));
+        let (gguf, back) =
+            (folder.path().join(format!("{name}.gguf")), folder.path().join(format!("{name}-back")));
+        to(&old, &gguf, Form::Gguf, Encoding::F32).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let middle = open(&gguf);
+        assert_same_weights(name, &old, &middle);
+        assert_eq!(middle.policy(), old.policy(), "{name}");
+        if name == "llama3" {
+            // Its scaling is a tensor of divisors now, and not one of those that were published.
+            assert_eq!(middle.config.rope_scaling, RopeScaling::Divisors);
+            let error = to(&middle, &back, Form::Safetensors, Encoding::F32).unwrap_err();
+            assert!(error.to_string().contains("rope_freqs.weight"), "{error}");
+            continue;
+        }
+        to(&middle, &back, Form::Safetensors, Encoding::F32)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let new = open(&back);
+        assert_same_weights(name, &old, &new);
+        assert_eq!(new.policy(), old.policy(), "{name}");
+        if name != "mistral.f16.gguf" {
+            assert_eq!(new.config, old.config, "{name}");
+        }
+    }
+}
+
+/// GGUF has no key for which layers of a Qwen have a window; config.json has.
+#[test]
+fn windows_of_some_layers_go_to_a_folder_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = open(&data("tiny/windows"));
+    let error = to(&old, &folder.path().join("a.gguf"), Form::Gguf, Encoding::F32).unwrap_err();
+    assert!(error.to_string().contains("a window that some layers have"), "{error}");
+    let path = folder.path().join("b");
+    to(&old, &path, Form::Safetensors, Encoding::F32).unwrap();
+    let new = open(&path);
+    assert_same_weights("windows", &old, &new);
+    assert_eq!(new.config, old.config);
+}
