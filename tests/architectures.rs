@@ -7,7 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use killick::model_file::{
-    Architecture, Biases, Config, FileSet, LayerWeight, ModelFile, ModelFileError, RopeScaling, WeightName,
+    Architecture, Biases, Config, FileSet, LayerWeight, ModelFile, ModelFileError, RopeDivisors, RopeScaling,
+    WeightName,
 };
 use pollster::block_on;
 use serde_json::{Value as Json, json};
@@ -153,6 +154,27 @@ fn reads_every_scaling_of_rope() {
     assert_eq!(scaling(json!({"type": "yarn", "factor": 4, "attention_factor": 1.5})), yarn(1.5));
     let weighted = json!({"type": "yarn", "factor": 4, "mscale": 1, "mscale_all_dim": 1});
     assert_eq!(scaling(weighted), yarn(1.0));
+    // Its context is 4 times the original one; a growth is suggested where none is given.
+    let long = |more: Json| {
+        let mut rope = json!({"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4.5],
+            "original_max_position_embeddings": 16});
+        rope.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        config(json!({"rope_scaling": rope}))
+    };
+    let growth = |attention_factor| RopeScaling::LongRope { attention_factor, original_context: 16 };
+    let suggested = long(json!({}));
+    assert_eq!(suggested.rope_scaling, growth(1.224_744_9));
+    let factors = RopeDivisors { short: vec![1.0, 2.0], long: Some(vec![3.0, 4.5]) };
+    assert_eq!(suggested.rope_factors, Some(factors));
+    assert_eq!(long(json!({"factor": 1})).rope_scaling, growth(1.0));
+    assert_eq!(long(json!({"attention_factor": 1.5})).rope_scaling, growth(1.5));
+    let phi3 = |kind: &str| {
+        let rope = json!({"type": kind, "short_factor": [1, 2], "long_factor": [3, 4]});
+        read(of("phi3", "Phi3ForCausalLM", json!({"rope_scaling": rope})), &[])
+    };
+    assert!(phi3("longrope").err().expect("no stacked weights").to_string().contains("qkv_proj"));
+    assert!(phi3("su").err().expect("no stacked weights").to_string().contains("qkv_proj"));
+    assert!(phi3("yarn").err().expect("another formula").to_string().contains("rope_type"));
     // transformers 5 writes one object, and what it says of the base wins.
     let new = config(json!({"rope_parameters": {"rope_type": "linear", "factor": 3, "rope_theta": 7.0}}));
     assert_eq!((new.rope_scaling, new.rope_theta), (RopeScaling::Linear { factor: 3.0 }, 7.0));
@@ -209,7 +231,8 @@ fn divisors_of_frequencies_are_read_and_checked() {
     };
     let file = open(&[1.0, 8.0]);
     assert_eq!(file.config.rope_scaling, RopeScaling::Divisors);
-    assert_eq!(block_on(file.rope_divisors()).expect("valid"), Some(vec![1.0, 8.0]));
+    let divisors = block_on(file.rope_divisors()).expect("valid");
+    assert_eq!(divisors, Some(RopeDivisors { short: vec![1.0, 8.0], long: None }));
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let error = block_on(open(&[1.0, bad]).rope_divisors()).expect_err("no divisor");
         assert!(matches!(&error, ModelFileError::Invalid { .. }), "{error}");

@@ -48,7 +48,7 @@ fn rows(file: &ModelFile) -> BTreeMap<WeightName, Vec<f32>> {
         let (count, _) = name.shape(&file.config);
         (name, block_on(file.read_rows(name, 0..count)).expect("rows"))
     };
-    WeightName::all(&file.config).filter(|name| *name != WeightName::RopeDivisors).map(read).collect()
+    WeightName::all(&file.config).filter(|name| !name.is_divisors()).map(read).collect()
 }
 
 fn assert_same_weights(what: &str, old: &ModelFile, new: &ModelFile) {

@@ -28,8 +28,10 @@ use support::golden::{base64_floats, data, difference, ids, json, list, nmse, nu
 use support::gpu::{gpu, share};
 use support::skip::skipped;
 
-const FAMILIES: [&str; 10] =
-    ["linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "windows"];
+const FAMILIES: [&str; 11] = [
+    "linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "longrope",
+    "windows",
+];
 /// Those that llama.cpp has no keys for.
 const HUGGINGFACE_ONLY: [&str; 1] = ["windows"];
 /// Rows of docs/numerics.md: an NMSE, and the nats of a token.
@@ -222,6 +224,8 @@ fn both_formats_give_the_same_config() {
             assert!(matches!(folder.rope_scaling, RopeScaling::Llama3 { .. }));
             folder.rope_scaling = RopeScaling::Divisors;
         }
+        // What config.json lists is a tensor there.
+        assert_eq!((folder.rope_factors.take().is_some(), &gguf.rope_factors), (family == "longrope", &None));
         if family == "mistral" {
             assert_eq!(
                 (folder.architecture, gguf.architecture),
@@ -268,6 +272,21 @@ fn windows_of_some_layers_stay_under_every_policy() {
     assert_eq!(kv.live, 60, "a layer without a window reads them all");
 }
 
+/// Which of two lists divides the frequencies is decided by how far a policy lets a token see, before the first token.
+#[test]
+fn a_short_reach_takes_the_short_list() {
+    let model = load(&open(checkpoint("longrope")));
+    let text: Vec<u32> = (0..30).collect();
+    let under = |ctx| PolicySpec { ctx, ..PolicySpec::new(Preset::Full) };
+    let [short, edge, long] =
+        [Some(30), Some(32), Some(33)].map(|ctx| run(&model, &under(ctx), &text, Path::Ring).nll);
+    assert_eq!(short, edge, "both stay within the original context of 32");
+    assert!(
+        short.iter().zip(&long).any(|(a, b)| f64::from((a - b).abs()) > 100.0 * bound(TOKEN)),
+        "the other list is another function"
+    );
+}
+
 /// Biases of q, k and v, or a norm of each head, cost one dispatch a layer; without them a layer has six.
 #[test]
 fn what_a_model_does_not_have_costs_no_dispatch() {
@@ -280,6 +299,7 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         ("mistral", 6),
         ("smollm3", 6),
         ("phi3", 6),
+        ("longrope", 6),
         ("windows", 7),
         ("qwen2", 7),
         ("qwen3", 7),

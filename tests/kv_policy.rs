@@ -35,6 +35,18 @@ fn the_window_a_model_was_trained_with_is_that_of_full() {
     }
 }
 
+/// It decides between the two lists of LongRoPE.
+#[test]
+fn reach_is_the_largest_distance_that_a_policy_shows_plus_one() {
+    assert_eq!(Preset::ALL.map(|preset| policy(preset).reach()), [4096, 4096, 4096, 517, 256]);
+    let anchor = policy(Preset::Anchor);
+    assert_eq!(Policy { max_distance: 2000, ..anchor.clone() }.reach(), 2000);
+    assert_eq!(Policy { max_distance: 20, ..anchor.clone() }.reach(), 1024, "a segment may be so long");
+    assert_eq!(Policy { max_anchors: 0, ..anchor }.reach(), 1024);
+    assert_eq!(Policy { limit: Some(9), ..policy(Preset::Full) }.reach(), 9);
+    assert_eq!(Policy { sinks: 1, ..policy(Preset::Window) }.reach(), 4096);
+}
+
 #[test]
 fn presets_have_their_documented_defaults() {
     let columns = |trained: u32| {

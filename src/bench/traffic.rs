@@ -172,7 +172,7 @@ fn parameters(config: &Config) -> u64 {
         let (rows, columns) = name.shape(config);
         u64::from(rows) * u64::from(columns)
     };
-    WeightName::all(config).filter(|name| *name != WeightName::RopeDivisors).map(of).sum()
+    WeightName::all(config).filter(|name| !name.is_divisors()).map(of).sum()
 }
 
 /// Bytes of what the kernels hand each other for one row: in all layers, and around the logits.

@@ -188,6 +188,9 @@ fn more_than_llama(c: &Config) -> Vec<String> {
         RopeScaling::Yarn { factor, original_context, attention_factor, .. } => lines.push(format!(
             "RoPE scaled by YaRN by {factor} from a context of {original_context}, attention factor {attention_factor}"
         )),
+        RopeScaling::LongRope { original_context, attention_factor } => lines.push(format!(
+            "RoPE scaled by one list up to a distance of {original_context} tokens and by another beyond, attention factor {attention_factor}"
+        )),
         RopeScaling::Divisors => lines.push("RoPE scaled by a tensor of the file".to_owned()),
     }
     if c.rope_dim != c.head_dim {

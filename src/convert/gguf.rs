@@ -66,6 +66,7 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
         rms_norm_eps,
         rope_theta,
         rope_scaling: _, // as the layout says
+        rope_factors: _, // tensors
         rope_dim,
         no_rope_layers: _,  // follow from the architecture
         qk_norm: _,         // from the architecture
@@ -119,6 +120,10 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
     match layout.rope_scaling {
         // The divisors are a tensor.
         RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors => {}
+        RopeScaling::LongRope { attention_factor, original_context } => {
+            metadata.u32(&key("rope.scaling.original_context_length"), original_context);
+            metadata.f32(&key("rope.scaling.attn_factor"), attention_factor);
+        }
         RopeScaling::Linear { factor } => {
             metadata.string(&key("rope.scaling.type"), "linear");
             metadata.f32(&key("rope.scaling.factor"), factor);

@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 
 use super::{ConvertError, Converted, Form, WriteError};
 use crate::model_file::{
-    Config, Encoding, LayerWeight, ModelFile, RopeScaling, WeightName, llama3_divisors, original_llama3,
+    Config, Encoding, LayerWeight, ModelFile, RopeDivisors, RopeScaling, WeightName, llama3_divisors,
+    original_llama3,
 };
 
 /// Weights converted at a time (16 MiB of 32-bit floats).
@@ -19,6 +20,8 @@ pub(super) struct Layout {
     pub(super) tensors: Vec<Tensor>,
     /// The scaling of the rotary frequencies, as the new form says it.
     pub(super) rope_scaling: RopeScaling,
+    /// The short and the long list of LongRoPE, for config.json.
+    pub(super) rope_factors: Option<(Vec<f32>, Vec<f32>)>,
     form: Form,
     unquantised: usize,
 }
@@ -43,10 +46,15 @@ enum Content {
 impl Layout {
     pub(super) fn new(file: &ModelFile, form: Form, encoding: Encoding) -> Result<Self, ConvertError> {
         let config = &file.config;
-        let mut layout =
-            Self { tensors: Vec::new(), rope_scaling: config.rope_scaling, form, unquantised: 0 };
+        let mut layout = Self {
+            tensors: Vec::new(),
+            rope_scaling: config.rope_scaling,
+            rope_factors: None,
+            form,
+            unquantised: 0,
+        };
         for name in WeightName::all(config) {
-            if name == WeightName::RopeDivisors && form == Form::Safetensors {
+            if name.is_divisors() && form == Form::Safetensors {
                 continue;
             }
             let (place, rows, columns) = name.stored_as(config, form == Form::Gguf);
@@ -72,11 +80,26 @@ impl Layout {
                 let Some(divisors) = pollster::block_on(file.rope_divisors())? else {
                     unreachable!("a file whose scaling is its divisors has them")
                 };
-                layout.rope_scaling = original_llama3(config, &divisors).ok_or_else(|| {
+                layout.rope_scaling = original_llama3(config, &divisors.short).ok_or_else(|| {
                     let reason =
                         "it has no place for divisors of its own, and these are not those of Llama 3";
                     form.inexpressible("the tensor rope_freqs.weight", reason)
                 })?;
+            }
+            (_, RopeScaling::LongRope { .. }) => {
+                let divisors = pollster::block_on(file.rope_divisors())?;
+                let Some(RopeDivisors { short, long: Some(long) }) = divisors else {
+                    unreachable!("such a file has both lists")
+                };
+                if form == Form::Safetensors {
+                    layout.rope_factors = Some((short, long));
+                } else if config.rope_factors.is_some() {
+                    for (name, list) in [(WeightName::ShortDivisors, short), (WeightName::LongDivisors, long)]
+                    {
+                        let columns = list.len() as u64;
+                        layout.push(name.gguf(), None, columns, encoding, Content::Values(list));
+                    }
+                }
             }
             _ => {}
         }

@@ -254,6 +254,8 @@ fn comparable(mut config: Config) -> serde_json::Map<String, serde_json::Value> 
     if matches!(config.rope_scaling, RopeScaling::Llama3 { .. }) {
         config.rope_scaling = RopeScaling::Divisors;
     }
+    // A list of config.json is a tensor of GGUF.
+    config.rope_factors = None;
     config.eos_tokens.sort_unstable();
     match serde_json::to_value(&config) {
         Ok(serde_json::Value::Object(fields)) => fields,

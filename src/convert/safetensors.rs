@@ -47,6 +47,7 @@ pub(super) fn config(
         rms_norm_eps,
         rope_theta,
         rope_scaling: _, // as the layout says
+        rope_factors: _,
         rope_dim,
         no_rope_layers,
         qk_norm: _, // from the architecture
@@ -80,7 +81,7 @@ pub(super) fn config(
         "max_position_embeddings": context_len,
         "rms_norm_eps": shortest(*rms_norm_eps),
         "rope_theta": shortest(*rope_theta),
-        "rope_scaling": rope_scaling(layout.rope_scaling),
+        "rope_scaling": rope_scaling(layout),
         "attention_bias": biases.attention_output,
         "mlp_bias": biases.mlp,
         "tie_word_embeddings": tied_embeddings,
@@ -110,6 +111,10 @@ pub(super) fn config(
         let rotated = (0..*n_layers).map(|layer| u32::from(!no_rope_layers.contains(&layer)));
         set("no_rope_layers", json!(rotated.collect::<Vec<_>>()));
     }
+    if let RopeScaling::LongRope { original_context, .. } = layout.rope_scaling {
+        // Where it is looked for first, and Phi-3 has a default of its own.
+        set("original_max_position_embeddings", json!(original_context));
+    }
     if rope_dim != head_dim {
         set("partial_rotary_factor", json!(f64::from(*rope_dim) / f64::from(*head_dim)));
     }
@@ -122,9 +127,20 @@ pub(super) fn config(
     Ok(text)
 }
 
-fn rope_scaling(scaling: RopeScaling) -> Value {
-    match scaling {
+fn rope_scaling(layout: &Layout) -> Value {
+    match layout.rope_scaling {
         RopeScaling::None | RopeScaling::Divisors => Value::Null,
+        RopeScaling::LongRope { attention_factor, original_context } => {
+            let (short, long) = layout.rope_factors.as_ref().map_or((&[][..], &[][..]), |(s, l)| (s, l));
+            let list = |list: &[f32]| list.iter().map(|factor| shortest(*factor)).collect::<Vec<_>>();
+            json!({
+                "rope_type": "longrope",
+                "short_factor": list(short),
+                "long_factor": list(long),
+                "attention_factor": shortest(attention_factor),
+                "original_max_position_embeddings": original_context,
+            })
+        }
         RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": shortest(factor)}),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
             "rope_type": "llama3",

@@ -386,6 +386,13 @@ impl Policy {
         if self.seg_rule { self.window.max(self.max_segment) } else { self.window }
     }
 
+    /// The largest distance at which a token sees another, plus one. It does not depend on the text, nor on windows of layers.
+    pub fn reach(&self) -> u32 {
+        let far = self.sinks > 0 || (self.has_anchors() && self.max_anchors > 0);
+        let distance = if far { self.live_len().max(self.max_distance) } else { self.live_len() };
+        distance.min(self.limit.unwrap_or(MAX_POSITIONS))
+    }
+
     /// Whether a token can be an anchor at all: by its id, or by force.
     pub fn has_anchors(&self) -> bool {
         self.seg_rule || !self.anchors.is_empty()

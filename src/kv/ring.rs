@@ -67,6 +67,11 @@ impl Ring {
         &self.layout
     }
 
+    /// The policy that it follows.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The constants, for the GPU's uniform.
     pub fn params(&self) -> &RingParams {
         &self.params

@@ -44,6 +44,10 @@ pub(crate) fn forward(
     let (config, weights, heads) = (&model.config, &model.weights, model.config.heads());
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
 
+    let policy = match attend {
+        Attend::Step(ring) | Attend::Chunk(ring, _) => ring.policy(),
+        Attend::Masked(policy) => policy,
+    };
     if let Attend::Step(ring) = attend {
         let io = KvStep {
             token: &control.token,
@@ -72,7 +76,14 @@ pub(crate) fn forward(
             Attend::Step(_) => (cache, Target::Cache),
             Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),
         };
-        let io = Rope { rows: &s.rows, qkv: &s.qkv, table: &model.rope_table, q: &s.q, k, v };
+        let io = Rope {
+            rows: &s.rows,
+            qkv: &s.qkv,
+            table: model.rope_tables.of(config, layer, policy),
+            q: &s.q,
+            k,
+            v,
+        };
         let rope_dim = if config.has_rope(layer) { config.rope_dim } else { 0 };
         rope::record(rec, io, n, heads, rope_dim, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
         let heads_and_scoring = (heads, config.scoring(layer));

@@ -5,6 +5,7 @@
 //! session_plan.rs  the same for texts
 //! session_buffers.rs its buffers, by lifetime
 //! named.rs         how a plan and its buffers are one list
+//! rope_tables.rs   what each layer turns by
 //! weights.rs       from a model file to the device, in pieces of bounded size
 //! llama.rs         the forward pass, from top to bottom
 //! ```
@@ -12,6 +13,7 @@
 pub(crate) mod llama;
 mod named;
 mod plan;
+mod rope_tables;
 mod session_buffers;
 mod session_plan;
 mod weights;
@@ -24,8 +26,10 @@ use crate::kernels::rope;
 use crate::model_file::{Config, ModelFile};
 
 pub(crate) use named::handed_out;
+use named::requests_of;
 pub use plan::{MemoryPlan, PlanError, PlanLine, PrecisionLine, Precisions};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
+use rope_tables::RopeTables;
 pub(crate) use session_buffers::{Control, Memory, Scratch, ScratchShape, SharedScratch, Texts};
 pub use session_plan::SessionShape;
 pub(crate) use session_plan::{LOGPROB_WORDS, RECENT, SUBMITS, SessionPlan, outbox_bytes, recent_cap};
@@ -37,7 +41,7 @@ pub(crate) use weights::Weights;
 pub struct Network {
     pub(crate) config: Config,
     pub(crate) weights: Weights,
-    pub(crate) rope_table: Buffer,
+    pub(crate) rope_tables: RopeTables,
 }
 
 impl Network {
@@ -52,8 +56,8 @@ impl Network {
     ) -> Result<Self, PlanError> {
         let plan = WeightsPlan::new(config, precisions, device)?;
         let weights = Weights::planned(&plan);
-        let rope_table = Buffer::planned(&rope_table_request(config));
-        Ok(Self { config: config.clone(), weights, rope_table })
+        let rope_tables = RopeTables::new(config, &mut |request| Buffer::planned(&request));
+        Ok(Self { config: config.clone(), weights, rope_tables })
     }
 }
 
@@ -91,14 +95,15 @@ impl Model {
         let plan = WeightsPlan::new(&config, Precisions::of(file, format), gpu.capabilities())?;
         let allocated_bytes = plan.total_bytes();
         let weights = weights::load(gpu, file, &plan, progress).await?;
-        let table_request = rope_table_request(&config);
-        let rope_table = gpu.allocate(&[table_request]).await?.remove(0);
+        let made = gpu.allocate(&rope_table_requests(&config)).await?;
+        let rope_tables = RopeTables::new(&config, &mut handed_out(made));
         let divisors = file.rope_divisors().await?;
-        let table = rope::table(&config.rotation(divisors.as_deref()));
-        gpu.upload(&rope_table, 0, bytemuck::cast_slice(&table))?;
+        for (table, rotation) in rope_tables.rotations(&config, divisors.as_ref()) {
+            gpu.upload(table, 0, bytemuck::cast_slice(&rope::table(&rotation)))?;
+        }
         Ok(Self {
             gpu: gpu.clone(),
-            network: Network { config, weights, rope_table },
+            network: Network { config, weights, rope_tables },
             label: file.label().to_owned(),
             allocated_bytes,
             scratches: Mutex::default(),
@@ -150,6 +155,6 @@ impl Model {
     }
 }
 
-fn rope_table_request(config: &Config) -> BufferRequest {
-    BufferRequest::storage("rope table", rope::table_bytes(config.rope_dim))
+fn rope_table_requests(config: &Config) -> Vec<BufferRequest> {
+    requests_of(|make| _ = RopeTables::new(config, make))
 }

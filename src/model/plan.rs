@@ -227,8 +227,8 @@ impl WeightsPlan {
         if config.head_dim > MAX_HEAD_DIM {
             return Err(PlanError::HeadTooWide { head_dim: config.head_dim, most: MAX_HEAD_DIM });
         }
-        let table = super::rope_table_request(config);
-        if table.bytes > limit {
+        if let Some(table) = super::rope_table_requests(config).into_iter().find(|table| table.bytes > limit)
+        {
             return Err(PlanError::RowTooLong { what: table.label, row_bytes: table.bytes, limit });
         }
         let matrix = |label, names: &[WeightName]| {
@@ -279,8 +279,8 @@ impl WeightsPlan {
 
     fn all_requests(&self) -> Vec<BufferRequest> {
         let layers = (0..).zip(&self.layers).flat_map(|layer| self.layer_requests(layer));
-        let table = super::rope_table_request(&self.config);
-        self.shared_requests().into_iter().chain(layers).chain([table]).collect()
+        let tables = super::rope_table_requests(&self.config);
+        self.shared_requests().into_iter().chain(layers).chain(tables).collect()
     }
 
     /// Bytes of device memory for the weights and the rotation table.

@@ -49,7 +49,7 @@ use pick::Primary;
 use reader::to_usize;
 use sniff::Weights;
 
-pub use config::{Architecture, Biases, Config, Heads, RopeScaling, Rotation, Scoring};
+pub use config::{Architecture, Biases, Config, Heads, RopeDivisors, RopeScaling, Rotation, Scoring};
 #[cfg(feature = "convert")]
 pub(crate) use config::{llama3_divisors, original_llama3};
 pub use dtype::{BLOCK, Block, Blocks, Dtype, Encoding};
@@ -270,23 +270,34 @@ impl ModelFile {
         order::interleaved(name, &self.config).filter(|_| matches!(self.format, Format::Gguf { .. }))
     }
 
-    /// What each rotary frequency is divided by (`rope_dim / 2` numbers above 0), if the file says so number by number.
+    /// What each rotary frequency is divided by, if the file says so number by number.
     ///
     /// # Errors
     /// As [`ModelFile::read_rows`], and [`ModelFileError::Invalid`] for a number that is not above 0.
-    pub async fn rope_divisors(&self) -> Result<Option<Vec<f32>>, ModelFileError> {
-        if self.config.rope_scaling != RopeScaling::Divisors {
-            return Ok(None);
-        }
-        let divisors = self.read_rows(WeightName::RopeDivisors, 0..1).await?;
+    pub async fn rope_divisors(&self) -> Result<Option<RopeDivisors>, ModelFileError> {
+        Ok(match (self.config.rope_scaling, &self.config.rope_factors) {
+            (RopeScaling::Divisors, _) => {
+                Some(RopeDivisors { short: self.divisors(WeightName::RopeDivisors).await?, long: None })
+            }
+            (RopeScaling::LongRope { .. }, None) => Some(RopeDivisors {
+                short: self.divisors(WeightName::ShortDivisors).await?,
+                long: Some(self.divisors(WeightName::LongDivisors).await?),
+            }),
+            (_, factors) => factors.clone(),
+        })
+    }
+
+    /// One list of [`Self::rope_divisors`], of a tensor.
+    async fn divisors(&self, name: WeightName) -> Result<Vec<f32>, ModelFileError> {
+        let divisors = self.read_rows(name, 0..1).await?;
         match divisors.iter().find(|divisor| !(divisor.is_normal() && **divisor > 0.0)) {
             Some(divisor) => Err(ModelFileError::Invalid {
                 file: self.label().to_owned(),
-                field: self.tensor_name(WeightName::RopeDivisors),
+                field: self.tensor_name(name),
                 value: divisor.to_string(),
                 expected: "numbers above 0".to_owned(),
             }),
-            None => Ok(Some(divisors)),
+            None => Ok(divisors),
         }
     }
 

@@ -18,6 +18,10 @@ pub enum WeightName {
     OutputNorm,
     /// `(1, rope_dim / 2)`; what each rotary frequency is divided by ([`RopeScaling::Divisors`]).
     RopeDivisors,
+    /// The same in a text that stays within the original context ([`RopeScaling::LongRope`]).
+    ShortDivisors,
+    /// The same in a longer text.
+    LongDivisors,
     /// A weight of the layer with this number.
     Layer(u32, LayerWeight),
     /// `(rows, 1)`; what is added to the product of a projection with so many rows.
@@ -128,13 +132,24 @@ impl WeightName {
             })
         };
         let output = (!config.tied_embeddings).then_some(Self::Output);
-        let divisors = (config.rope_scaling == RopeScaling::Divisors).then_some(Self::RopeDivisors);
+        let divisors: &[Self] = match config.rope_scaling {
+            RopeScaling::Divisors => &[Self::RopeDivisors],
+            RopeScaling::LongRope { .. } if config.rope_factors.is_none() => {
+                &[Self::ShortDivisors, Self::LongDivisors]
+            }
+            _ => &[],
+        };
         let layers = (0..config.n_layers).flat_map(of_layer);
         std::iter::once(Self::TokenEmbedding)
             .chain(layers)
             .chain([Self::OutputNorm])
             .chain(output)
-            .chain(divisors)
+            .chain(divisors.iter().copied())
+    }
+
+    /// Whether it is a list of what frequencies are divided by.
+    pub fn is_divisors(&self) -> bool {
+        matches!(self, Self::RopeDivisors | Self::ShortDivisors | Self::LongDivisors)
     }
 
     /// Whether it is a matrix that inputs are multiplied with, or a table of rows; all else are vectors.
@@ -152,7 +167,9 @@ impl WeightName {
         match self {
             Self::TokenEmbedding | Self::Output => (config.vocab_size, hidden),
             Self::OutputNorm => (1, hidden),
-            Self::RopeDivisors => (1, config.rope_dim.checked_div(2).unwrap_or_default()),
+            Self::RopeDivisors | Self::ShortDivisors | Self::LongDivisors => {
+                (1, config.rope_dim.checked_div(2).unwrap_or_default())
+            }
             Self::Layer(_, weight) => match weight {
                 LayerWeight::AttnNorm | LayerWeight::FfnNorm => (1, hidden),
                 LayerWeight::QNorm | LayerWeight::KNorm => (1, config.head_dim),
@@ -170,7 +187,8 @@ impl WeightName {
     pub(super) fn is_vector(self) -> bool {
         use LayerWeight::{AttnNorm, Down, FfnNorm, Gate, K, KNorm, O, Q, QNorm, Up, V};
         match self {
-            Self::OutputNorm | Self::RopeDivisors | Self::Bias(..) => true,
+            Self::RopeDivisors | Self::ShortDivisors | Self::LongDivisors => true,
+            Self::OutputNorm | Self::Bias(..) => true,
             Self::Layer(_, AttnNorm | FfnNorm | QNorm | KNorm) => true,
             Self::Layer(_, Q | K | V | O | Gate | Up | Down) => false,
             Self::TokenEmbedding | Self::Output => false,
@@ -216,6 +234,8 @@ impl WeightName {
             Self::Output => return "lm_head.weight".to_owned(),
             Self::OutputNorm => return "model.norm.weight".to_owned(),
             Self::RopeDivisors => return ROPE_DIVISORS.to_owned(),
+            Self::ShortDivisors => return SHORT_DIVISORS.to_owned(),
+            Self::LongDivisors => return LONG_DIVISORS.to_owned(),
             Self::Layer(layer, weight) => (layer, weight, "weight"),
             Self::Bias(layer, weight) => (layer, weight, "bias"),
         };
@@ -242,6 +262,8 @@ impl WeightName {
             Self::Output => return "output.weight".to_owned(),
             Self::OutputNorm => return "output_norm.weight".to_owned(),
             Self::RopeDivisors => return ROPE_DIVISORS.to_owned(),
+            Self::ShortDivisors => return SHORT_DIVISORS.to_owned(),
+            Self::LongDivisors => return LONG_DIVISORS.to_owned(),
             Self::Layer(layer, weight) => (layer, weight, "weight"),
             Self::Bias(layer, weight) => (layer, weight, "bias"),
         };
@@ -265,6 +287,8 @@ impl WeightName {
 const HUGGINGFACE_LAYERS: &str = "model.layers.";
 const GGUF_LAYERS: &str = "blk.";
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(super) const SHORT_DIVISORS: &str = "rope_factors_short.weight";
+pub(super) const LONG_DIVISORS: &str = "rope_factors_long.weight";
 
 /// The error for a weight whose tensor is missing; where another tensor's name only begins in another way, it says so.
 pub(super) fn missing(file: &str, tensor: &str, tensors: &[TensorInfo]) -> ModelFileError {

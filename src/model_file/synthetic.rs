@@ -153,7 +153,8 @@ impl Numbers {
     fn of(name: WeightName, config: &Config) -> Self {
         match name {
             WeightName::Bias(..) => Self::Small,
-            WeightName::OutputNorm | WeightName::RopeDivisors => Self::Ones,
+            WeightName::OutputNorm => Self::Ones,
+            WeightName::RopeDivisors | WeightName::ShortDivisors | WeightName::LongDivisors => Self::Ones,
             WeightName::Layer(_, LayerWeight::AttnNorm | LayerWeight::FfnNorm) => Self::Ones,
             WeightName::Layer(_, LayerWeight::QNorm | LayerWeight::KNorm) => Self::Ones,
             WeightName::TokenEmbedding | WeightName::Output | WeightName::Layer(..) => {

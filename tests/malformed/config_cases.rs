@@ -90,12 +90,12 @@ fn another_function() -> Vec<Case> {
         refused("architectures", json!(["LlamaForSequenceClassification"])),
         refused("hidden_act", json!("gelu")),
         refused("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-        refused("rope_parameters", json!({"rope_type": "longrope", "rope_theta": 5e5})),
+        refused("rope_parameters", json!({"rope_type": "dynamic", "rope_theta": 5e5})),
         refused("partial_rotary_factor", json!(0.5)),
         refused("sliding_window", json!(4096)),
         config(14, CLASS, "Other", "quantization_config", json!({"quant_method": "gptq"})),
         refused_key("general.architecture", Value::string("qwen2\u{1b}[31m")),
-        refused_key("llama.rope.scaling.type", Value::string("longrope")),
+        refused_key("llama.rope.scaling.type", Value::string("ntk")),
         refused_key("llama.rope.scaling.attn_factor", Value::f32(1.5)),
         refused_key("llama.expert_count", Value::u32(8)),
         refused_key("llama.rope.dimension_count", Value::u32(2)),
@@ -119,6 +119,11 @@ fn rope_scaling() -> Vec<Case> {
     let llama3 = |variant, says, name: &str, value: Json| {
         let mut scaling =
             json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4});
+        scaling[name] = value;
+        rope(variant, says, scaling)
+    };
+    let long = |variant, says, name: &str, value: Json| {
+        let mut scaling = json!({"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [2, 3]});
         scaling[name] = value;
         rope(variant, says, scaling)
     };
@@ -159,6 +164,31 @@ fn rope_scaling() -> Vec<Case> {
             f.set("llama.rope.scaling.type", Value::string("yarn"));
             f.set("llama.rope.scaling.factor", Value::f32(4.0));
             f.set("llama.rope.scaling.attn_factor", Value::f32(1e6));
+        }),
+        long("Missing", "long_factor", "long_factor", Json::Null),
+        long("Invalid", "short_factor\" count is 1, expected the 2 pairs", "short_factor", json!([1])),
+        long("Invalid", "long_factor", "long_factor", json!([1, 0])),
+        long("Invalid", "long_factor", "long_factor", json!([1, 1e300])),
+        long("WrongType", "short_factor", "short_factor", json!([1, "2"])),
+        long("WrongType", "short_factor", "short_factor", json!(1)),
+        long("OverCap", "short_factor\" count", "short_factor", json!(vec![1; 1025])),
+        long("Invalid", "attention_factor", "attention_factor", json!(0)),
+        long("Invalid", "original_max_position_embeddings", "original_max_position_embeddings", json!(0)),
+        long(
+            "Invalid",
+            "embeddings\" is 1, expected at least 2",
+            "original_max_position_embeddings",
+            json!(1),
+        ),
+        gguf(14, CLASS, "Missing", "rope_factors_short.weight", |f| {
+            f.set("llama.rope.scaling.type", Value::string("longrope"));
+        }),
+        gguf(14, CLASS, "Missing", "rope_factors_short.weight", |f| {
+            f.add_tensor("rope_factors_long.weight", &[2], ggml::F32, vec![0; 8]);
+        }),
+        gguf(14, CLASS, "Unsupported", "rope_factors_long.weight", |f| {
+            f.set("llama.rope.scaling.factor", Value::f32(4.0));
+            f.add_tensor("rope_factors_long.weight", &[2], ggml::F32, vec![0; 8]);
         }),
         yarn("WrongType", "truncate", "truncate", json!("no")),
         raw_config(14, CLASS, "Invalid", "under YaRN", flat.to_string()),

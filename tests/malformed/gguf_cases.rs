@@ -224,8 +224,8 @@ fn tensors() -> Vec<Case> {
         gguf(15, "biases of queries alone", "Missing", "blk.0.attn_k.bias", |f| {
             f.add_tensor("blk.0.attn_q.bias", &[8], ggml::F32, vec![0; 32]);
         }),
-        gguf(15, "weight without meaning", "Unsupported", "rope_factors_long.weight", |f| {
-            f.add_tensor("rope_factors_long.weight", &[2], ggml::F32, vec![0; 8]);
+        gguf(15, "weight without meaning", "Unsupported", "rope_factors.weight", |f| {
+            f.add_tensor("rope_factors.weight", &[2], ggml::F32, vec![0; 8]);
         }),
         shrinking(false),
         shrinking(true),

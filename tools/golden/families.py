@@ -11,6 +11,7 @@ Run:  python tools/golden/families.py [FAMILY...]
 """
 
 import json
+import math
 import sys
 
 import gguf
@@ -19,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from common import LIMIT, rounded, write
-from policy import frequencies, logits, masks, resolve, score, visible, windows
+from policy import frequencies, logits, masks, reach, resolve, score, visible, windows
 from tiny import ANCHORS, TINY, TOLERANCE, TRAINED, golden_case, model_of, random_weights, stock_model, stream, write_gguf
 
 VOCAB = 120
@@ -55,6 +56,9 @@ FAMILIES = {
     "phi3": without(like("phi3", "Phi3", num_attention_heads=2, num_key_value_heads=1, partial_rotary_factor=0.75, sliding_window=23, original_max_position_embeddings=TRAINED,
                          pad_token_id=0, tie_word_embeddings=False), "head_dim"),
 }
+LONG = dict(type="longrope", short_factor=[1.0, 1.1, 1.3, 1.2, 1.5, 2.0], long_factor=[1.05, 1.6, 2.9, 4.2, 6.0, 7.7])
+FAMILIES["longrope"] = without(like("phi3", "Phi3", num_attention_heads=2, num_key_value_heads=1, partial_rotary_factor=0.75, original_max_position_embeddings=32,
+                                    rope_scaling=LONG, pad_token_id=0, tie_word_embeddings=False), "head_dim")
 MIXED = like("qwen3", "Qwen3", rms_norm_eps=1e-6, num_hidden_layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1)
 FAMILIES["windows"] = MIXED | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
 GGUF = {"mistral": "llama", "windows": None}  # what general.architecture says where it is not the model type; None: it cannot be said there
@@ -103,20 +107,27 @@ def converter(name: str, config: dict, full: dict):
             scaled, _ = frequencies(stock_model(config).config)
             plain = full["rope_theta"] ** (-torch.arange(0, full["head_dim"], 2, dtype=torch.float64) / full["head_dim"])
             out.add_tensor("rope_freqs.weight", (plain / scaled).float().numpy())
+        if name == "longrope":
+            original = config["original_max_position_embeddings"]
+            out.add_rope_scaling_orig_ctx_len(original)
+            out.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(config["max_position_embeddings"] / original) / math.log(original)))
+            for kind in ("long", "short"):
+                out.add_tensor(f"rope_factors_{kind}.weight", np.array(config["rope_scaling"][f"{kind}_factor"], np.float32))
         if name in ("mistral", "phi3"):
             out.add_sliding_window(config["sliding_window"])
 
     return add
 
 
-def cases() -> list[tuple[str, dict, list[int]]]:
+def cases(name: str = "") -> list[tuple[str, dict, list[int]]]:
     a = {"anchors": ANCHORS}
     ids = lambda seed, n=64, often=0.14: stream(seed, n, VOCAB, often)
     return [("full", {"preset": "full"}, ids(41, 80)),
             ("anchor, D 24, sinks 4", {"preset": "anchor", **a, "max_distance": 24, "sinks": 4}, ids(42)),
             ("sepllm", {"preset": "sepllm", **a, "window": 8, "sinks": 3, "max_anchors": 4}, ids(43)),
             ("streaming", {"preset": "streaming", "window": 13, "sinks": 4}, ids(44)),
-            ("window 12", {"preset": "window", "window": 12}, ids(45))]
+            ("window 12", {"preset": "window", "window": 12}, ids(45)),
+            *([("full, ctx 30", {"preset": "full", "ctx": 30}, ids(46, 30))] if name == "longrope" else [])]
 
 
 ROPE = "rope_scaling"
@@ -136,6 +147,9 @@ ABLATIONS = {  # family -> (name, kind, change); "config" merges into config.jso
               ("rms_norm_eps", "config", {"rms_norm_eps": 1.0})],
     "smollm3": [("no_rope_layers", "config", {"no_rope_layers": [1, 1, 1, 1, 1]}), ("another layer", "config", {"no_rope_layers": [1, 0, 1, 1, 1]}),
                 ("no_rope_layer_interval", "config", {"no_rope_layer_interval": 2})],
+    "longrope": [(f"rope_scaling {f}", "config", {ROPE: LONG | {f: v}}) for f, v in dict(long_factor=[1.0] * 6, attention_factor=1.1).items()]
+    + [("original_max_position_embeddings", "config", {"original_max_position_embeddings": 64}), ("short_factor", "config", {"original_max_position_embeddings": 256}),
+       ("type", "config", {ROPE: None}), ("gguf attention factor", "key", {"rope.scaling.attn_factor": 1.1})],
     "windows": [("sliding_window", "config", {"sliding_window": 7}), ("layer_types", "config", {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
                 ("max_window_layers", "config", {"layer_types": None}), ("every layer", "config", {"max_window_layers": 0, "layer_types": None}),
                 ("use_sliding_window", "config", {"use_sliding_window": False, "layer_types": None})],
@@ -150,6 +164,8 @@ KEYS = {  # what a key of the metadata is in config.json
 def as_config(config: dict, key: str, value) -> dict:
     if key == "rope.dimension_count":
         return {"partial_rotary_factor": value / 16}
+    if key == "rope.scaling.attn_factor":
+        return {ROPE: config[ROPE] | {"attention_factor": value}}
     if KEYS[key] in config:
         return {KEYS[key]: value}
     rope = ROPE if ROPE in config else "rope_parameters"
@@ -181,17 +197,20 @@ def ablations(name: str, config: dict, weights: dict) -> dict:
 
 
 @torch.no_grad()
-def stock_gap(config: dict, weights: dict) -> float:
+def stock_gap(family: str, config: dict, weights: dict) -> float:
     """The largest NMSE between our logits and those of the stock model in float32."""
     stock = stock_model(config)
     stock.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     stock.tie_weights()
     ours, worst = model_of(config, weights), 0.0
-    for name, spec, ids in cases():
+    for name, spec, ids in cases(family):
         policy = resolve(spec, TRAINED, *windows(ours.config))
         if policy.max_distance < len(ids):
             continue  # its second query is not in stock transformers
-        mask = None if name == "full" else masks(visible(ids, policy), policy, torch.float32)
+        original = config.get("original_max_position_embeddings", TRAINED)
+        if (len(ids) > original) != (reach(policy) > original):
+            continue  # stock transformers goes by the length of the text
+        mask = None if spec["preset"] == "full" else masks(visible(ids, policy), policy, torch.float32)
         z = stock(torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0].double()
         want = logits(ours, ids, policy)
         worst = max(worst, float((z - want).pow(2).sum() / want.pow(2).sum()))
@@ -212,12 +231,12 @@ def main() -> None:
         architecture = GGUF.get(name, config["model_type"])
         if architecture:
             write_gguf(f"{name}.f16.gguf", full, weights, lambda n: "F16", architecture, architecture in ("llama", "smollm3"), converter(name, config, full))
-        gap = stock_gap(config, weights)
+        gap = stock_gap(name, config, weights)
         print(f"{name}: stock transformers in float32 differs by NMSE {gap:.1e}")
         assert gap < 1e-8, gap
         plain = unstacked(weights, full)
         golden = {"trained_context": TRAINED, "vocab": VOCAB, "tolerance": TOLERANCE, "stock_nmse": float(f"{gap:.1e}"),
-                  "cases": [golden_case(model_of(config, weights), plain, full, *case, model_of(config, weights, torch.float32)) for case in cases()],
+                  "cases": [golden_case(model_of(config, weights), plain, full, *case, model_of(config, weights, torch.float32)) for case in cases(name)],
                   "ablations": ablations(name, config, weights)}
         write(folder / "golden.json", golden)
     assert all(p.stat().st_size <= LIMIT for p in TINY.rglob("*") if p.is_file())

@@ -79,6 +79,13 @@ def resolve(spec: dict, trained: int, own_window: int | None = None, layer_windo
     return Policy(**{**base, "anchors": tuple(sorted(set(base["anchors"]))), "not_after": tuple(base.get("not_after", ()))})
 
 
+def reach(policy: Policy) -> int:
+    """The largest distance that the policy shows, plus one."""
+    near = max(policy.window, policy.max_segment if policy.seg_rule else 1)
+    far = policy.sinks > 0 or ((policy.seg_rule or policy.anchors) and policy.max_anchors > 0)
+    return max(near, policy.max_distance) if far else near
+
+
 def tags(ids, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
     """anc and seg of every token, decided from the past alone."""
     anc, seg, closed, open_len, barred = [], [], 0, 0, False
@@ -105,8 +112,9 @@ def visible(ids, policy: Policy) -> np.ndarray:
     return (j <= i) & ((j == i) | segment | (i - j < policy.window) | (j < policy.sinks) | anchor)
 
 
-def frequencies(config) -> tuple[torch.Tensor, float]:
-    """Radians per position of each pair of columns, and the factor of cos and sin: `modeling_rope_utils.py` of transformers in float64."""
+def frequencies(config, far: bool = False) -> tuple[torch.Tensor, float]:
+    """Radians per position of each pair of columns, and the factor of cos and sin: `modeling_rope_utils.py` of transformers in float64.
+    `far`: of a text that reaches beyond the original context, where that turns in another way."""
     p = config.rope_parameters
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     dim = int(head_dim * p.get("partial_rotary_factor", 1.0))
@@ -114,6 +122,12 @@ def frequencies(config) -> tuple[torch.Tensor, float]:
     kind = p["rope_type"]
     if kind == "default":
         return plain, 1.0
+    if kind == "longrope":
+        original = p["original_max_position_embeddings"]
+        extended = p.get("factor") or config.max_position_embeddings / original
+        suggested = math.sqrt(1 + math.log(extended) / math.log(original)) if extended > 1 else 1.0
+        divisors = torch.tensor(p["long_factor" if far else "short_factor"], dtype=torch.float32).double()
+        return plain / divisors, p.get("attention_factor") or suggested
     squeezed = plain / p["factor"]
     if kind == "linear":
         return squeezed, 1.0
@@ -144,15 +158,18 @@ class ExactRotary(torch.nn.Module):
 
     def __init__(self, config, stock=None):
         super().__init__()
-        self.inverse, self.factor = frequencies(config)
+        self.sets = [frequencies(config, far) for far in (False, True)]
+        self.far = False
+        self.inverse, self.factor = self.sets[0]
         if stock is not None:
             gap = (stock.inv_freq.double() / self.inverse - 1).abs().max()
             assert gap < 1e-5 and abs(stock.attention_scaling / self.factor - 1) < 1e-6, (gap, stock.attention_scaling, self.factor)
 
     def forward(self, x, position_ids):
-        angle = position_ids[..., None].double() * self.inverse
+        inverse, factor = self.sets[self.far]
+        angle = position_ids[..., None].double() * inverse
         angle = torch.cat((angle, angle), -1)
-        return (angle.cos() * self.factor).to(x.dtype), (angle.sin() * self.factor).to(x.dtype)
+        return (angle.cos() * factor).to(x.dtype), (angle.sin() * factor).to(x.dtype)
 
 
 def exact_norm(self, x):
@@ -230,6 +247,8 @@ def logits(model, ids, policy: Policy, mask: np.ndarray | None = None, clip: boo
     mask = visible(ids, policy) if mask is None else mask
     positions = torch.arange(len(ids))[None]
     at = positions.clamp(max=policy.max_distance - 1) if clip else positions
+    original = (model.config.rope_parameters or {}).get("original_max_position_embeddings")
+    model.model.rotary_emb.far = bool(original) and reach(policy) > original
     clipped = [t[:, None] for t in model.model.rotary_emb(model.model.embed_tokens.weight, at)]
     for layer in model.model.layers:
         layer.self_attn.pinned = (min(policy.sinks, len(ids)), clipped)

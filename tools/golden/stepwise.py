@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 
-def wheel(config: dict) -> tuple[list[float], float]:
-    """Radians per position of each pair of columns, and what a rotated pair grows by. `config` as in config.json with a plain `rope_theta`."""
+def wheel(config: dict, policy) -> tuple[list[float], float]:
+    """Radians per position of each pair of columns, and what a rotated pair grows by, under a policy. `config` as in config.json with a plain `rope_theta`."""
     p = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind, s, original = p.get("rope_type", p.get("type", "default")), p.get("factor"), p.get("original_max_position_embeddings", config["max_position_embeddings"])
     pairs, theta = int(config["head_dim"] * config.get("partial_rotary_factor", 1)) // 2, config["rope_theta"]
@@ -21,6 +21,12 @@ def wheel(config: dict) -> tuple[list[float], float]:
         low, high = p["low_freq_factor"], p["high_freq_factor"]
         share = [min(1, max(0, (original * w / (2 * math.pi) - low) / (high - low))) for w in turns]
         return [w * (f + (1 - f) / s) for w, f in zip(turns, share)], 1
+    if kind == "longrope":
+        original = config.get("original_max_position_embeddings", original)
+        lone = policy.sinks == 0 and not (policy.max_anchors and (policy.anchors or policy.seg_rule))
+        spans = [policy.window, policy.seg_rule and policy.max_segment, 0 if lone else policy.max_distance]
+        by = p["long_factor"] if max(spans) > original else p["short_factor"]
+        return [w / float(np.float32(d)) for w, d in zip(turns, by)], (1 + math.log(config["max_position_embeddings"] / original, original)) ** 0.5
     if kind == "yarn":
         # The pair that turns b times in the original context, solved for its number.
         where = lambda b: pairs * math.log(original / (2 * math.pi * b), theta)
@@ -63,7 +69,7 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
         for l in layers:
             w = lambda name: weights[f"model.layers.{l}.{name}.weight"]
             f = lambda name, x: w(name) @ x + weights.get(f"model.layers.{l}.{name}.bias", 0)
-            turned = lambda x, pos: x if still and still[l] else rope(x, pos, *wheel(config))
+            turned = lambda x, pos: x if still and still[l] else rope(x, pos, *wheel(config, policy))
             h = norm(x, w("input_layernorm"))
             q, k, v = (f(f"self_attn.{p}_proj", h).reshape(-1, head_dim) for p in "qkv")
             if f"model.layers.{l}.self_attn.q_norm.weight" in weights:

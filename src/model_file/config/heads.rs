@@ -5,7 +5,7 @@
     reason = "the limits of a validated config leave room for these products"
 )]
 
-use super::Config;
+use super::{Config, narrowed};
 
 /// Shape of the attention heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +49,8 @@ pub struct Scoring {
 impl Scoring {
     /// 1 / sqrt(head_dim), rounded once, and nothing else.
     pub fn of(heads: Heads) -> Self {
-        Self { scale: inverse_root(f64::from(heads.head_dim)), cap: 0.0, near: false }
+        Self { scale: narrowed(1.0 / f64::from(heads.head_dim).sqrt()), cap: 0.0, near: false }
     }
-}
-
-/// 1 / sqrt(value), rounded once.
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "there is no other way from f64 to the nearest f32"
-)]
-fn inverse_root(value: f64) -> f32 {
-    (1.0 / value.sqrt()) as f32
 }
 
 impl Config {

@@ -4,7 +4,6 @@ use super::rope::ScalingDraft;
 use super::{Architecture, Biases, Config, Draft, MAX_LAYERS, Named, Rotated, layers, unsupported, validate};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::gguf::{Metadata, TOKEN_TYPES, TOKENS, key_field};
-use crate::model_file::names::ROPE_DIVISORS;
 use crate::model_file::reader::len_u64;
 use crate::model_file::tensor::TensorInfo;
 use crate::model_file::tokenizer_source::{EOT, TURN_ENDS};
@@ -55,7 +54,7 @@ impl Config {
             full_layers: Vec::new(),
             rms_norm_eps: metadata.named(&eps, metadata.required(&eps, metadata.f64(&eps)?)?),
             rope_theta: metadata.named(&theta, metadata.f64(&theta)?.unwrap_or(10_000.0)),
-            rope_scaling: ScalingDraft::from_gguf(metadata, prefix, has(ROPE_DIVISORS))?,
+            rope_scaling: ScalingDraft::from_gguf(metadata, prefix, has)?,
             rotated: Rotated::Columns(optional("rope.dimension_count")?),
             no_rope_layers: match architecture {
                 Architecture::SmolLm3 => layers::every(SMOLLM3_INTERVAL, n_layers.value.min(MAX_LAYERS)),

@@ -9,6 +9,7 @@
 //! json.rs          config.json -> Draft
 //! metadata.rs      GGUF metadata -> Draft
 //! rope.rs          the scaling of RoPE, from both
+//! longrope.rs      the scaling of long Phi models, which is two lists
 //! rotation.rs      from these to the angles
 //! layers.rs        what config.json says layer by layer
 //! heads.rs         the shape of the attention heads
@@ -18,6 +19,7 @@ mod architecture;
 mod heads;
 mod json;
 mod layers;
+mod longrope;
 mod metadata;
 mod rope;
 mod rotation;
@@ -29,6 +31,7 @@ use super::reader::at_most;
 
 pub use architecture::Architecture;
 pub use heads::{Heads, Scoring};
+pub use longrope::RopeDivisors;
 pub use rope::RopeScaling;
 use rope::ScalingDraft;
 pub use rotation::Rotation;
@@ -87,6 +90,9 @@ pub struct Config {
     pub rope_theta: f32,
     /// How the rotary frequencies are scaled.
     pub rope_scaling: RopeScaling,
+    /// What [`RopeScaling::LongRope`] divides frequencies by, where config.json lists it; in GGUF these are tensors
+    /// ([`ModelFile::rope_divisors`](super::ModelFile::rope_divisors) reads either).
+    pub rope_factors: Option<RopeDivisors>,
     /// Columns of a head that are rotated, the first ones; even, 2 to `head_dim`.
     pub rope_dim: u32,
     /// Layers whose queries and keys are not rotated, ascending.
@@ -226,6 +232,9 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
     }
     let context_len = bounded(&draft.context_len, MAX_CONTEXT)?;
     let rope_theta = positive(&draft.rope_theta, MAX_THETA)?;
+    let rope_dim = draft.rotated.columns(head_dim)?;
+    let pairs = rope_dim.checked_div(2).unwrap_or_default();
+    let (rope_scaling, rope_factors) = draft.rope_scaling.check(rope_theta, context_len, pairs)?;
     Ok(Config {
         architecture: draft.architecture,
         hidden_size,
@@ -240,8 +249,9 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
         full_layers: draft.full_layers,
         rms_norm_eps: positive(&draft.rms_norm_eps, 1.0)?,
         rope_theta,
-        rope_scaling: draft.rope_scaling.check(rope_theta, context_len)?,
-        rope_dim: draft.rotated.columns(head_dim)?,
+        rope_scaling,
+        rope_factors,
+        rope_dim,
         no_rope_layers: draft.no_rope_layers,
         qk_norm: draft.qk_norm,
         biases: draft.biases,
@@ -287,16 +297,21 @@ fn to_u32(named: &Named<'_, u64>, value: u64) -> Result<u32, ModelFileError> {
 
 /// A number that stays above 0 as an f32, and at most `max`.
 fn positive(named: &Named<'_, f64>, max: f32) -> Result<f32, ModelFileError> {
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_possible_truncation,
-        reason = "there is no other way from f64 to the nearest f32"
-    )]
-    let value = named.value as f32;
+    let value = narrowed(named.value);
     if value.is_normal() && value > 0.0 && value <= max {
         return Ok(value);
     }
     Err(invalid(named, format!("a number above 0 and at most {max}")))
+}
+
+/// The nearest f32.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "there is no other way from f64 to the nearest f32"
+)]
+fn narrowed(value: f64) -> f32 {
+    value as f32
 }
 
 fn invalid<T: ToString>(named: &Named<'_, T>, expected: impl Into<String>) -> ModelFileError {

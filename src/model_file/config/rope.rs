@@ -5,19 +5,22 @@
 
 use serde::Serialize;
 
-use super::{Architecture, MAX_CONTEXT, Named, bounded, invalid, positive, unsupported};
+use super::longrope::{FactorsDraft, RopeDivisors, suggested_growth};
+use super::{Architecture, MAX_CONTEXT, Named, bounded, invalid, narrowed, positive, unsupported};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::gguf::{Metadata, key_field};
 use crate::model_file::json::Object;
-use crate::model_file::names::ROPE_DIVISORS;
+use crate::model_file::names::{LONG_DIVISORS, ROPE_DIVISORS, SHORT_DIVISORS};
 use crate::model_file::tensor::field;
 
 /// The largest factor by which positions are squeezed.
 const MAX_FACTOR: f32 = 1e6;
 /// What config.json may ask for, for messages.
-const TYPES: &str = "default, linear, llama3, yarn";
+const TYPES: &str = "default, linear, llama3, yarn, longrope";
+/// What Phi-3 may ask for there; `su` is an old name.
+const PHI3_TYPES: &str = "default, longrope, su";
 /// What GGUF may ask for, for messages.
-const GGUF_TYPES: &str = "none, linear, yarn";
+const GGUF_TYPES: &str = "none, linear, yarn, longrope";
 /// Defaults of the YaRN paper.
 const BETA_FAST: f64 = 32.0;
 const BETA_SLOW: f64 = 1.0;
@@ -65,6 +68,14 @@ pub enum RopeScaling {
     /// Each is divided by a number of its own: the GGUF tensor `rope_freqs.weight`, which is how
     /// llama.cpp stores the scaling of Llama 3.
     Divisors,
+    /// Each is divided by a number of one of two lists, by how far a text reaches, and queries and keys grow by `attention_factor`
+    /// (long Phi models; the lists are [`Config::rope_factors`](super::Config::rope_factors), or tensors of a GGUF).
+    LongRope {
+        /// Multiplies rotated queries and rotated keys.
+        attention_factor: f32,
+        /// The largest distance for which the short list serves, plus one: the context before it was extended, in tokens.
+        original_context: u32,
+    },
 }
 
 /// What a file says of scaling, not yet checked.
@@ -88,6 +99,14 @@ pub(super) enum ScalingDraft<'a> {
         original: Option<Named<'a, u64>>,
     },
     Divisors,
+    LongRope {
+        /// How far the context was extended; what the contexts say, if the file does not.
+        factor: Option<Named<'a, f64>>,
+        attention: Option<Named<'a, f64>>,
+        original: Option<Named<'a, u64>>,
+        /// `None` where they are tensors.
+        factors: Option<FactorsDraft<'a>>,
+    },
 }
 
 /// What queries and keys grow by under YaRN.
@@ -109,7 +128,7 @@ impl<'a> ScalingDraft<'a> {
     ) -> Result<Self, ModelFileError> {
         const ORIGINAL: &str = "original_max_position_embeddings";
         let Some(rope) = rope else { return Ok(Self::None) };
-        let types = if architecture == Architecture::Phi3 { "default" } else { TYPES };
+        let types = if architecture == Architecture::Phi3 { PHI3_TYPES } else { TYPES };
         let refuse = |kind| Err(unsupported(rope.file, rope.field("rope_type"), quoted(kind), Some(types)));
         let number = |key: &str| Ok(rope.named(key, rope.required(key, rope.f64(key)?)?));
         let given = |key: &str| Ok(rope.f64(key)?.map(|value| rope.named(key, value)));
@@ -121,7 +140,11 @@ impl<'a> ScalingDraft<'a> {
         };
         Ok(match rope.str("rope_type")?.or(rope.str("type")?) {
             None | Some("default") => Self::None,
-            // It takes other types for its own, which changes with the length of the text.
+            Some("longrope") => Self::longrope(json, rope, architecture, original()?)?,
+            Some("su") if architecture == Architecture::Phi3 => {
+                Self::longrope(json, rope, architecture, original()?)?
+            }
+            // It takes other types for longrope as well, which older code computed in another way.
             Some(kind) if architecture == Architecture::Phi3 => return refuse(kind),
             Some("linear") => Self::Linear { factor: number("factor")? },
             Some("llama3") => Self::Llama3 {
@@ -149,12 +172,13 @@ impl<'a> ScalingDraft<'a> {
         })
     }
 
-    /// Reads the keys under `rope.scaling`; `divisors` says whether the file has the tensor of [`RopeScaling::Divisors`].
+    /// Reads the keys under `rope.scaling`; `has` says whether the file has a tensor of this name.
     pub(super) fn from_gguf(
         metadata: &'a Metadata,
         prefix: &str,
-        divisors: bool,
+        has: impl Fn(&str) -> bool,
     ) -> Result<Self, ModelFileError> {
+        let long_factors = [LONG_DIVISORS, SHORT_DIVISORS].into_iter().find(|name| has(name));
         let key = |name: &str| format!("{prefix}.rope.{name}");
         let refuse =
             |key: &str, value: String, list| Err(unsupported(&metadata.file, key_field(key), value, list));
@@ -169,7 +193,22 @@ impl<'a> ScalingDraft<'a> {
         let attention = or("scaling.attn_factor", 1.0)?;
         let growth = attention.value;
         let kind = metadata.str(&key("scaling.type"))?;
+        let original = || {
+            let key = key("scaling.original_context_length");
+            Ok(metadata.u64(&key)?.map(|value| metadata.named(&key, value)))
+        };
         let scaling = match (kind, factor) {
+            // The converter writes these for Phi-3 without a type.
+            (Some("longrope"), None) | (None | Some("none"), None)
+                if kind == Some("longrope") || long_factors.is_some() =>
+            {
+                return Ok(Self::LongRope {
+                    factor: None,
+                    attention: Some(attention),
+                    original: original()?,
+                    factors: None,
+                });
+            }
             // Without a type llama.cpp scales linearly.
             (Some("none"), _) | (None | Some("linear"), None) => Self::None,
             (None | Some("linear"), Some(factor)) => Self::Linear { factor },
@@ -184,7 +223,6 @@ impl<'a> ScalingDraft<'a> {
                         _ => {}
                     }
                 }
-                let original = key("scaling.original_context_length");
                 Self::Yarn {
                     factor: match factor {
                         Some(factor) => factor,
@@ -194,7 +232,7 @@ impl<'a> ScalingDraft<'a> {
                     slow: or("scaling.yarn_beta_slow", BETA_SLOW)?,
                     attention: AttentionFactor::Suggested(attention),
                     truncate: true,
-                    original: metadata.u64(&original)?.map(|value| metadata.named(&original, value)),
+                    original: original()?,
                 }
             }
             (Some(other), _) => return refuse(&key("scaling.type"), quoted(other), Some(GGUF_TYPES)),
@@ -202,24 +240,30 @@ impl<'a> ScalingDraft<'a> {
         if !matches!(scaling, Self::Yarn { .. }) && growth != 1.0 {
             return refuse(&key("scaling.attn_factor"), growth.to_string(), None);
         }
-        match (divisors, scaling) {
-            (false, scaling) => Ok(scaling),
-            (true, Self::None) => Ok(Self::Divisors),
-            (true, _) => {
-                let (field, value) = (field(ROPE_DIVISORS), "there beside another scaling");
+        let tensor = long_factors.or_else(|| has(ROPE_DIVISORS).then_some(ROPE_DIVISORS));
+        match (tensor, scaling) {
+            (None, scaling) => Ok(scaling),
+            (Some(ROPE_DIVISORS), Self::None) => Ok(Self::Divisors),
+            (Some(tensor), _) => {
+                let (field, value) = (field(tensor), "there beside another scaling");
                 Err(unsupported(&metadata.file, field, value, None))
             }
         }
     }
 
-    /// The checked scaling of a model with this base and this context.
-    pub(super) fn check(self, theta: f32, context_len: u32) -> Result<RopeScaling, ModelFileError> {
+    /// The checked scaling of a model with this base and this context, and the divisors of `pairs` frequencies, if it lists them.
+    pub(super) fn check(
+        self,
+        theta: f32,
+        context_len: u32,
+        pairs: u32,
+    ) -> Result<(RopeScaling, Option<RopeDivisors>), ModelFileError> {
         let factor_of = |named: &Named<'_, f64>| positive(named, MAX_FACTOR);
         let original_of = |named: Option<Named<'_, u64>>| match named {
             Some(named) => bounded(&named, MAX_CONTEXT),
             None => Ok(context_len),
         };
-        Ok(match self {
+        let scaling = match self {
             Self::None => RopeScaling::None,
             Self::Divisors => RopeScaling::Divisors,
             Self::Linear { factor } => RopeScaling::Linear { factor: factor_of(&factor)? },
@@ -245,7 +289,26 @@ impl<'a> ScalingDraft<'a> {
                     original_context: original_of(original)?,
                 }
             }
-        })
+            Self::LongRope { factor, attention, original, factors } => {
+                // The suggestion divides by its logarithm.
+                if let Some(named) = original.as_ref().filter(|named| named.value == 1 && attention.is_none())
+                {
+                    return Err(invalid(named, "at least 2"));
+                }
+                let original_context = original_of(original)?;
+                let extended = match &factor {
+                    Some(named) => f64::from(factor_of(named)?),
+                    None => f64::from(context_len) / f64::from(original_context),
+                };
+                let attention_factor = match &attention {
+                    Some(named) => factor_of(named)?,
+                    None => narrowed(suggested_growth(extended, original_context)),
+                };
+                let divisors = factors.map(|factors| factors.check(pairs)).transpose()?;
+                return Ok((RopeScaling::LongRope { attention_factor, original_context }, divisors));
+            }
+        };
+        Ok((scaling, None))
     }
 }
 

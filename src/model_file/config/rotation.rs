@@ -30,7 +30,7 @@ impl Rotation {
 }
 
 impl Config {
-    /// How its heads turn; `divisors` (rope_dim / 2) are those of [`RopeScaling::Divisors`].
+    /// How its heads turn; `divisors` (rope_dim / 2) are those of [`RopeScaling::Divisors`], or one list of [`RopeScaling::LongRope`].
     pub fn rotation(&self, divisors: Option<&[f32]>) -> Rotation {
         rotation(self, divisors)
     }
@@ -75,7 +75,10 @@ fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
             }
             magnitude = f64::from(attention_factor);
         }
-        RopeScaling::Divisors => {
+        RopeScaling::Divisors | RopeScaling::LongRope { .. } => {
+            if let RopeScaling::LongRope { attention_factor, .. } = config.rope_scaling {
+                magnitude = f64::from(attention_factor);
+            }
             let divisors = divisors.unwrap_or_default();
             frequencies.iter_mut().zip(divisors).for_each(|(frequency, by)| *frequency /= f64::from(*by));
         }
