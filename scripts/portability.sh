@@ -130,7 +130,7 @@ translate() {
     echo "$(wc -l <"$work/kernels/wgsl/list.tsv") variants, $(cat "$work"/kernels/*/list.tsv | wc -l) files"
     # What these two read is made here, so their faults are too.
     mkdir -p "$work"/faults/{spirv-cut,metal-misspelt}/{spv-1.3,spv-1.6,msl-3.1}
-    local sound=silu_mul-64-plain-tree-set
+    local sound=gate_mul-64-plain-tree-set
     head -c -4 "$work/kernels/spv-1.3/$sound.spv" | tee "$work/faults/spirv-cut/spv-1.6/$sound.spv" >"$work/faults/spirv-cut/spv-1.3/$sound.spv"
     sed 's/metal::exp/metal::expo/' "$work/kernels/msl-3.1/$sound.metal" >"$work/faults/metal-misspelt/msl-3.1/$sound.metal"
 }

@@ -1,4 +1,4 @@
-// out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
+// out[r, :] = scale * table[tokens[r], :] for the tokens whose row lies in this part of the table.
 //
 // weight (part_rows, cols), tokens (rows), out (rows, cols). One invocation copies four columns of one row.
 @group(0) @binding(0) var<uniform> params: EmbedParams;
@@ -21,5 +21,5 @@ fn embed(
     if token < params.part_first || token - params.part_first >= params.part_rows {
         return;
     }
-    out[i] = weight_at(weight_row(token - params.part_first), i % params.cols4);
+    out[i] = params.scale * weight_at(weight_row(token - params.part_first), i % params.cols4);
 }

@@ -1,4 +1,4 @@
-// out[r, :] = table[tokens[r], :] for the tokens whose row lies in this part of the table.
+// out[r, :] = scale * table[tokens[r], :] for the tokens whose row lies in this part of the table.
 //
 // For a table that lies in a texture, as a tied output matrix does on a software device (see matmul_texels).
 // weight (part_rows, cols) in tiles of 64 rows, tokens (rows), out (rows, cols). One invocation copies one run of columns of one row.
@@ -25,5 +25,5 @@ fn embed_texels(
     let row = token - params.part_first;
     let at = weight_run(row / 64u, i % runs, runs, shift_of(textureDimensions(weight)), row % 8u);
     let mine = weight_row(at, row % 64u / 8u);
-    out[FOURS * i + $nu] = weight_value(mine, weight_four(mine, $nu));
+    out[FOURS * i + $nu] = params.scale * weight_value(mine, weight_four(mine, $nu));
 }

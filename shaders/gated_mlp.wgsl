@@ -1,6 +1,6 @@
-// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a)); NORM: x is normalized
+// out[offset + r] = activated(gate[r, :] . x) * (up[r, :] . x)      NORM: x is normalized
 //
-// gate, up (rows, cols), x (cols), out (at least offset + rows). The first half of a SwiGLU feed-forward block
+// gate, up (rows, cols), x (cols), out (at least offset + rows). The first half of a gated feed-forward block
 // (Shazeer, "GLU Variants Improve Transformer", 2020) for one token; the shape of the work is that of matvec.
 @group(0) @binding(0) var<uniform> params: GatedMlpParams;
 @group(0) @binding(1) var<storage, read> gate: array<gate_word>;
@@ -41,13 +41,12 @@ fn gated_mlp(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
             dot(up_at(up3, c), v),
         );
     }
-    // exp overflows past 88; below -80 the gate is zero in 32 bits.
     let scale = scale_of_x(lanes);
-    let a = max(reduce_add4(gates, lanes) * scale, vec4<f32>(-80.0));
+    let a = activated(reduce_add4(gates, lanes) * scale, params.activation);
     let b = reduce_add4(ups, lanes) * scale;
     if lanes.index == 0u {
         for (var r = 0u; r < min(4u, params.rows - first); r++) {
-            out[params.out_offset + first + r] = a[r] / (1.0 + exp(-a[r])) * b[r];
+            out[params.out_offset + first + r] = a[r] * b[r];
         }
     }
 }

@@ -1,4 +1,4 @@
-// out[offset + r] = silu(gate[r, :] . x) * (up[r, :] . x)      silu(a) = a / (1 + exp(-a)); NORM: x is normalized
+// out[offset + r] = activated(gate[r, :] . x) * (up[r, :] . x)      NORM: x is normalized
 //
 // For software devices: both weights in textures, x in a uniform, one row of the weights a lane (see matmul_texels).
 // A line with $r stands for one line for each of eight rows.
@@ -12,9 +12,7 @@
 
 fn put(row: u32, gate_sum: f32, up_sum: f32) {
     if row < params.rows {
-        // exp overflows past 88; below -80 the gate is zero in 32 bits.
-        let a = max(gate_sum, -80.0);
-        out[params.out_offset + row] = a / (1.0 + exp(-a)) * up_sum;
+        out[params.out_offset + row] = activated(vec4<f32>(gate_sum), params.activation).x * up_sum;
     }
 }
 

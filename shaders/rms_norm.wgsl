@@ -1,4 +1,4 @@
-// out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)
+// out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)      (RESIDUAL: += instead of =)
 //
 // x, out (rows, dim), gain (dim). One workgroup per row.
 // Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
@@ -29,6 +29,11 @@ fn rms_norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
     let mean = (total.x + total.y + total.z + total.w) / f32(params.dim4 * 4u);
     let scale = 1.0 / sqrt(mean + params.eps);
     for (var c = lanes.index; c < params.dim4; c += WORKGROUP) {
-        out[first + c] = x[first + c] * scale * gain[c];
+        let normalized = x[first + c] * scale * gain[c];
+        if RESIDUAL {
+            out[first + c] += normalized;
+        } else {
+            out[first + c] = normalized;
+        }
     }
 }

@@ -7,8 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use killick::model_file::{
-    Architecture, Biases, Config, FileSet, LayerWeight, ModelFile, ModelFileError, RopeDivisors, RopeScaling,
-    WeightName,
+    Activation, Architecture, Biases, Config, FileSet, LayerWeight, ModelFile, ModelFileError, RopeDivisors,
+    RopeScaling, WeightName,
 };
 use pollster::block_on;
 use serde_json::{Value as Json, json};
@@ -122,6 +122,76 @@ fn smollm3_leaves_every_fourth_layer_without_positions() {
         [0_u32; 0],
         "Llama has no such key"
     );
+}
+
+/// Without weights, as only the config is asked about.
+fn gemma(name: &str, changes: Json) -> Result<Config, ModelFileError> {
+    let class = if name == "gemma2" { "Gemma2ForCausalLM" } else { "Gemma3ForCausalLM" };
+    let mut config = TinyModel { layers: 8, ..TinyModel::new() }.config();
+    config.as_object_mut().expect("an object").remove("tie_word_embeddings");
+    for (key, value) in of(name, class, changes).as_object().expect("an object") {
+        config[key] = value.clone();
+    }
+    Config::from_config_json(config.to_string().as_bytes())
+}
+
+#[test]
+fn gemma_2_has_windows_in_every_other_layer_and_bounds() {
+    let read = |changes| gemma("gemma2", changes).unwrap_or_else(|error| panic!("{error}"));
+    let defaults = read(json!({}));
+    assert_eq!((defaults.sliding_window, &defaults.full_layers[..]), (Some(4096), &[1, 3, 5, 7][..]));
+    assert_eq!((defaults.score_cap, defaults.logit_cap), (Some(50.0), Some(30.0)));
+    assert_eq!((defaults.query_scalar, defaults.local_rope_theta), (Some(256.0), None));
+    assert_eq!((defaults.activation, defaults.embedding_scale), (Activation::Gelu, 8.0_f32.sqrt()));
+    assert!(defaults.post_norms && defaults.tied_embeddings && !defaults.qk_norm);
+    let scoring = defaults.scoring(0);
+    assert_eq!((scoring.scale, scoring.cap, scoring.near), (1.0 / 16.0, 50.0, true));
+    assert!(!defaults.scoring(1).near);
+    let none = read(
+        json!({"attn_logit_softcapping": null, "final_logit_softcapping": null, "query_pre_attn_scalar": 4}),
+    );
+    assert_eq!((none.score_cap, none.logit_cap, none.query_scalar), (None, None, None), "heads are 4 wide");
+    // What older files call the activation is not read.
+    assert_eq!(read(json!({"hidden_act": "gelu"})).activation, Activation::Gelu);
+    for (key, value) in [
+        ("hidden_activation", json!("relu")),
+        ("use_bidirectional_attention", json!(true)),
+        ("head_dim", Json::Null),
+        ("attn_logit_softcapping", json!(0)),
+        ("query_pre_attn_scalar", json!(-1)),
+    ] {
+        let error = gemma("gemma2", json!({key: value})).expect_err("no Gemma that is computed here");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+}
+
+#[test]
+fn gemma_3_turns_its_layers_by_two_bases() {
+    let read = |changes| gemma("gemma3_text", changes).unwrap_or_else(|error| panic!("{error}"));
+    let defaults = read(json!({"rope_theta": null}));
+    assert_eq!((defaults.rope_theta, defaults.local_rope_theta), (1e6, Some(1e4)));
+    assert_eq!(defaults.full_layers, [5]);
+    assert_eq!((defaults.score_cap, defaults.logit_cap, defaults.qk_norm), (None, None, true));
+    assert_eq!(read(json!({"sliding_window_pattern": 2})).full_layers, [1, 3, 5, 7]);
+    let old = read(json!({"rope_scaling": {"rope_type": "linear", "factor": 8}, "rope_local_base_freq": 7}));
+    assert_eq!((old.rope_scaling, old.local_rope_theta), (RopeScaling::Linear { factor: 8.0 }, Some(7.0)));
+    // As transformers 5 writes it.
+    let new = read(json!({"rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 9.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+    }}));
+    assert_eq!((new.rope_scaling, new.rope_theta, new.local_rope_theta), (old.rope_scaling, 9.0, Some(7.0)));
+    for (key, changes) in [
+        ("attn_logit_softcapping", json!({"attn_logit_softcapping": 50})),
+        (
+            "rope_type",
+            json!({"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2}}}),
+        ),
+        ("rope_local_base_freq", json!({"rope_local_base_freq": 0})),
+    ] {
+        let error = gemma("gemma3_text", changes).expect_err("no Gemma that is computed here");
+        assert!(error.to_string().contains(key), "{error}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The program where no GPU is in sight: exit codes, one clear line for each mistake, and the memory plan.
 
+#[path = "cli/families.rs"]
+mod families;
 mod support {
     pub mod golden;
 }
@@ -339,40 +341,6 @@ memory on the device
   in all                 1.3 MiB   (0 pinned, 0 anchor and 288 live slots of 768 bytes in f32)
 ";
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
-}
-
-#[test]
-fn inspect_says_what_a_model_has_that_llama_had_not() {
-    for (model, lines) in [
-        ("linear", vec!["llama: 2 layers", "RoPE scaled linearly by 4\n"]),
-        ("llama3", vec!["RoPE scaled as in Llama 3 by 8 from a context of 64\n"]),
-        ("llama3.f16.gguf", vec!["RoPE scaled by a tensor of the file\n"]),
-        ("yarn.f16.gguf", vec!["RoPE scaled by YaRN by 4 from a context of 64, attention factor 1.13"]),
-        ("biases", vec!["biases on q, k and v, attention output, feed-forward\n"]),
-        (
-            "mistral",
-            vec![
-                "mistral: 2",
-                "sliding window of 9 tokens, which is what policy full sees\n",
-                "window 9, sinks 0",
-            ],
-        ),
-        ("qwen2.f16.gguf", vec!["qwen2: 2 layers", "biases on q, k and v\n"]),
-        ("qwen3", vec!["qwen3: 2 layers", "normalized queries and keys\n"]),
-        ("smollm3.f16.gguf", vec!["smollm3: 5 layers", "no RoPE in 1 of the layers\n"]),
-        ("phi3", vec!["phi3: 2 layers", "RoPE in the first 12 columns of each head\n"]),
-    ] {
-        let output = killick(&["inspect", "--model", &data(&format!("tiny/{model}")).display().to_string()]);
-        let text = String::from_utf8_lossy(&output.stdout);
-        for line in lines {
-            assert!(text.contains(line), "{model}: no {line:?} in\n{text}");
-        }
-    }
-    let path = data("tiny/phi3").display().to_string();
-    let report: Value =
-        serde_json::from_slice(&killick(&["inspect", "--json", "--model", &path]).stdout).unwrap();
-    assert_eq!(report["config"]["architecture"], "phi3");
-    assert_eq!(report["config"]["rope_scaling"], json!({"type": "none"}));
 }
 
 #[test]

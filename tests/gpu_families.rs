@@ -28,9 +28,9 @@ use support::golden::{base64_floats, data, difference, ids, json, list, nmse, nu
 use support::gpu::{gpu, share};
 use support::skip::skipped;
 
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 13] = [
     "linear", "llama3", "yarn", "biases", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "longrope",
-    "windows",
+    "windows", "gemma2", "gemma3",
 ];
 /// Those that llama.cpp has no keys for.
 const HUGGINGFACE_ONLY: [&str; 1] = ["windows"];
@@ -159,7 +159,8 @@ fn changed(family: &str, field: &Value) -> BTreeMap<String, Vec<u8>> {
             fill(files.get_mut("model.safetensors").unwrap(), end, value.as_f64().unwrap());
         }
     } else {
-        let architecture = open(gguf(family)).config.architecture.name();
+        // A text-only Gemma 3 is `gemma3_text` in config.json alone.
+        let architecture = open(gguf(family)).config.architecture.name().trim_end_matches("_text");
         files = gguf(family);
         for (key, value) in field["key"].as_object().expect("a change of some kind") {
             files.values_mut().for_each(|bytes| set_key(bytes, &format!("{architecture}.{key}"), value));
@@ -304,6 +305,9 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         ("qwen2", 7),
         ("qwen3", 7),
         ("biases", 13),
+        // Two norms after a block, and queries and keys normalized.
+        ("gemma2", 8),
+        ("gemma3", 9),
     ] {
         let model = load(&open(checkpoint(family)));
         let policy = PolicySpec::new(Preset::Full).resolve(model.config()).unwrap();
@@ -311,6 +315,8 @@ fn what_a_model_does_not_have_costs_no_dispatch() {
         block_on(session.append(&[1, 2, 3])).unwrap();
         let generation = session.generate(GenerateOptions::default()).unwrap();
         let layers = model.config().n_layers as usize;
-        assert_eq!(generation.step_dispatches().len(), per_layer * layers + 5, "{family}");
+        // Bounds of logits are one more.
+        let beside = 5 + usize::from(model.config().logit_cap.is_some());
+        assert_eq!(generation.step_dispatches().len(), per_layer * layers + beside, "{family}");
     }
 }

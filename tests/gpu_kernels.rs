@@ -28,6 +28,7 @@ mod kernels {
     mod attention;
     mod embed;
     mod emit;
+    mod gate_mul;
     mod gated_mlp;
     mod kv_step;
     mod kv_write;
@@ -41,27 +42,30 @@ mod kernels {
     mod rms_norm;
     mod rope;
     mod sample;
-    mod silu_mul;
+    mod soft_cap;
     mod stream;
     mod top_logprobs;
 }
 
 use killick::gpu::Recorder;
-use killick::kernels::{add_bias, silu_mul};
+use killick::kernels::{add_bias, gate_mul};
+use killick::model_file::Activation;
 use killick::reference;
 use support::gpu::{Produced, buffer, gpu, run};
 use support::inputs::numbers;
 use support::numerics::{compare, compare_words, passes, rejects};
 
+const SILU: Activation = Activation::Silu;
+
 #[test]
 fn a_result_of_the_reference_is_not_taken_for_the_device() {
     let (gate, up) = (numbers(1, 1, 260), numbers(2, 1, 260));
-    let want = reference::silu_mul(&gate, &up);
+    let want = reference::gate_mul(&gate, &up, SILU);
     let (on_device, up) = (buffer("gate", &gate), buffer("up", &up));
-    let got = run(&on_device, |rec| silu_mul::record(rec, &on_device, &up, 260));
-    passes("silu_mul", "(260), computed by the device", &got, compare("silu_mul", &got, &want));
+    let got = run(&on_device, |rec| gate_mul::record(rec, &on_device, &up, 260, SILU));
+    passes("gate_mul", "(260), computed by the device", &got, compare("gate_mul", &got, &want));
     let twin = Produced::by_reference(want.iter().map(|v| (*v as f32).to_bits()).collect());
-    rejects("silu_mul", "computed by the twin", &twin, compare("silu_mul", &twin, &want));
+    rejects("gate_mul", "computed by the twin", &twin, compare("gate_mul", &twin, &want));
     let words = Produced::by_reference(vec![7]);
     rejects("argmax", "computed by the twin", &words, compare_words("argmax", &words, &[7]));
 }
@@ -69,10 +73,10 @@ fn a_result_of_the_reference_is_not_taken_for_the_device() {
 #[test]
 fn what_lies_behind_an_output_is_watched() {
     let (gate, up) = (numbers(3, 1, 264), numbers(4, 1, 264));
-    let want = reference::silu_mul(&gate[..260], &up[..260]);
+    let want = reference::gate_mul(&gate[..260], &up[..260], SILU);
     let (on_device, up) = (buffer("gate", &gate), buffer("up", &up));
-    let got = run(&on_device, |rec| silu_mul::record(rec, &on_device, &up, 264));
-    rejects("silu_mul", "four elements too many", &got, compare("silu_mul", &got, &want));
+    let got = run(&on_device, |rec| gate_mul::record(rec, &on_device, &up, 264, SILU));
+    rejects("gate_mul", "four elements too many", &got, compare("gate_mul", &got, &want));
 }
 
 /// Parameters lie in slots that later submits reuse; a recording that was begun before them must keep its own.
@@ -82,16 +86,18 @@ fn recordings_side_by_side_keep_their_parameters() {
     let first = buffer("gate", &vec![2.0_f32; 4096]);
     let other = buffer("other gate", &vec![1.0_f32; 4096]);
     let mut open = Recorder::new(gpu().capabilities());
-    silu_mul::record(&mut open, &first, &up, 4096).unwrap();
+    gate_mul::record(&mut open, &first, &up, 4096, SILU).unwrap();
     for round in 0..4_u32 {
         let mut rec = Recorder::new(gpu().capabilities());
-        (1..=200).try_for_each(|n| silu_mul::record(&mut rec, &other, &up, 4 * (round * 200 + n))).unwrap();
+        (1..=200)
+            .try_for_each(|n| gate_mul::record(&mut rec, &other, &up, 4 * (round * 200 + n), SILU))
+            .unwrap();
         gpu().run(rec.finish()).unwrap();
     }
     gpu().run(open.finish()).unwrap();
     let got = run(&first, |_| Ok(()));
-    let want = reference::silu_mul(&[2.0; 4096], &[1.0; 4096]);
-    passes("silu_mul", "(4096) recorded before 800 others", &got, compare("silu_mul", &got, &want));
+    let want = reference::gate_mul(&[2.0; 4096], &[1.0; 4096], SILU);
+    passes("gate_mul", "(4096) recorded before 800 others", &got, compare("gate_mul", &got, &want));
 }
 
 /// More different parameters than one submit holds are several submits, in order, as often as wanted.

@@ -5,4 +5,8 @@ struct EmbedParams {
     cols4: u32,     // columns / 4
     part_first: u32, // first table row of this part
     part_rows: u32,
+    scale: f32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }

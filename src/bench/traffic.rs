@@ -79,7 +79,9 @@ impl Cost {
         let (mut layers, mut row) = (weights.output_norm.size(), 0);
         for layer in &weights.layers {
             layers += layer.attn_norm.size() + layer.ffn_norm.size();
-            layers += layer.qk_norm.as_ref().map_or(0, crate::gpu::Buffer::size);
+            for gain in [&layer.qk_norm, &layer.attn_post_norm, &layer.ffn_post_norm] {
+                layers += gain.as_ref().map_or(0, crate::gpu::Buffer::size);
+            }
             for linear in [&layer.qkv, &layer.o, &layer.gate, &layer.up, &layer.down] {
                 layers += matrix(&linear.weight) + linear.bias.as_ref().map_or(0, crate::gpu::Buffer::size);
                 row += products(&linear.weight);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::gpu::Capabilities;
 use crate::kv::Policy;
 use crate::model::{MemoryPlan, PrecisionLine, Precisions};
-use crate::model_file::{Biases, Config, RopeScaling, TensorInfo};
+use crate::model_file::{Activation, Biases, Config, RopeScaling, TensorInfo};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -207,6 +207,23 @@ fn more_than_llama(c: &Config) -> Vec<String> {
             }
         };
         lines.push(format!("sliding window of {window} tokens, {whose}"));
+    }
+    if let Some(theta) = c.local_rope_theta {
+        lines.push(format!("layers with a window turn by a base of {theta}, unscaled"));
+    }
+    if c.post_norms {
+        lines.push("norms before and after each block".to_owned());
+    }
+    if c.activation == Activation::Gelu {
+        lines.push(format!("GELU; embeddings times {}", c.embedding_scale));
+    }
+    if let Some(scalar) = c.query_scalar {
+        lines.push(format!("scores divided by the root of {scalar}"));
+    }
+    for (what, cap) in [("scores", c.score_cap), ("logits", c.logit_cap)] {
+        if let Some(cap) = cap {
+            lines.push(format!("{what} bent to stay within {cap}"));
+        }
     }
     if c.qk_norm {
         lines.push("normalized queries and keys".to_owned());

@@ -65,11 +65,18 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
         full_layers,
         rms_norm_eps,
         rope_theta,
+        local_rope_theta,
         rope_scaling: _, // as the layout says
         rope_factors: _, // tensors
         rope_dim,
         no_rope_layers: _,  // follow from the architecture
         qk_norm: _,         // from the architecture
+        post_norms: _,      // from the architecture
+        activation: _,      // from the architecture
+        embedding_scale: _, // from the architecture
+        query_scalar: _,    // from the number of layers
+        score_cap,
+        logit_cap,
         biases: _,          // from the tensors
         tied_embeddings: _, // from the tensors
         bos_token: _,       // with the tokenizer
@@ -108,7 +115,7 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
     ] {
         metadata.u32(&key(name), *value);
     }
-    if !full_layers.is_empty() {
+    if !full_layers.is_empty() && !architecture.is_gemma() {
         let reason = "which layers have one is not written there";
         return Err(Form::Gguf.inexpressible("a window that some layers have", reason));
     }
@@ -117,6 +124,19 @@ fn config(config: &Config, layout: &Layout, metadata: &mut Metadata) -> Result<(
     }
     metadata.f32(&key("attention.layer_norm_rms_epsilon"), *rms_norm_eps);
     metadata.f32(&key("rope.freq_base"), *rope_theta);
+    if *architecture == Architecture::Gemma3 && (score_cap.is_some() || logit_cap.is_some()) {
+        let reason = "llama.cpp bends them in Gemma 2 alone";
+        return Err(Form::Gguf.inexpressible("score_cap and logit_cap of a Gemma 3", reason));
+    }
+    for (name, number) in [
+        ("rope.freq_base_swa", local_rope_theta),
+        ("attn_logit_softcapping", score_cap),
+        ("final_logit_softcapping", logit_cap),
+    ] {
+        if let Some(number) = number {
+            metadata.f32(&key(name), *number);
+        }
+    }
     match layout.rope_scaling {
         // The divisors are a tensor.
         RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors => {}

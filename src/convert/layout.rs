@@ -184,7 +184,10 @@ impl Layout {
         let mut row = 0;
         while row < rows {
             let end = rows.min(row.saturating_add(step));
-            let values = pollster::block_on(file.read_rows(name, row..end))?;
+            let mut values = pollster::block_on(file.read_rows(name, row..end))?;
+            if name.is_gain() && self.form == Form::Safetensors && file.config.architecture.is_gemma() {
+                values.iter_mut().for_each(|gain| *gain -= 1.0);
+            }
             match head {
                 Some(head) => put(&interleave(&values, columns as usize, head as usize))?,
                 None => put(&values)?,

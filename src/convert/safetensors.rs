@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::layout::Layout;
 use super::{ConvertError, Form};
-use crate::model_file::{Architecture, Config, Encoding, ModelFile, RopeScaling};
+use crate::model_file::{Activation, Architecture, Config, Encoding, ModelFile, RopeScaling};
 
 /// The header and its length; a multiple of 8 bytes, so that tensors lie straight.
 pub(super) fn head(layout: &Layout) -> Vec<u8> {
@@ -46,11 +46,18 @@ pub(super) fn config(
         full_layers,
         rms_norm_eps,
         rope_theta,
+        local_rope_theta,
         rope_scaling: _, // as the layout says
         rope_factors: _,
         rope_dim,
         no_rope_layers,
-        qk_norm: _, // from the architecture
+        qk_norm: _,    // from the architecture
+        post_norms: _, // from the architecture
+        activation,
+        embedding_scale: _, // from the architecture
+        query_scalar,
+        score_cap,
+        logit_cap,
         biases,
         tied_embeddings,
         bos_token,
@@ -67,10 +74,14 @@ pub(super) fn config(
         many => json!(many),
     };
     let dtype = layout.tensors.iter().find(|tensor| tensor.shape.len() > 1).map(|tensor| tensor.encoding);
+    let act = match activation {
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu_pytorch_tanh",
+    };
     let mut config = json!({
         "architectures": [architecture.class()],
         "model_type": architecture.name(),
-        "hidden_act": "silu",
+        "hidden_act": act,
         "hidden_size": hidden_size,
         "intermediate_size": ffn_size,
         "num_hidden_layers": n_layers,
@@ -103,7 +114,18 @@ pub(super) fn config(
         set("use_sliding_window", json!(sliding_window.is_some()));
         set("max_window_layers", json!(0));
     }
-    if !full_layers.is_empty() {
+    if architecture.is_gemma() {
+        let number = |number: &Option<f32>| number.map(shortest);
+        set("hidden_activation", json!(act));
+        set("query_pre_attn_scalar", json!(number(query_scalar).unwrap_or(f64::from(*head_dim))));
+        set("attn_logit_softcapping", json!(number(score_cap)));
+        set("final_logit_softcapping", json!(number(logit_cap)));
+    }
+    if let Some(theta) = local_rope_theta {
+        set("rope_local_base_freq", json!(shortest(*theta)));
+    }
+    // A Gemma without a list has a pattern of its own.
+    if !full_layers.is_empty() || architecture.is_gemma() {
         let kind = |layer| if full_layers.contains(&layer) { "full_attention" } else { "sliding_attention" };
         set("layer_types", json!((0..*n_layers).map(kind).collect::<Vec<_>>()));
     }

@@ -6,9 +6,9 @@ use super::{MAP_WORKGROUP, Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 
-params! { EmbedParams { rows: u32, cols4: u32, part_first: u32, part_rows: u32 } }
+params! { EmbedParams { rows: u32, cols4: u32, part_first: u32, part_rows: u32, scale: f32, pad0: u32, pad1: u32, pad2: u32 } }
 
-/// `out[r, :] = table[tokens[r], :]`.
+/// `out[r, :] = scale * table[tokens[r], :]`.
 pub const KERNEL: Kernel = Kernel {
     op: "embed",
     name: "embed",
@@ -48,7 +48,7 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
-/// Gathers `rows` rows of `table` (vocabulary, cols) into `out` (rows, cols) by the ids in `tokens` (rows).
+/// Gathers `rows` rows of `table` (vocabulary, cols) into `out` (rows, cols) by the ids in `tokens` (rows), each multiplied with `scale`.
 /// One dispatch per part of the table; an id outside the table leaves its row untouched.
 ///
 /// # Errors
@@ -59,6 +59,7 @@ pub fn record(
     tokens: &Buffer,
     out: &Buffer,
     rows: u32,
+    scale: f32,
 ) -> Result<(), GpuError> {
     let cols4 = multiple_of_4(KERNEL.name, "cols", table.cols)?;
     let elements = u64::from(rows) * u64::from(table.cols);
@@ -70,7 +71,16 @@ pub fn record(
         // An invocation copies a run of columns of texels, four columns of rows.
         let columns = if part.layout.is_texels() { part.layout.run_cols() } else { 4 };
         let groups = spread(KERNEL.name, (elements / u64::from(columns)).div_ceil(MAP_WORKGROUP.into()))?;
-        let params = EmbedParams { rows, cols4, part_first: part.first_row, part_rows: part.rows };
+        let params = EmbedParams {
+            rows,
+            cols4,
+            part_first: part.first_row,
+            part_rows: part.rows,
+            scale,
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
+        };
         rec.dispatch(one.kernel, variant, &[part.binding(), tokens.all(), out.all()], &params, groups)?;
     }
     Ok(())

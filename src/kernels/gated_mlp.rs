@@ -1,4 +1,4 @@
-//! The gated half of a SwiGLU block for one token: two products and their gate in one dispatch.
+//! The gated half of a feed-forward block for one token: two products and their gate in one dispatch.
 
 use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
 use super::product::{Inputs, uniform_tile};
@@ -6,16 +6,18 @@ use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
+use crate::model_file::Activation;
 
-params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, eps: f32 } }
+params! { GatedMlpParams { rows: u32, cols4: u32, out_offset: u32, eps: f32, activation: u32, pad0: u32, pad1: u32, pad2: u32 } }
 
-/// `out[r] = silu(gate[r, :] . x) * (up[r, :] . x)`.
+/// `out[r] = activated(gate[r, :] . x) * (up[r, :] . x)`.
 pub const KERNEL: Kernel = Kernel {
     op: "gated_mlp",
     name: "gated_mlp",
     source: concat!(
         include_str!("../../shaders/gated_mlp.wgsl"),
         include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/activation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     params: GatedMlpParams::LAYOUT,
@@ -36,6 +38,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/gated_mlp_texels.wgsl"),
         include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/activation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
     bindings: &[Access::Words, Access::Words, Access::Uniform, Access::ReadWrite],
@@ -64,6 +67,7 @@ pub fn record(
     up: &Weight,
     inputs: Inputs<'_>,
     out: &Buffer,
+    activation: Activation,
 ) -> Result<(), GpuError> {
     let name = KERNEL.op;
     let cols4 = multiple_of_4(name, "cols", gate.cols)?;
@@ -95,7 +99,16 @@ pub fn record(
         };
         let weight = Some(gate_part.layout.part());
         let variant = Variant { weight, uniform_len, gain_len, ..one.variant(rec.device()) };
-        let params = GatedMlpParams { rows: gate_part.rows, cols4, out_offset: gate_part.first_row, eps };
+        let params = GatedMlpParams {
+            rows: gate_part.rows,
+            cols4,
+            out_offset: gate_part.first_row,
+            eps,
+            activation: activation as u32,
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
+        };
         let groups = spread(name, u64::from(gate_part.rows).div_ceil(one.rows.into()))?;
         let mut bindings = vec![gate_part.binding(), up_part.binding(), x, out.all()];
         bindings.extend(inputs.norm.map(|norm| norm.gain.all()));

@@ -1,13 +1,13 @@
 //! Root-mean-square normalization of rows.
 
 use super::choose::{self, Layout};
-use super::{multiple_of_4, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel};
+use super::{Update, multiple_of_4, need, params, spread};
+use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};
 
 params! { RmsNormParams { rows: u32, dim4: u32, eps: f32, pad0: u32 } }
 
-/// `out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)`.
+/// `out[r, c] = x[r, c] * gain[c] / sqrt(mean_c(x[r, :]^2) + eps)`, or `+=` in the residual variant.
 pub const KERNEL: Kernel = Kernel {
     op: "rms_norm",
     name: "rms_norm",
@@ -35,18 +35,26 @@ pub struct RmsNorm<'a> {
     pub out: &'a Buffer,
 }
 
-/// Normalizes `rows` rows of `dim` columns.
+/// Normalizes `rows` rows of `dim` columns, in place of `out` or onto it.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when `dim` is not a multiple of 4 or a buffer is too small.
-pub fn record(rec: &mut Recorder, io: RmsNorm<'_>, rows: u32, dim: u32, eps: f32) -> Result<(), GpuError> {
+pub fn record(
+    rec: &mut Recorder,
+    io: RmsNorm<'_>,
+    rows: u32,
+    dim: u32,
+    eps: f32,
+    update: Update,
+) -> Result<(), GpuError> {
     let RmsNorm { x, gain, out } = io;
     let dim4 = multiple_of_4(KERNEL.name, "dim", dim)?;
     let bytes = u64::from(rows) * u64::from(dim) * 4;
     need(KERNEL.name, "bytes of x", x.all(), bytes)?;
     need(KERNEL.name, "bytes of gain", gain.all(), u64::from(dim) * 4)?;
     need(KERNEL.name, "bytes of out", out.all(), bytes)?;
-    let variant = choose::choose(KERNEL.op, Layout::Plain, rec.device())?.variant(rec.device());
+    let one = choose::choose(KERNEL.op, Layout::Plain, rec.device())?;
+    let variant = Variant { residual: update == Update::Add, ..one.variant(rec.device()) };
     let params = RmsNormParams { rows, dim4, eps, pad0: 0 };
     rec.dispatch(
         &KERNEL,

@@ -1,7 +1,7 @@
 //! The Llama forward pass, from top to bottom.
 //!
 //! Touvron et al., "LLaMA: Open and Efficient Foundation Language Models" (2023), with grouped-query attention
-//! (Ainslie et al., 2023). What its descendants add (biases, normalized queries and keys, layers without positions) is
+//! (Ainslie et al., 2023). What its descendants add (biases, norms more, layers without positions, bounds of scores) is
 //! there if the weights or the config have it. One function serves a decoded token, a prompt chunk and the brute-force pass;
 //! they differ in where keys and values lie ([`Attend`]) and in nothing else.
 
@@ -16,7 +16,7 @@ use crate::kernels::masked_attention::{self, MaskedAttention};
 use crate::kernels::rms_norm::{self, RmsNorm};
 use crate::kernels::rope::{self, Rope, Target};
 use crate::kernels::{
-    Inputs, Norm, Product, Update, add_bias, choose, embed, gated_mlp, product, qk_norm, silu_mul,
+    Inputs, Norm, Product, Update, add_bias, choose, embed, gate_mul, gated_mlp, product, qk_norm, soft_cap,
 };
 use crate::kv::{Chunk, Policy, Ring};
 use crate::model_file::Config;
@@ -61,7 +61,7 @@ pub(crate) fn forward(
     }
 
     let tokens = if matches!(attend, Attend::Step(_)) { &control.token } else { &s.tokens };
-    embed::record(rec, &weights.embedding, tokens, &s.x, n)?; // x (n, hidden)
+    embed::record(rec, &weights.embedding, tokens, &s.x, n, config.embedding_scale)?; // x (n, hidden)
 
     for (layer, w) in (0..).zip(&weights.layers) {
         // Attention.
@@ -103,18 +103,18 @@ pub(crate) fn forward(
                 masked_attention::record(rec, io, n, heads_and_scoring, policy)?;
             }
         }
-        add_linear(rec, &w.o, Inputs::rows(&s.attended, n), &s.x)?;
+        add_block(rec, s, (&w.o, w.attn_post_norm.as_ref()), Inputs::rows(&s.attended, n), eps)?;
 
-        // Feed-forward: down(silu(gate(h)) * up(h)).
+        // Feed-forward: down(activated(gate(h)) * up(h)).
         let h = normalized(rec, s, Norm { gain: &w.ffn_norm, eps }, n, hidden)?;
         if choose::gate_is_fused(n, config.biases.mlp, &w.gate.weight, &w.up.weight) {
-            gated_mlp::record(rec, &w.gate.weight, &w.up.weight, h, &s.gate)?; // gate (1, ffn)
+            gated_mlp::record(rec, &w.gate.weight, &w.up.weight, h, &s.gate, config.activation)?; // gate (1, ffn)
         } else {
             linear(rec, &w.gate, h, &s.gate)?; // gate (n, ffn)
             linear(rec, &w.up, h, &s.up)?; // up (n, ffn)
-            silu_mul::record(rec, &s.gate, &s.up, n * config.ffn_size)?;
+            gate_mul::record(rec, &s.gate, &s.up, n * config.ffn_size, config.activation)?;
         }
-        add_linear(rec, &w.down, Inputs::rows(&s.gate, n), &s.x)?;
+        add_block(rec, s, (&w.down, w.ffn_post_norm.as_ref()), Inputs::rows(&s.gate, n), eps)?;
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ pub(crate) fn last_norm<'a>(
 pub(crate) fn keep(rec: &mut Recorder, model: &Network, s: &Scratch, n: u32) -> Result<(), GpuError> {
     let Config { hidden_size, rms_norm_eps, .. } = model.config;
     let io = RmsNorm { x: &s.x, gain: &model.weights.output_norm, out: &s.h };
-    rms_norm::record(rec, io, n, hidden_size, rms_norm_eps)
+    rms_norm::record(rec, io, n, hidden_size, rms_norm_eps, Update::Replace)
 }
 
 /// Records the logits (count, vocab) of hidden states.
@@ -145,7 +145,11 @@ pub(crate) fn logits(
     out: &Buffer,
 ) -> Result<(), GpuError> {
     let weight = model.weights.head();
-    product::record(rec, Product { weight, inputs: hidden, out, update: Update::Replace })
+    product::record(rec, Product { weight, inputs: hidden, out, update: Update::Replace })?;
+    match model.config.logit_cap {
+        Some(cap) => soft_cap::record(rec, out, hidden.count * weight.rows, cap),
+        None => Ok(()),
+    }
 }
 
 /// The residual stream, normalized: by the products that read it, or in `h` before them.
@@ -159,7 +163,8 @@ fn normalized<'a>(
     if choose::norm_is_fused(n) {
         return Ok(Inputs::rows(&s.x, n).normalized(norm));
     }
-    rms_norm::record(rec, RmsNorm { x: &s.x, gain: norm.gain, out: &s.h }, n, hidden, norm.eps)?;
+    let io = RmsNorm { x: &s.x, gain: norm.gain, out: &s.h };
+    rms_norm::record(rec, io, n, hidden, norm.eps, Update::Replace)?;
     Ok(Inputs::rows(&s.h, n))
 }
 
@@ -168,9 +173,21 @@ fn linear(rec: &mut Recorder, w: &Linear, inputs: Inputs<'_>, out: &Buffer) -> R
     project(rec, w, inputs, out, Update::Replace)
 }
 
-/// `out += x w^T + bias` for each row of inputs: a projection back onto the residual stream.
-fn add_linear(rec: &mut Recorder, w: &Linear, inputs: Inputs<'_>, out: &Buffer) -> Result<(), GpuError> {
-    project(rec, w, inputs, out, Update::Add)
+/// The last projection of a block, added to the residual stream: as it is, or normalized where there is a gain for it.
+fn add_block(
+    rec: &mut Recorder,
+    s: &Scratch,
+    (w, post_norm): (&Linear, Option<&Buffer>),
+    inputs: Inputs<'_>,
+    eps: f32,
+) -> Result<(), GpuError> {
+    let Some(gain) = post_norm else {
+        return project(rec, w, inputs, &s.x, Update::Add);
+    };
+    // Nobody reads the normalized inputs of the block any more.
+    linear(rec, w, inputs, &s.h)?;
+    let io = RmsNorm { x: &s.h, gain, out: &s.x };
+    rms_norm::record(rec, io, inputs.count, w.weight.rows, eps, Update::Add)
 }
 
 fn project(

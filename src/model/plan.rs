@@ -269,6 +269,11 @@ impl WeightsPlan {
         self.config.qk_norm.then_some(2 * self.config.head_dim)
     }
 
+    /// Gains of norms after a block, where the model has such.
+    pub(super) fn post_norm_len(&self) -> Option<u32> {
+        self.config.post_norms.then_some(self.config.hidden_size)
+    }
+
     pub(crate) fn layer_requests(&self, layer: (u32, &LayerPlan)) -> Vec<BufferRequest> {
         requests_of(|make| _ = LayerWeights::of(self, layer, make))
     }

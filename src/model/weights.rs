@@ -55,14 +55,16 @@ pub(crate) struct Weights {
 /// The weights of one layer.
 #[derive(Debug)]
 pub(crate) struct LayerWeights {
-    pub(crate) attn_norm: Buffer,       // (hidden)
-    pub(crate) qkv: Linear,             // (qkv_dim, hidden): q, k and v rows, one below the other
-    pub(crate) qk_norm: Option<Buffer>, // (2, head_dim): of queries, of keys
-    pub(crate) o: Linear,               // (hidden, q_dim)
-    pub(crate) ffn_norm: Buffer,        // (hidden)
-    pub(crate) gate: Linear,            // (ffn, hidden)
-    pub(crate) up: Linear,              // (ffn, hidden)
-    pub(crate) down: Linear,            // (hidden, ffn)
+    pub(crate) attn_norm: Buffer,              // (hidden)
+    pub(crate) qkv: Linear,                    // (qkv_dim, hidden): q, k and v rows, one below the other
+    pub(crate) qk_norm: Option<Buffer>,        // (2, head_dim): of queries, of keys
+    pub(crate) o: Linear,                      // (hidden, q_dim)
+    pub(crate) attn_post_norm: Option<Buffer>, // (hidden)
+    pub(crate) ffn_norm: Buffer,               // (hidden)
+    pub(crate) gate: Linear,                   // (ffn, hidden)
+    pub(crate) up: Linear,                     // (ffn, hidden)
+    pub(crate) down: Linear,                   // (hidden, ffn)
+    pub(crate) ffn_post_norm: Option<Buffer>,  // (hidden)
 }
 
 /// A projection, with a bias if the model has one.
@@ -106,6 +108,8 @@ impl LayerWeights {
         Self {
             attn_norm: make(vector("attention norm", plan.hidden())),
             ffn_norm: make(vector("feed-forward norm", plan.hidden())),
+            attn_post_norm: plan.post_norm_len().map(|len| make(vector("norm after attention", len))),
+            ffn_post_norm: plan.post_norm_len().map(|len| make(vector("norm after feed-forward", len))),
             qk_norm: plan.qk_norm_len().map(|len| make(vector("qk norm", len))),
             qkv: qkv.linear(layer, make),
             o: o.linear(layer, make),
@@ -184,10 +188,28 @@ pub(crate) async fn load(
     for (layer, of) in (0..).zip(&plan.layers) {
         let made = gpu.allocate(&plan.layer_requests((layer, of))).await?;
         let w = LayerWeights::of(plan, (layer, of), &mut handed_out(made));
-        let LayerWeights { attn_norm, qkv, qk_norm, o, ffn_norm, gate, up, down } = &w;
+        let LayerWeights {
+            attn_norm,
+            qkv,
+            qk_norm,
+            o,
+            attn_post_norm,
+            ffn_norm,
+            gate,
+            up,
+            down,
+            ffn_post_norm,
+        } = &w;
         let of_layer = |weight| WeightName::Layer(layer, weight);
         loader.vector(attn_norm, &[of_layer(LayerWeight::AttnNorm)]).await?;
         loader.vector(ffn_norm, &[of_layer(LayerWeight::FfnNorm)]).await?;
+        for (gain, weight) in
+            [(attn_post_norm, LayerWeight::AttnPostNorm), (ffn_post_norm, LayerWeight::FfnPostNorm)]
+        {
+            if let Some(gain) = gain {
+                loader.vector(gain, &[of_layer(weight)]).await?;
+            }
+        }
         if let Some(gains) = qk_norm {
             loader.vector(gains, &[LayerWeight::QNorm, LayerWeight::KNorm].map(of_layer)).await?;
         }

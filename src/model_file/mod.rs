@@ -49,7 +49,9 @@ use pick::Primary;
 use reader::to_usize;
 use sniff::Weights;
 
-pub use config::{Architecture, Biases, Config, Heads, RopeDivisors, RopeScaling, Rotation, Scoring};
+pub use config::{
+    Activation, Architecture, Biases, Config, Heads, RopeDivisors, RopeScaling, Rotation, Scoring,
+};
 #[cfg(feature = "convert")]
 pub(crate) use config::{llama3_divisors, original_llama3};
 pub use dtype::{BLOCK, Block, Blocks, Dtype, Encoding};
@@ -205,7 +207,8 @@ impl ModelFile {
 
     /// Rows of a weight as f32, row-major, `rows.len() * columns` values.
     ///
-    /// Rows of Q and K are in the rotate-half order of Hugging Face checkpoints, whatever the file's order.
+    /// Rows of Q and K are in the rotate-half order of Hugging Face checkpoints, whatever the file's order, and gains are what a norm
+    /// multiplies with, also where a file stores them less one.
     /// The caller bounds the memory by the number of rows; beyond that about 1 MiB is read at a time.
     ///
     /// # Errors
@@ -215,10 +218,18 @@ impl ModelFile {
         let (tensor, columns, stored) = self.stored_rows(name, rows.clone())?;
         let read = async |stored, out: &mut _| tensor.read_rows(&self.files, columns, stored, out).await;
         let mut out = order::rows(tensor, columns, stored, self.interleaved(name), read).await?;
+        if name.is_gain() && self.stores_gains_less_one() {
+            out.iter_mut().for_each(|gain| *gain += 1.0);
+        }
         for adapter in &self.adapters {
             adapter.add_to(name, rows.clone(), columns, &mut out).await?;
         }
         Ok(out)
+    }
+
+    /// Whether the gains of norms are stored less one, as a checkpoint of Gemma has them.
+    fn stores_gains_less_one(&self) -> bool {
+        self.config.architecture.conventions().is_gemma && !matches!(self.format, Format::Gguf { .. })
     }
 
     /// Rows of a weight as the file stores them, in the order of [`ModelFile::read_rows`]; what adapters change of them is not in it.

@@ -45,6 +45,8 @@ pub enum LayerWeight {
     KNorm,
     /// `(hidden_size, n_heads * head_dim)`.
     O,
+    /// `(1, hidden_size)`; of what attention made, before it is added.
+    AttnPostNorm,
     /// `(1, hidden_size)`.
     FfnNorm,
     /// `(ffn_size, hidden_size)`.
@@ -53,11 +55,13 @@ pub enum LayerWeight {
     Up,
     /// `(hidden_size, ffn_size)`.
     Down,
+    /// `(1, hidden_size)`; of what the feed-forward block made, before it is added.
+    FfnPostNorm,
 }
 
 impl LayerWeight {
     /// All weights of a layer, in the order the forward pass needs them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AttnNorm,
         Self::Q,
         Self::K,
@@ -65,15 +69,21 @@ impl LayerWeight {
         Self::QNorm,
         Self::KNorm,
         Self::O,
+        Self::AttnPostNorm,
         Self::FfnNorm,
         Self::Gate,
         Self::Up,
         Self::Down,
+        Self::FfnPostNorm,
     ];
 
     /// Whether the config asks for it.
     fn is_used(self, config: &Config) -> bool {
-        config.qk_norm || !matches!(self, Self::QNorm | Self::KNorm)
+        match self {
+            Self::QNorm | Self::KNorm => config.qk_norm,
+            Self::AttnPostNorm | Self::FfnPostNorm => config.post_norms,
+            _ => true,
+        }
     }
 
     /// Whether the config asks for a bias beside it.
@@ -83,6 +93,7 @@ impl LayerWeight {
             Self::O => config.biases.attention_output,
             Self::Gate | Self::Up | Self::Down => config.biases.mlp,
             Self::AttnNorm | Self::FfnNorm | Self::QNorm | Self::KNorm => false,
+            Self::AttnPostNorm | Self::FfnPostNorm => false,
         }
     }
 
@@ -92,6 +103,7 @@ impl LayerWeight {
             Self::Q | Self::K | Self::V => Some(&QKV),
             Self::Gate | Self::Up => Some(&GATE_UP),
             Self::AttnNorm | Self::QNorm | Self::KNorm | Self::O | Self::FfnNorm | Self::Down => None,
+            Self::AttnPostNorm | Self::FfnPostNorm => None,
         }
     }
 }
@@ -147,6 +159,16 @@ impl WeightName {
             .chain(divisors.iter().copied())
     }
 
+    /// Whether it is what a norm multiplies with.
+    pub fn is_gain(&self) -> bool {
+        use LayerWeight::{AttnNorm, AttnPostNorm, FfnNorm, FfnPostNorm, KNorm, QNorm};
+        matches!(
+            self,
+            Self::OutputNorm
+                | Self::Layer(_, AttnNorm | AttnPostNorm | FfnNorm | FfnPostNorm | QNorm | KNorm)
+        )
+    }
+
     /// Whether it is a list of what frequencies are divided by.
     pub fn is_divisors(&self) -> bool {
         matches!(self, Self::RopeDivisors | Self::ShortDivisors | Self::LongDivisors)
@@ -171,7 +193,8 @@ impl WeightName {
                 (1, config.rope_dim.checked_div(2).unwrap_or_default())
             }
             Self::Layer(_, weight) => match weight {
-                LayerWeight::AttnNorm | LayerWeight::FfnNorm => (1, hidden),
+                LayerWeight::AttnNorm | LayerWeight::AttnPostNorm => (1, hidden),
+                LayerWeight::FfnNorm | LayerWeight::FfnPostNorm => (1, hidden),
                 LayerWeight::QNorm | LayerWeight::KNorm => (1, config.head_dim),
                 LayerWeight::Q => (q, hidden),
                 LayerWeight::K | LayerWeight::V => (kv, hidden),
@@ -185,11 +208,12 @@ impl WeightName {
 
     /// Whether it is a vector, stored with one dimension.
     pub(super) fn is_vector(self) -> bool {
-        use LayerWeight::{AttnNorm, Down, FfnNorm, Gate, K, KNorm, O, Q, QNorm, Up, V};
+        use LayerWeight::{AttnNorm, AttnPostNorm, FfnNorm, FfnPostNorm, KNorm, QNorm};
+        use LayerWeight::{Down, Gate, K, O, Q, Up, V};
         match self {
             Self::RopeDivisors | Self::ShortDivisors | Self::LongDivisors => true,
             Self::OutputNorm | Self::Bias(..) => true,
-            Self::Layer(_, AttnNorm | FfnNorm | QNorm | KNorm) => true,
+            Self::Layer(_, AttnNorm | AttnPostNorm | FfnNorm | FfnPostNorm | QNorm | KNorm) => true,
             Self::Layer(_, Q | K | V | O | Gate | Up | Down) => false,
             Self::TokenEmbedding | Self::Output => false,
         }
@@ -213,7 +237,14 @@ impl WeightName {
                 rows: stacked(&mut stack.weights.iter()),
             };
         }
-        let tensor = if gguf { self.gguf() } else { self.huggingface() };
+        let tensor = match self {
+            // Where there is a norm after attention, that has the name which elsewhere is that of the next one.
+            Self::Layer(layer, LayerWeight::FfnNorm) if config.post_norms && !gguf => {
+                format!("{HUGGINGFACE_LAYERS}{layer}.pre_feedforward_layernorm.weight")
+            }
+            _ if gguf => self.gguf(),
+            _ => self.huggingface(),
+        };
         Place { tensor, first_row: 0, rows: rows_of(self) }
     }
 
@@ -247,7 +278,9 @@ impl WeightName {
             LayerWeight::QNorm => "self_attn.q_norm",
             LayerWeight::KNorm => "self_attn.k_norm",
             LayerWeight::O => "self_attn.o_proj",
-            LayerWeight::FfnNorm => "post_attention_layernorm",
+            // Gemma, which has both, calls the second `pre_feedforward_layernorm`.
+            LayerWeight::AttnPostNorm | LayerWeight::FfnNorm => "post_attention_layernorm",
+            LayerWeight::FfnPostNorm => "post_feedforward_layernorm",
             LayerWeight::Gate => "mlp.gate_proj",
             LayerWeight::Up => "mlp.up_proj",
             LayerWeight::Down => "mlp.down_proj",
@@ -275,7 +308,9 @@ impl WeightName {
             LayerWeight::QNorm => "attn_q_norm",
             LayerWeight::KNorm => "attn_k_norm",
             LayerWeight::O => "attn_output",
+            LayerWeight::AttnPostNorm => "post_attention_norm",
             LayerWeight::FfnNorm => "ffn_norm",
+            LayerWeight::FfnPostNorm => "post_ffw_norm",
             LayerWeight::Gate => "ffn_gate",
             LayerWeight::Up => "ffn_up",
             LayerWeight::Down => "ffn_down",

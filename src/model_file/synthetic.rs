@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Dtype;
 use super::config::Config;
 use super::error::ModelFileError;
-use super::names::{LayerWeight, WeightName};
+use super::names::WeightName;
 use super::reader::len_u64;
 use super::source::{BytesSource, FileSet, ReadFuture, Source};
 use super::tensor::byte_len;
@@ -143,6 +143,8 @@ impl Source for SyntheticSource {
 enum Numbers {
     /// Gains and divisors are 1.
     Ones,
+    /// The same where gains are stored less one.
+    Zeros,
     /// Biases are small.
     Small,
     /// A matrix of so many columns keeps the size of what it is multiplied with.
@@ -153,13 +155,13 @@ impl Numbers {
     fn of(name: WeightName, config: &Config) -> Self {
         match name {
             WeightName::Bias(..) => Self::Small,
-            WeightName::OutputNorm => Self::Ones,
             WeightName::RopeDivisors | WeightName::ShortDivisors | WeightName::LongDivisors => Self::Ones,
-            WeightName::Layer(_, LayerWeight::AttnNorm | LayerWeight::FfnNorm) => Self::Ones,
-            WeightName::Layer(_, LayerWeight::QNorm | LayerWeight::KNorm) => Self::Ones,
-            WeightName::TokenEmbedding | WeightName::Output | WeightName::Layer(..) => {
-                Self::Columns(name.shape(config).1)
-            }
+            gain if gain.is_gain() && config.architecture.conventions().is_gemma => Self::Zeros,
+            gain if gain.is_gain() => Self::Ones,
+            WeightName::TokenEmbedding
+            | WeightName::Output
+            | WeightName::Layer(..)
+            | WeightName::OutputNorm => Self::Columns(name.shape(config).1),
         }
     }
 
@@ -167,6 +169,7 @@ impl Numbers {
     fn pattern(self) -> Arc<[u8]> {
         let most = match self {
             Self::Ones => return f16::ONE.to_le_bytes().repeat(PATTERN_NUMBERS).into(),
+            Self::Zeros => 0.0,
             Self::Small => 0.02,
             // Uniform numbers up to sqrt(3 / n) have a variance of 1 / n.
             Self::Columns(columns) => (3.0 / f64::from(columns.max(1))).sqrt(),
@@ -192,7 +195,7 @@ mod tests {
     use super::*;
     use crate::model_file::ModelFile;
 
-    const TINY: &str = r#"{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2,
+    const TINY: &str = r#"{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16,
         "num_hidden_layers": 2, "vocab_size": 4100, "max_position_embeddings": 128, "rms_norm_eps": 1e-5}"#;
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     #[expect(clippy::unwrap_used, reason = "a test may panic")]
     fn every_architecture_has_a_shape() {
-        for name in ["llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"] {
+        for name in ["llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gemma2", "gemma3_text"] {
             let config = TINY.replace("\"llama\"", &format!("{name:?}"));
             let files = FileSet::synthetic(name, &config).unwrap();
             let file = pollster::block_on(ModelFile::open(files)).unwrap();

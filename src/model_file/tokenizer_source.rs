@@ -76,9 +76,9 @@ pub struct GgufTokenizer {
 
 /// The token that ends a turn of a chat.
 pub(super) const EOT: &str = "tokenizer.ggml.eot_token_id";
-/// Tokens that end a turn of a chat, by their spelling: of Phi-3, Llama 3, and ChatML. They end a text in files without
+/// Tokens that end a turn of a chat, by their spelling: of Phi-3, Llama 3, ChatML, and Gemma. They end a text in files without
 /// `eot_token_id`, as in llama.cpp, since Phi-3's files and the first of Llama 3 name only the token that ends a document.
-pub(super) const TURN_ENDS: [&str; 3] = ["<|end|>", "<|eot_id|>", "<|im_end|>"];
+pub(super) const TURN_ENDS: [&str; 4] = ["<|end|>", "<|eot_id|>", "<|im_end|>", "<end_of_turn>"];
 /// Numbers of kinds of tokens.
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;

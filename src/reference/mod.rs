@@ -13,6 +13,7 @@ mod argmax;
 mod attention;
 mod embed;
 mod emit;
+mod gate_mul;
 mod gated_mlp;
 mod kv_step;
 mod kv_write;
@@ -26,11 +27,12 @@ mod qk_norm;
 mod rms_norm;
 mod rope;
 mod sample;
-mod silu_mul;
+mod soft_cap;
 mod stream;
 mod top_logprobs;
 
 use crate::kernels::KvFormat;
+use crate::model_file::Activation;
 
 pub use add_bias::add_bias;
 pub use adjust::adjust;
@@ -38,6 +40,7 @@ pub use argmax::argmax;
 pub use attention::{Cache, attention};
 pub use embed::embed;
 pub use emit::{Emitted, Lists, emit};
+pub use gate_mul::gate_mul;
 pub use gated_mlp::gated_mlp;
 pub use kv_step::kv_step;
 pub use kv_write::kv_write;
@@ -51,7 +54,7 @@ pub use qk_norm::qk_norm;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotated, rope};
 pub use sample::sample;
-pub use silu_mul::silu_mul;
+pub use soft_cap::soft_cap;
 pub use stream::stream;
 pub use top_logprobs::top_logprobs;
 
@@ -112,7 +115,13 @@ fn capped(score: f64, cap: f64) -> f64 {
     if cap == 0.0 { score } else { cap * (score / cap).tanh() }
 }
 
-/// a / (1 + exp(-a)).
-fn silu(a: f64) -> f64 {
-    a / (1.0 + (-a).exp())
+/// The gate of a feed-forward block.
+fn activated(a: f64, activation: Activation) -> f64 {
+    match activation {
+        Activation::Silu => a / (1.0 + (-a).exp()),
+        Activation::Gelu => {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (a + 0.044_715 * a * a * a);
+            0.5 * a * (1.0 + u.tanh())
+        }
+    }
 }

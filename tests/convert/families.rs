@@ -3,11 +3,12 @@
 use killick::convert::Form;
 use killick::model_file::{Config, Encoding, RopeScaling};
 use pollster::block_on;
+use serde_json::{Value as Json, json};
 
-use super::{assert_same_weights, data, open, to};
+use super::{assert_same_weights, data, in_memory, open, to};
 
 /// The tiny checkpoints, each as a folder and where there is one as GGUF.
-const MODELS: [&str; 26] = [
+const MODELS: [&str; 30] = [
     "gqa",
     "gqa.f32.gguf",
     "mha-untied",
@@ -34,6 +35,10 @@ const MODELS: [&str; 26] = [
     "phi3",
     "longrope",
     "longrope.f16.gguf",
+    "gemma2",
+    "gemma2.f16.gguf",
+    "gemma3",
+    "gemma3.f16.gguf",
 ];
 
 #[test]
@@ -82,4 +87,36 @@ fn windows_of_some_layers_go_to_a_folder_only() {
     let new = open(&path);
     assert_same_weights("windows", &old, &new);
     assert_eq!(new.config, old.config);
+}
+
+/// What no key of GGUF says about a Gemma, and what it says by other means.
+#[test]
+fn a_gemma_that_gguf_cannot_describe_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let changed = |family: &str, key: &str, value: Json| {
+        let read = |file: &str| std::fs::read(data(&format!("tiny/{family}/{file}"))).unwrap();
+        let mut config: Json = serde_json::from_slice(&read("config.json")).unwrap();
+        config[key] = value;
+        let files = [
+            ("config.json", config.to_string().into_bytes()),
+            ("model.safetensors", read("model.safetensors")),
+        ];
+        in_memory(files.map(|(name, bytes)| (name.to_owned(), bytes)).into())
+    };
+    let full = "full_attention";
+    for (family, key, value, named) in [
+        ("gemma2", "query_pre_attn_scalar", json!(64), "query_scalar"),
+        ("gemma2", "attn_logit_softcapping", Json::Null, "score_cap"),
+        ("gemma2", "layer_types", json!([full, "sliding_attention", "sliding_attention"]), "full_layers"),
+        ("gemma3", "sliding_window_pattern", json!(3), "full_layers"),
+        ("gemma3", "final_logit_softcapping", json!(20.0), "logit_cap"),
+    ] {
+        let file = changed(family, key, value);
+        let error = to(&file, &folder.path().join("a.gguf"), Form::Gguf, Encoding::F32).unwrap_err();
+        assert!(error.to_string().contains(named), "{family} {key}: {error}");
+        to(&file, &folder.path().join(key), Form::Safetensors, Encoding::F32)
+            .unwrap_or_else(|error| panic!("{family} {key}: {error}"));
+        assert_eq!(open(&folder.path().join(key)).config, file.config, "{family} {key}");
+        std::fs::remove_dir_all(folder.path().join(key)).unwrap();
+    }
 }

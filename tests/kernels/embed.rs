@@ -24,15 +24,34 @@ fn tokens(seed: u64, n: usize, vocab: usize) -> Vec<u32> {
 }
 
 fn produce(weight: &Weight, tokens: &[u32]) -> Produced {
+    scaled(weight, tokens, 1.0)
+}
+
+fn scaled(weight: &Weight, tokens: &[u32], scale: f32) -> Produced {
     let cols = weight.cols as usize;
     let (ids, out) = (buffer("tokens", tokens), output("out", tokens.len() * cols));
-    run(&out, |rec| embed::record(rec, weight, &ids, &out, tokens.len() as u32))
+    run(&out, |rec| embed::record(rec, weight, &ids, &out, tokens.len() as u32, scale))
 }
 
 fn want(table: &TestWeight, tokens: &[u32]) -> Vec<f32> {
     let mut out = vec![f32::from_bits(POISON); tokens.len() * table.weight.cols as usize];
-    reference::embed(table.matrix(), tokens, &mut out);
+    reference::embed(table.matrix(), tokens, 1.0, &mut out);
     out
+}
+
+/// A power of two, so that the product is no rounding more.
+#[test]
+fn rows_are_multiplied_with_the_scale() {
+    each_layout("embed", |layout| {
+        let table = TestWeight::new(5, 40, 64, layout, 2);
+        let tokens = tokens(6, 30, 40);
+        let mut doubled = vec![f32::from_bits(POISON); tokens.len() * 64];
+        reference::embed(table.matrix(), &tokens, 2.0, &mut doubled);
+        let got = scaled(&table.weight, &tokens, 2.0);
+        passes("embed", "scaled", &got, compare_rows(layout, &got, &doubled));
+        let plain = want(&table, &tokens);
+        rejects("embed", "not scaled", &got, compare_rows(layout, &got, &plain));
+    });
 }
 
 /// Bit by bit, but for blocks: the product and the sum that make a weight of one are rounded once or twice, as the device likes.

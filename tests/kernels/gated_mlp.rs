@@ -1,6 +1,7 @@
 //! `gated_mlp`: every implementation and layout, split weights, gates far from zero on both sides.
 
 use killick::kernels::{Inputs, Norm, Precision, Weight, WeightLayout, gated_mlp};
+use killick::model_file::Activation;
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{Produced, buffer, each_layout, input_rows, is_asked, output, run, thorough};
@@ -15,6 +16,7 @@ struct Case {
     x: Vec<f32>,
     /// The gain, where x is normalized on the way.
     gain: Option<Vec<f32>>,
+    activation: Activation,
 }
 
 const EPS: f32 = 1e-5;
@@ -24,7 +26,14 @@ impl Case {
         let seed = (rows * 31 + cols) as u64;
         let gate = TestWeight::new(seed, rows, cols, layout, parts);
         let up = TestWeight::new(seed + 1, rows, cols, layout, parts);
-        Self { layout, x: numbers(seed + 2, 1, gate.cols()), gate, up, gain: None }
+        Self {
+            layout,
+            x: numbers(seed + 2, 1, gate.cols()),
+            gate,
+            up,
+            gain: None,
+            activation: Activation::Silu,
+        }
     }
 
     fn name(&self) -> String {
@@ -39,16 +48,16 @@ impl Case {
         if let Some(gain) = &gain {
             inputs = inputs.normalized(Norm { gain, eps: EPS });
         }
-        run(&out, |rec| gated_mlp::record(rec, gate, up, inputs, &out))
+        run(&out, |rec| gated_mlp::record(rec, gate, up, inputs, &out, self.activation))
     }
 
     fn want(&self) -> Vec<f64> {
         let Some(gain) = &self.gain else {
-            return reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &self.x);
+            return reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &self.x, self.activation);
         };
         let normalized = reference::rms_norm(Matrix::new(&self.x, 1, self.x.len()), gain, EPS);
         let normalized: Vec<f32> = normalized.iter().map(|v| *v as f32).collect();
-        reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &normalized)
+        reference::gated_mlp(self.gate.matrix(), self.up.matrix(), &normalized, self.activation)
     }
 
     fn check(&self) {
@@ -72,6 +81,19 @@ fn matches_the_reference() {
             (1536, 576, 3),
         ] {
             Case::new(rows, cols, layout, parts).check();
+        }
+    });
+}
+
+#[test]
+fn the_gate_may_be_a_gelu() {
+    each_layout("gated_mlp", |layout| {
+        for (rows, cols, parts) in [(5, 36, 2), (70, 260, 1), (257, 256, 3)] {
+            let case = Case { activation: Activation::Gelu, ..Case::new(rows, cols, layout, parts) };
+            case.check();
+            let got = case.produce(&case.gate.weight, &case.up.weight);
+            let other = Case { activation: Activation::Silu, ..case }.want();
+            rejects("gated_mlp", "the other activation", &got, compare("gated_mlp", &got, &other));
         }
     });
 }
@@ -149,12 +171,20 @@ fn the_check_rejects_faults() {
             let got = case.produce(&case.gate.weight, &case.up.weight);
             let want = case.want();
             let dropped = drop_last_column(&case.up.values, cols);
-            let dropped = reference::gated_mlp(case.gate.matrix(), Matrix::new(&dropped, 70, cols), &case.x);
+            let dropped = reference::gated_mlp(
+                case.gate.matrix(),
+                Matrix::new(&dropped, 70, cols),
+                &case.x,
+                case.activation,
+            );
             for (fault, wrong) in [
                 ("last term dropped", dropped),
                 ("off-by-one row", off_by_one_row(&want, 1)),
                 ("two lanes swapped", swap_two(&want)),
-                ("gate and up swapped", reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x)),
+                (
+                    "gate and up swapped",
+                    reference::gated_mlp(case.up.matrix(), case.gate.matrix(), &case.x, case.activation),
+                ),
             ] {
                 rejects(
                     "gated_mlp",

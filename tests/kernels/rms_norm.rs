@@ -1,5 +1,6 @@
 //! `rms_norm`: rows of every width and number.
 
+use killick::kernels::Update;
 use killick::kernels::rms_norm::{self, RmsNorm};
 use killick::reference::{self, Matrix};
 
@@ -14,7 +15,7 @@ fn produce(x: &[f32], gain: &[f32], rows: usize, eps: f32) -> Produced {
     let out = output("out", x.len());
     let (x, gain) = (buffer("x", x), buffer("gain", gain));
     let io = RmsNorm { x: &x, gain: &gain, out: &out };
-    run(&out, |rec| rms_norm::record(rec, io, rows as u32, dim as u32, eps))
+    run(&out, |rec| rms_norm::record(rec, io, rows as u32, dim as u32, eps, Update::Replace))
 }
 
 fn check(rows: usize, dim: usize) {
@@ -40,6 +41,23 @@ fn matches_the_reference() {
         (1, 8192),
     ] {
         check(rows, dim);
+    }
+}
+
+/// Onto what lies there.
+#[test]
+fn the_residual_variant_adds() {
+    for (rows, dim) in [(1, 4), (3, 260), (5, 576), (2, 4096)] {
+        let (x, gain) = (numbers(dim as u64, rows, dim), numbers(dim as u64 + 1, 1, dim));
+        let before = numbers(dim as u64 + 2, rows, dim);
+        let on_device = buffer("out", &before);
+        let (x_buffer, gain_buffer) = (buffer("x", &x), buffer("gain", &gain));
+        let io = RmsNorm { x: &x_buffer, gain: &gain_buffer, out: &on_device };
+        let got = run(&on_device, |rec| rms_norm::record(rec, io, rows as u32, dim as u32, EPS, Update::Add));
+        let alone = reference::rms_norm(Matrix::new(&x, rows, dim), &gain, EPS);
+        let want: Vec<f64> = alone.iter().zip(&before).map(|(norm, x)| norm + f64::from(*x)).collect();
+        passes("rms_norm", &format!("({rows}x{dim}) added"), &got, compare("rms_norm", &got, &want));
+        rejects("rms_norm", "not added", &got, compare("rms_norm", &got, &alone));
     }
 }
 

@@ -234,7 +234,7 @@ fn other_architectures() -> Vec<Case> {
     vec![
         changed(
             "Unsupported",
-            "supported: llama, mistral, qwen2, qwen3, smollm3, phi3",
+            "supported: llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3_text",
             json!({"model_type": "gpt2"}),
         ),
         changed("Unsupported", "supported: LlamaForCausalLM", json!({"architectures": ["Qwen2ForCausalLM"]})),
@@ -275,9 +275,15 @@ fn other_architectures() -> Vec<Case> {
         smollm("Invalid", "no_rope_layers", json!({"no_rope_layers": []})),
         smollm("WrongType", "no_rope_layers", json!({"no_rope_layers": [2]})),
         smollm("WrongType", "no_rope_layers", json!({"no_rope_layers": {"0": 1}})),
-        gguf(14, CLASS, "Unsupported", "supported: llama, qwen2, qwen3, smollm3, phi3", |f| {
-            f.set("general.architecture", Value::string("gemma2"));
-        }),
+        gguf(
+            14,
+            CLASS,
+            "Unsupported",
+            "supported: llama, qwen2, qwen3, smollm3, phi3, gemma2, gemma3",
+            |f| {
+                f.set("general.architecture", Value::string("gemma"));
+            },
+        ),
         // The keys of another architecture are not there.
         gguf(14, CLASS, "Missing", "qwen2.block_count", |f| {
             f.set("general.architecture", Value::string("qwen2"));

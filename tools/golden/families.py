@@ -61,7 +61,11 @@ FAMILIES["longrope"] = without(like("phi3", "Phi3", num_attention_heads=2, num_k
                                     rope_scaling=LONG, pad_token_id=0, tie_word_embeddings=False), "head_dim")
 MIXED = like("qwen3", "Qwen3", rms_norm_eps=1e-6, num_hidden_layers=3, use_sliding_window=True, sliding_window=9, max_window_layers=1)
 FAMILIES["windows"] = MIXED | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
-GGUF = {"mistral": "llama", "windows": None}  # what general.architecture says where it is not the model type; None: it cannot be said there
+GEMMA = dict(hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=16, sliding_window=9, bos_token_id=2, eos_token_id=1, pad_token_id=0)
+FAMILIES["gemma2"] = without(like("gemma2", "Gemma2", num_hidden_layers=3, attn_logit_softcapping=3.0, final_logit_softcapping=4.0, **GEMMA), "hidden_act", "tie_word_embeddings")
+FAMILIES["gemma3"] = without(like("gemma3_text", "Gemma3", num_hidden_layers=7, rope_theta=40000.0, rope_local_base_freq=500.0, rope_scaling=dict(rope_type="linear", factor=4.0),
+                                  attn_logit_softcapping=None, final_logit_softcapping=None, sliding_window_pattern=6, **GEMMA), "hidden_act", "tie_word_embeddings")
+GGUF = {"mistral": "llama", "windows": None, "gemma3": "gemma3"}  # what general.architecture says where it is not the model type; None: it cannot be said there
 
 
 def spelled_out(config: dict) -> dict:
@@ -70,6 +74,8 @@ def spelled_out(config: dict) -> dict:
     full.setdefault("rope_theta", config.get("rope_parameters", {}).get("rope_theta"))
     if config["model_type"] == "smollm3":
         full["no_rope_layers"] = [int((layer + 1) % 4 != 0) for layer in range(config["num_hidden_layers"])]
+    if "gemma" in config["model_type"]:
+        full["layer_types"] = ["sliding_attention" if (layer + 1) % config.get("sliding_window_pattern", 2) else "full_attention" for layer in range(config["num_hidden_layers"])]
     return full
 
 
@@ -113,7 +119,14 @@ def converter(name: str, config: dict, full: dict):
             out.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(config["max_position_embeddings"] / original) / math.log(original)))
             for kind in ("long", "short"):
                 out.add_tensor(f"rope_factors_{kind}.weight", np.array(config["rope_scaling"][f"{kind}_factor"], np.float32))
-        if name in ("mistral", "phi3"):
+        if name == "gemma2":
+            out.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+            out.add_final_logit_softcapping(config["final_logit_softcapping"])
+        if name == "gemma3":
+            out.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            out.add_rope_scaling_factor(config["rope_scaling"]["factor"])
+            out.add_float32("gemma3.rope.freq_base_swa", config["rope_local_base_freq"])
+        if name in ("mistral", "phi3", "gemma2", "gemma3"):
             out.add_sliding_window(config["sliding_window"])
 
     return add
@@ -150,6 +163,19 @@ ABLATIONS = {  # family -> (name, kind, change); "config" merges into config.jso
     "longrope": [(f"rope_scaling {f}", "config", {ROPE: LONG | {f: v}}) for f, v in dict(long_factor=[1.0] * 6, attention_factor=1.1).items()]
     + [("original_max_position_embeddings", "config", {"original_max_position_embeddings": 64}), ("short_factor", "config", {"original_max_position_embeddings": 256}),
        ("type", "config", {ROPE: None}), ("gguf attention factor", "key", {"rope.scaling.attn_factor": 1.1})],
+    "gemma2": [("sliding_window", "config", {"sliding_window": 7}), ("layer_types", "config", {"layer_types": ["full_attention"] * 3}),
+               ("query_pre_attn_scalar", "config", {"query_pre_attn_scalar": 64}), ("attn_logit_softcapping", "config", {"attn_logit_softcapping": 1.0}),
+               ("no bound of scores", "config", {"attn_logit_softcapping": None}), ("final_logit_softcapping", "config", {"final_logit_softcapping": 2.0}),
+               ("no bound of logits", "config", {"final_logit_softcapping": None}), ("rms_norm_eps", "config", {"rms_norm_eps": 1.0}),
+               *((n, "fill", {f"{n}.weight": 0.5}) for n in ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")),
+               ("gguf window", "key", {"attention.sliding_window": 7}), ("gguf bound of scores", "key", {"attn_logit_softcapping": 1.0}),
+               ("gguf bound of logits", "key", {"final_logit_softcapping": 2.0})],
+    "gemma3": [("sliding_window", "config", {"sliding_window": 7}), ("sliding_window_pattern", "config", {"sliding_window_pattern": 3}),
+               ("layer_types", "config", {"layer_types": ["full_attention"] + ["sliding_attention"] * 6}), ("rope_theta", "config", {"rope_theta": 100.0}),
+               ("rope_local_base_freq", "config", {"rope_local_base_freq": 20000.0}), ("rope_scaling", "config", {"rope_scaling": None}),
+               ("query_pre_attn_scalar", "config", {"query_pre_attn_scalar": 64}), ("final_logit_softcapping", "config", {"final_logit_softcapping": 2.0}),
+               *((n, "fill", {f"{n}.weight": 0.5}) for n in ("q_norm", "k_norm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")),
+               ("gguf window", "key", {"attention.sliding_window": 7}), ("gguf factor", "key", {"rope.scaling.factor": 2.0}), ("gguf base of windows", "key", {"rope.freq_base_swa": 20000.0})],
     "windows": [("sliding_window", "config", {"sliding_window": 7}), ("layer_types", "config", {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
                 ("max_window_layers", "config", {"layer_types": None}), ("every layer", "config", {"max_window_layers": 0, "layer_types": None}),
                 ("use_sliding_window", "config", {"use_sliding_window": False, "layer_types": None})],
@@ -158,7 +184,8 @@ ABLATIONS = {  # family -> (name, kind, change); "config" merges into config.jso
 }
 KEYS = {  # what a key of the metadata is in config.json
     "rope.scaling.factor": "factor", "rope.scaling.yarn_beta_fast": "beta_fast", "rope.scaling.yarn_beta_slow": "beta_slow",
-    "rope.scaling.original_context_length": "original_max_position_embeddings", "attention.sliding_window": "sliding_window"}
+    "rope.scaling.original_context_length": "original_max_position_embeddings", "attention.sliding_window": "sliding_window", "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping", "rope.freq_base_swa": "rope_local_base_freq"}
 
 
 def as_config(config: dict, key: str, value) -> dict:
@@ -222,7 +249,7 @@ def main() -> None:
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         full = spelled_out(config)
-        weights = {n: w.half() for n, w in random_weights({"tie_word_embeddings": config["model_type"] == "smollm3"} | config, seed).items()}
+        weights = {n: w.half() for n, w in random_weights({"tie_word_embeddings": config["model_type"] == "smollm3" or "gemma" in config["model_type"]} | config, seed).items()}
         assert all(w.float().std() >= 0.2 for w in weights.values() if w.ndim == 2)
         folder = TINY / name
         folder.mkdir(exist_ok=True)

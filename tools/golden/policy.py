@@ -112,10 +112,12 @@ def visible(ids, policy: Policy) -> np.ndarray:
     return (j <= i) & ((j == i) | segment | (i - j < policy.window) | (j < policy.sinks) | anchor)
 
 
-def frequencies(config, far: bool = False) -> tuple[torch.Tensor, float]:
+def frequencies(config, far: bool = False, kind_of_layer: str | None = None) -> tuple[torch.Tensor, float]:
     """Radians per position of each pair of columns, and the factor of cos and sin: `modeling_rope_utils.py` of transformers in float64.
-    `far`: of a text that reaches beyond the original context, where that turns in another way."""
+    `far`: of a text that reaches beyond the original context, where that turns in another way. `kind_of_layer`: where kinds differ."""
     p = config.rope_parameters
+    if kind_of_layer:
+        p = p[kind_of_layer]
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     dim = int(head_dim * p.get("partial_rotary_factor", 1.0))
     plain = float(p["rope_theta"]) ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
@@ -158,15 +160,22 @@ class ExactRotary(torch.nn.Module):
 
     def __init__(self, config, stock=None):
         super().__init__()
-        self.sets = [frequencies(config, far) for far in (False, True)]
         self.far = False
+        # Gemma 3 turns by the kind of the layer.
+        self.layer_types = getattr(stock, "layer_types", None)
+        self.kinds = {kind: frequencies(config, kind_of_layer=kind) for kind in self.layer_types or ()}
+        if self.layer_types:
+            for kind, (inverse, factor) in self.kinds.items():
+                assert (getattr(stock, f"{kind}_inv_freq").double() / inverse - 1).abs().max() < 1e-5 and factor == getattr(stock, f"{kind}_attention_scaling")
+            return
+        self.sets = [frequencies(config, far) for far in (False, True)]
         self.inverse, self.factor = self.sets[0]
         if stock is not None:
             gap = (stock.inv_freq.double() / self.inverse - 1).abs().max()
             assert gap < 1e-5 and abs(stock.attention_scaling / self.factor - 1) < 1e-6, (gap, stock.attention_scaling, self.factor)
 
-    def forward(self, x, position_ids):
-        inverse, factor = self.sets[self.far]
+    def forward(self, x, position_ids, layer_type=None):
+        inverse, factor = self.kinds[layer_type] if layer_type else self.sets[self.far]
         angle = position_ids[..., None].double() * inverse
         angle = torch.cat((angle, angle), -1)
         return (angle.cos() * factor).to(x.dtype), (angle.sin() * factor).to(x.dtype)
@@ -174,6 +183,10 @@ class ExactRotary(torch.nn.Module):
 
 def exact_norm(self, x):
     return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def exact_gemma_norm(self, x):
+    return (1 + self.weight) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
 
 
 def rotate(x, cos, sin):
@@ -209,7 +222,11 @@ def two_query_attention(self, hidden_states, position_embeddings=None, attention
     if sinks:
         pinned = turn(q, *clipped) @ k[:, :, :sinks].transpose(2, 3)
         scores = torch.cat((pinned, scores[:, :, :, sinks:]), -1)
-    weights = torch.softmax(scores * self.scaling + attention_mask, -1)
+    scores = scores * self.scaling
+    # Gemma 3 has such a number too, and does not use it.
+    if "Gemma2" in type(self).__name__ and self.attn_logit_softcapping is not None:
+        scores = self.attn_logit_softcapping * torch.tanh(scores / self.attn_logit_softcapping)
+    weights = torch.softmax(scores + attention_mask, -1)
     return self.o_proj((weights @ v).transpose(1, 2).reshape(batch, n, -1)), None
 
 
@@ -221,7 +238,9 @@ def attach(model):
         if type(module).__name__.endswith("Attention"):
             module.forward = types.MethodType(two_query_attention, module)
         if exact and type(module).__name__.endswith("RMSNorm"):
-            module.forward = types.MethodType(exact_norm, module)
+            module.forward = types.MethodType(exact_gemma_norm if "Gemma" in type(module).__name__ else exact_norm, module)
+        if exact and "ScaledWordEmbedding" in type(module).__name__:
+            module.embed_scale = torch.tensor(module.embedding_dim**0.5, dtype=torch.float64)
     if exact:
         model.model.rotary_emb = ExactRotary(model.config, model.model.rotary_emb)
     return model.eval()
@@ -249,9 +268,10 @@ def logits(model, ids, policy: Policy, mask: np.ndarray | None = None, clip: boo
     at = positions.clamp(max=policy.max_distance - 1) if clip else positions
     original = (model.config.rope_parameters or {}).get("original_max_position_embeddings")
     model.model.rotary_emb.far = bool(original) and reach(policy) > original
-    clipped = [t[:, None] for t in model.model.rotary_emb(model.model.embed_tokens.weight, at)]
-    for layer in model.model.layers:
-        layer.self_attn.pinned = (min(policy.sinks, len(ids)), clipped)
+    kinds = model.config.layer_types if getattr(model.model.rotary_emb, "layer_types", None) else [None for _ in model.model.layers]
+    clipped = {kind: [t[:, None] for t in model.model.rotary_emb(model.model.embed_tokens.weight, at, *([kind] if kind else []))] for kind in set(kinds)}
+    for kind, layer in zip(kinds, model.model.layers):
+        layer.self_attn.pinned = (min(policy.sinks, len(ids)), clipped[kind])
     return model(torch.tensor([list(ids)]), attention_mask=masks(mask, policy, model.dtype), position_ids=positions, use_cache=False).logits[0]
 
 

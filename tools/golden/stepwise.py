@@ -49,7 +49,14 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
     eps, head_dim = config["rms_norm_eps"], config["head_dim"]
     still = [1 - flag for flag in config.get("no_rope_layers", [])]
     groups = config["num_attention_heads"] // config["num_key_value_heads"]
-    norm = lambda x, w: x / np.sqrt((x * x).mean() + eps) * w
+    gemma = "gemma" in config["model_type"]
+    norm = lambda x, w: x / np.sqrt((x * x).mean() + eps) * (w + 1 if gemma else w)
+    bent = lambda x, cap: cap * np.tanh(x / cap) if cap else x
+    # Gemma 3's own number is not used.
+    score_cap = config.get("attn_logit_softcapping") if config["model_type"] == "gemma2" else None
+    scale = config.get("query_pre_attn_scalar", head_dim) ** -0.5
+    act = (lambda a: a / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))) if gemma else lambda a: a / (1 + np.exp(-a))
+    local = {**config, "rope_theta": config["rope_local_base_freq"], "rope_scaling": None} if "rope_local_base_freq" in config else config
     layers = range(config["num_hidden_layers"])
     kinds = config.get("layer_types") or ["full_attention" for _ in layers]
     cache = [{} for _ in layers]  # position -> (rotated key, value)
@@ -65,11 +72,12 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
             read |= set(segment)
         if not (is_anchor and policy.isolated):
             read |= {j for j in newest if i - j < policy.max_distance}
-        x = weights["model.embed_tokens.weight"][token]
+        x = weights["model.embed_tokens.weight"][token] * (config["hidden_size"] ** 0.5 if gemma else 1)
         for l in layers:
             w = lambda name: weights[f"model.layers.{l}.{name}.weight"]
             f = lambda name, x: w(name) @ x + weights.get(f"model.layers.{l}.{name}.bias", 0)
-            turned = lambda x, pos: x if still and still[l] else rope(x, pos, *wheel(config, policy))
+            near_layer = kinds[l] == "sliding_attention"
+            turned = lambda x, pos: x if still and still[l] else rope(x, pos, *wheel(local if near_layer else config, policy))
             h = norm(x, w("input_layernorm"))
             q, k, v = (f(f"self_attn.{p}_proj", h).reshape(-1, head_dim) for p in "qkv")
             if f"model.layers.{l}.self_attn.q_norm.weight" in weights:
@@ -79,15 +87,16 @@ def decode(weights: dict, config: dict, ids, policy) -> np.ndarray:
             at = sorted(j for j in read if kinds[l] == "full_attention" or not policy.layer_window or j > i - policy.layer_window)
             mixed = []
             for head in range(len(q)):
-                s = np.array([(pinned if j < policy.sinks else near)[head] @ cache[l][j][0][head // groups] for j in at]) / np.sqrt(head_dim)
+                s = bent(scale * np.array([(pinned if j < policy.sinks else near)[head] @ cache[l][j][0][head // groups] for j in at]), score_cap)
                 p = np.exp(s - s.max())
                 mixed.append(sum(pj * cache[l][j][1][head // groups] for pj, j in zip(p / p.sum(), at)))
-            x = x + f("self_attn.o_proj", np.concatenate(mixed))
-            h = norm(x, w("post_attention_layernorm"))
-            gate = f("mlp.gate_proj", h)
-            x = x + f("mlp.down_proj", gate / (1 + np.exp(-gate)) * f("mlp.up_proj", h))
+            made = f("self_attn.o_proj", np.concatenate(mixed))
+            x = x + (norm(made, w("post_attention_layernorm")) if gemma else made)
+            h = norm(x, w("pre_feedforward_layernorm" if gemma else "post_attention_layernorm"))
+            made = f("mlp.down_proj", act(f("mlp.gate_proj", h)) * f("mlp.up_proj", h))
+            x = x + (norm(made, w("post_feedforward_layernorm")) if gemma else made)
         out = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
-        rows.append(out @ norm(x, weights["model.norm.weight"]))
+        rows.append(bent(out @ norm(x, weights["model.norm.weight"]), config.get("final_logit_softcapping")))
         if is_anchor:
             segment = []
         # What any later token can still read; everything else is gone for good.

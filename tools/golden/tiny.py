@@ -79,15 +79,19 @@ def random_weights(config: dict, seed: int) -> dict:
         if name == "lm_head.weight" and config["tie_word_embeddings"]:
             continue
         noise = torch.randn(like.shape, generator=generator)
-        weights[name] = 6.4 * like.shape[0] ** -0.5 + 0.2 * noise if "norm" in name else (0.4 if name.endswith("bias") else 0.21) * noise
+        less = 1 if "gemma" in config["model_type"] else 0  # its gains are stored so
+        weights[name] = 6.4 * like.shape[0] ** -0.5 - less + 0.2 * noise if "norm" in name else (0.4 if name.endswith("bias") else 0.21) * noise
     return weights
 
 
-def gguf_name(name: str) -> str:
+GEMMA = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+
+
+def gguf_name(name: str, gemma: bool = False) -> str:
     if name in (top := {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}):
         return top[name]
     layer, role, end = name.split(".")[2], *name.split(".")[-2:]
-    return f"blk.{layer}.{SMALL[role]}.{end}"
+    return f"blk.{layer}.{(SMALL | GEMMA if gemma else SMALL)[role]}.{end}"
 
 
 def permuted(rows: np.ndarray, heads: int) -> np.ndarray:
@@ -116,11 +120,14 @@ def write_gguf(file: str, config: dict, weights: dict, type_of, architecture: st
         add(config[key])
     more(out)
     back = {}
+    gemma = "gemma" in architecture
     for name, tensor in weights.items():
         heads, value = heads_of(config, name) if interleaved else None, tensor.float().numpy()
-        kind = gguf.GGMLQuantizationType[type_of(gguf_name(name)) if value.ndim == 2 else "F32"]
+        if gemma and "norm" in name:
+            value = value + np.float32(1)  # the gain itself
+        kind = gguf.GGMLQuantizationType[type_of(gguf_name(name, gemma)) if value.ndim == 2 else "F32"]
         stored = gguf.quantize(permuted(value, heads) if heads else value, kind)
-        out.add_tensor(gguf_name(name), stored, raw_dtype=kind)
+        out.add_tensor(gguf_name(name, gemma), stored, raw_dtype=kind)
         plain = gguf.dequantize(stored, kind).astype(np.float32).reshape(value.shape)
         back[name] = torch.from_numpy(np.ascontiguousarray(restored(plain, heads) if heads else plain))
     out.write_header_to_file()

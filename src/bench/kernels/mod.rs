@@ -188,7 +188,7 @@ fn sizes(op: &str, dims: &Dims, software: bool) -> Vec<Sizes> {
         "rope" => [1, prompt].map(|rows| Sizes::Rotation { heads, rows }).into(),
         "qk_norm" => [1, prompt].map(|rows| Sizes::HeadNorm { heads, rows }).into(),
         "rms_norm" => [1, prompt].map(|rows| Sizes::Rows { rows, cols: hidden }).into(),
-        "silu_mul" => vec![Sizes::Rows { rows: prompt, cols: ffn }],
+        "gate_mul" => vec![Sizes::Rows { rows: prompt, cols: ffn }],
         "add_bias" => vec![Sizes::Rows { rows: prompt, cols: qkv }],
         "argmax" => [1, 8].map(|rows| Sizes::Rows { rows, cols: vocab }).into(),
         // What has no model is measured once.
@@ -280,7 +280,7 @@ impl KernelCase {
             Sizes::HeadNorm { heads, rows } => rowwise::head_norm(gpu, heads, rows).await,
             Sizes::Rows { rows, cols } => match self.op() {
                 "rms_norm" => rowwise::norm(gpu, rows, cols).await,
-                "silu_mul" => rowwise::gate(gpu, rows, cols).await,
+                "gate_mul" => rowwise::gate(gpu, rows, cols).await,
                 "add_bias" => rowwise::bias(gpu, rows, cols).await,
                 _ => rowwise::likeliest(gpu, rows, cols).await,
             },

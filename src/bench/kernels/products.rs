@@ -6,6 +6,7 @@ use crate::bench::BenchError;
 use crate::bench::agree::Expected;
 use crate::gpu::{Gpu, Recorder};
 use crate::kernels::{Inputs, Product, Update, embed, gated_mlp, matmul, matvec};
+use crate::model_file::Activation;
 use crate::reference::{self, Matrix};
 
 const FLOAT: u64 = 4;
@@ -59,12 +60,19 @@ pub(super) async fn gated(gpu: &Gpu, of: MadeUp) -> Result<Built, BenchError> {
     let checked = of.checked(2);
     let [gate, up] = [of, other].map(|matrix| matrix.held(checked.iter().copied()));
     let matrix = |values| Matrix::new(values, checked.len(), of.cols as usize);
-    let want = reference::gated_mlp(matrix(&gate), matrix(&up), &values);
+    let want = reference::gated_mlp(matrix(&gate), matrix(&up), &values, Activation::Silu);
     let expected = Expected::Numbers(checked.iter().map(|row| *row as usize).zip(want).collect());
 
     let written = out.clone();
     let record = move |rec: &mut Recorder, copy: usize| {
-        gated_mlp::record(rec, &gates[copy % gates.len()], &ups[copy % ups.len()], Inputs::rows(&x, 1), &out)
+        gated_mlp::record(
+            rec,
+            &gates[copy % gates.len()],
+            &ups[copy % ups.len()],
+            Inputs::rows(&x, 1),
+            &out,
+            Activation::Silu,
+        )
     };
     Ok(Built {
         copies,
@@ -92,7 +100,7 @@ pub(super) async fn table(gpu: &Gpu, of: MadeUp, count: u32) -> Result<Built, Be
     let written = out.clone();
     Ok(Built {
         copies: 1,
-        record: Box::new(move |rec, _| embed::record(rec, &table, &ids, &out, count)),
+        record: Box::new(move |rec, _| embed::record(rec, &table, &ids, &out, count, 1.0)),
         outputs: vec![(written, expected)],
         bytes: n * (row_bytes + cols * FLOAT + FLOAT),
         flops: 0,

@@ -7,8 +7,8 @@ use crate::bench::agree::Expected;
 use crate::bench::ceilings::walk;
 use crate::gpu::Gpu;
 use crate::kernels::rms_norm::{self, RmsNorm};
-use crate::kernels::{CacheLayout, add_bias, argmax, multiply_add, qk_norm, silu_mul, stream};
-use crate::model_file::Heads;
+use crate::kernels::{CacheLayout, Update, add_bias, argmax, gate_mul, multiply_add, qk_norm, stream};
+use crate::model_file::{Activation, Heads};
 use crate::reference::{self, Matrix};
 
 const FLOAT: u64 = 4;
@@ -25,7 +25,7 @@ pub(super) async fn norm(gpu: &Gpu, rows: u32, cols: u32) -> Result<Built, Bench
     Ok(Built {
         outputs: vec![(out.clone(), Expected::all(want))],
         record: Box::new(move |rec, _| {
-            rms_norm::record(rec, RmsNorm { x: &x, gain: &gain, out: &out }, rows, cols, EPS)
+            rms_norm::record(rec, RmsNorm { x: &x, gain: &gain, out: &out }, rows, cols, EPS, Update::Replace)
         }),
         bytes: (2 * n + u64::from(cols)) * FLOAT,
         flops: 4 * n,
@@ -51,11 +51,11 @@ pub(super) async fn head_norm(gpu: &Gpu, heads: Heads, rows: u32) -> Result<Buil
 pub(super) async fn gate(gpu: &Gpu, rows: u32, cols: u32) -> Result<Built, BenchError> {
     let n = u64::from(rows) * u64::from(cols);
     let (gates, ups) = (numbers(1, n), numbers(2, n));
-    let want = reference::silu_mul(&gates, &ups);
+    let want = reference::gate_mul(&gates, &ups, Activation::Silu);
     let (gate, up) = (inputs(gpu, "gate", &gates).await?, inputs(gpu, "up", &ups).await?);
     Ok(Built {
         outputs: vec![(gate.clone(), Expected::all(want))],
-        record: Box::new(move |rec, _| silu_mul::record(rec, &gate, &up, n as u32)),
+        record: Box::new(move |rec, _| gate_mul::record(rec, &gate, &up, n as u32, Activation::Silu)),
         bytes: 3 * n * FLOAT,
         flops: 5 * n,
         ..Built::nothing()

@@ -22,6 +22,11 @@ pub enum Architecture {
     SmolLm3,
     /// Phi-3 and Phi-4: stacked weights, part of a head rotated.
     Phi3,
+    /// Gemma 2: windows in every other layer, norms on both sides of a block, scores and logits within bounds.
+    Gemma2,
+    /// Gemma 3, text alone: windows in five layers of six, which turn by a base of their own; normalized queries and keys.
+    #[serde(rename = "gemma3_text")]
+    Gemma3,
 }
 
 /// What an architecture's files do not say.
@@ -42,6 +47,9 @@ pub(in crate::model_file) struct Conventions {
     pub(in crate::model_file) rms_norm_eps: f64,
     /// Whether embeddings are tied where config.json is silent.
     pub(in crate::model_file) tied: bool,
+    /// Whether it is a Gemma: embeddings scaled by the root of the hidden size, GELU, norms before and after each block, and gains that
+    /// a checkpoint stores less one, but GGUF does not.
+    pub(in crate::model_file) is_gemma: bool,
 }
 
 /// Those of Llama, from which the others differ in a few places.
@@ -54,12 +62,21 @@ const LLAMA: Conventions = Conventions {
     rope_theta: 10_000.0,
     rms_norm_eps: 1e-6,
     tied: false,
+    is_gemma: false,
 };
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3, Self::Phi3];
+    pub const ALL: [Self; 8] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::SmolLm3,
+        Self::Phi3,
+        Self::Gemma2,
+        Self::Gemma3,
+    ];
 
     /// The name in config.json, and in what this engine prints.
     pub fn name(self) -> &'static str {
@@ -82,6 +99,12 @@ impl Architecture {
     #[cfg(feature = "convert")]
     pub(crate) fn is_interleaved(self) -> bool {
         self.conventions().interleaved
+    }
+
+    /// Whether a checkpoint of it stores the gains of norms less one.
+    #[cfg(feature = "convert")]
+    pub(crate) fn is_gemma(self) -> bool {
+        self.conventions().is_gemma
     }
 
     /// After the config classes of `transformers` and the converter of llama.cpp.
@@ -120,6 +143,25 @@ impl Architecture {
                 interleaved: false,
                 stacked: true,
                 rms_norm_eps: 1e-5,
+                ..LLAMA
+            },
+            Self::Gemma2 => Conventions {
+                model_type: "gemma2",
+                class: "Gemma2ForCausalLM",
+                gguf: Some("gemma2"),
+                interleaved: false,
+                tied: true,
+                is_gemma: true,
+                ..LLAMA
+            },
+            Self::Gemma3 => Conventions {
+                model_type: "gemma3_text",
+                class: "Gemma3ForCausalLM",
+                gguf: Some("gemma3"),
+                interleaved: false,
+                rope_theta: 1_000_000.0,
+                tied: true,
+                is_gemma: true,
                 ..LLAMA
             },
         }

@@ -62,8 +62,12 @@ impl Config {
     /// How the heads of a layer read.
     pub fn scoring(&self, layer: u32) -> Scoring {
         Scoring {
-            near: self.sliding_window.is_some() && !self.full_layers.is_empty() && self.has_window(layer),
-            ..Scoring::of(self.heads())
+            near: !self.full_layers.is_empty() && self.slides(layer),
+            cap: self.score_cap.unwrap_or(0.0),
+            scale: match self.query_scalar {
+                Some(scalar) => narrowed(1.0 / f64::from(scalar).sqrt()),
+                None => Scoring::of(self.heads()).scale,
+            },
         }
     }
 }

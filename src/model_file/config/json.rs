@@ -2,6 +2,7 @@
 //!
 //! Defaults are those of the config classes of `transformers`; sizes have none here.
 
+use super::gemma::{self, Extras};
 use super::rope::ScalingDraft;
 use super::{Architecture, Biases, Config, Draft, Named, Rotated, layers, unsupported, validate};
 use crate::model_file::error::{ModelFileError, quoted};
@@ -33,7 +34,7 @@ impl Config {
     ) -> Result<Self, ModelFileError> {
         let architecture = architecture(json)?;
         let conventions = architecture.conventions();
-        check_function(json)?;
+        check_function(json, architecture)?;
         let size = |key: &str| Ok(json.named(key, json.required(key, json.u64(key)?)?));
         let optional = |key: &str| Ok(json.u64(key)?.map(|value| json.named(key, value)));
         let mut n_kv_heads = optional("num_key_value_heads")?;
@@ -41,14 +42,25 @@ impl Config {
             // Elsewhere silence means a number of its own, not as many as query heads.
             n_kv_heads = Some(json.required("num_key_value_heads", n_kv_heads)?);
         }
+        let mut head_dim = optional("head_dim")?;
+        if conventions.is_gemma {
+            head_dim = Some(json.required("head_dim", head_dim)?);
+        }
         let n_layers = size("num_hidden_layers")?;
         let no_rope_layers = layers::without_rope(json, architecture, n_layers.value)?;
         let (sliding_window, full_layers) =
             layers::window(json, architecture, n_layers.value, &no_rope_layers)?;
         // Which of the two wins is as in `transformers`; an empty object counts as absent there.
         let scaling = json.object("rope_scaling")?.filter(|rope| rope.entries().next().is_some());
-        let rope = scaling.or(json.object("rope_parameters")?);
+        let is_local = architecture == Architecture::Gemma3;
+        let rope = match scaling {
+            Some(scaling) => Some(scaling),
+            None if is_local => gemma::rope_of_full_layers(json)?,
+            None => json.object("rope_parameters")?,
+        };
         let mut rope_theta = json.f64("rope_theta")?;
+        let Extras { query_scalar, score_cap, logit_cap, local_theta } =
+            Extras::from_json(json, architecture)?;
         if let Some(inner) = rope.as_ref().map(|rope| rope.f64("rope_theta")).transpose()? {
             rope_theta = inner.or(rope_theta);
         }
@@ -62,7 +74,7 @@ impl Config {
             hidden_size: size("hidden_size")?,
             n_heads: size("num_attention_heads")?,
             n_kv_heads,
-            head_dim: optional("head_dim")?,
+            head_dim,
             ffn_size: size("intermediate_size")?,
             vocab_size: size("vocab_size")?,
             context_len: size("max_position_embeddings")?,
@@ -71,10 +83,14 @@ impl Config {
             rms_norm_eps: json
                 .named("rms_norm_eps", json.f64("rms_norm_eps")?.unwrap_or(conventions.rms_norm_eps)),
             rope_theta: json.named("rope_theta", rope_theta.unwrap_or(conventions.rope_theta)),
+            local_rope_theta: local_theta,
             rope_scaling: ScalingDraft::from_json(json, rope.as_ref(), architecture)?,
             rotated: rotated(json, rope.as_ref(), architecture)?,
             no_rope_layers,
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
+            query_scalar,
+            score_cap,
+            logit_cap,
             biases: biases(json, architecture)?,
             tied_embeddings: tied || !has_output,
             bos_token: optional("bos_token_id")?,
@@ -106,10 +122,12 @@ fn architecture(json: &Object<'_>) -> Result<Architecture, ModelFileError> {
 }
 
 /// Refuses what no architecture here computes.
-fn check_function(json: &Object<'_>) -> Result<(), ModelFileError> {
+fn check_function(json: &Object<'_>, architecture: Architecture) -> Result<(), ModelFileError> {
     let refuse =
         |key: &str, value: &str, list| Err(unsupported(json.file, json.field(key), quoted(value), list));
-    match (json.str("hidden_act")?, json.get("quantization_config")) {
+    // Gemma's is another key; this one is an old name that transformers does not read.
+    let act = json.str("hidden_act")?.filter(|_| !architecture.conventions().is_gemma);
+    match (act, json.get("quantization_config")) {
         (Some(other), _) if !matches!(other, "silu" | "swish") => refuse("hidden_act", other, Some("silu")),
         (_, Some(value)) => refuse("quantization_config", &value.to_string(), None),
         _ => Ok(()),
@@ -123,7 +141,9 @@ fn biases(json: &Object<'_>, architecture: Architecture) -> Result<Biases, Model
         Architecture::Llama | Architecture::SmolLm3 => {
             Biases { qkv: attention, attention_output: attention, mlp }
         }
-        Architecture::Qwen3 => Biases { qkv: attention, attention_output: attention, mlp: false },
+        Architecture::Qwen3 | Architecture::Gemma2 | Architecture::Gemma3 => {
+            Biases { qkv: attention, attention_output: attention, mlp: false }
+        }
         // It has these whatever the file says.
         Architecture::Qwen2 => Biases { qkv: true, ..Biases::default() },
         Architecture::Mistral | Architecture::Phi3 => Biases::default(),

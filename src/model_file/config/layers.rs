@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Architecture, MAX_LAYERS, Named, unsupported};
+use super::{Architecture, MAX_LAYERS, Named, gemma, unsupported};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::json::{Object, wrong_type};
 use crate::model_file::reader::{at_most, len_u64};
@@ -51,8 +51,12 @@ pub(super) fn without_rope(
 
 /// Every `interval`-th of the layers; of an interval of 0 there are none.
 pub(super) fn every(interval: u64, n_layers: u64) -> Vec<u32> {
-    let is_last = |layer: &u32| u64::from(*layer).saturating_add(1).checked_rem(interval) == Some(0);
-    (0..).take_while(|layer| u64::from(*layer) < n_layers).filter(is_last).collect()
+    (0..).take_while(|layer| u64::from(*layer) < n_layers).filter(|layer| is_last(*layer, interval)).collect()
+}
+
+/// Whether a layer is the last of `interval`.
+fn is_last(layer: u32, interval: u64) -> bool {
+    u64::from(layer).saturating_add(1).checked_rem(interval) == Some(0)
 }
 
 /// The window, if some layer has one, and the layers without it; none are listed where all layers are alike.
@@ -71,6 +75,7 @@ pub(super) fn window<'a>(
     };
     let n_layers = n_layers.min(MAX_LAYERS);
     let from = json.u64("max_window_layers")?.unwrap_or(DEFAULT_WINDOW_LAYERS);
+    let interval = gemma::pattern_in_json(json, architecture)?;
     let (window, slides): (_, &dyn Fn(u32) -> bool) = match architecture {
         Architecture::Llama => {
             return match given.filter(|_| used != Some(false)) {
@@ -78,7 +83,7 @@ pub(super) fn window<'a>(
                     json.file,
                     window.field,
                     window.value.to_string(),
-                    Some("mistral, phi3, qwen2, qwen3"),
+                    Some("mistral, phi3, qwen2, qwen3, gemma2, gemma3_text"),
                 )),
                 None => Ok((None, Vec::new())),
             };
@@ -87,6 +92,9 @@ pub(super) fn window<'a>(
         Architecture::Phi3 => (given, &|_| true),
         Architecture::Qwen2 | Architecture::Qwen3 => {
             (or_default(given).filter(|_| used == Some(true)), &|layer| u64::from(layer) >= from)
+        }
+        Architecture::Gemma2 | Architecture::Gemma3 => {
+            (or_default(given), &|layer| !is_last(layer, interval))
         }
         Architecture::SmolLm3 => {
             (given.filter(|_| used == Some(true)), &|layer| no_rope_layers.contains(&layer))

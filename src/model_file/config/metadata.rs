@@ -1,5 +1,6 @@
 //! GGUF metadata. Keys begin with the architecture's name; biases and norms are there if their tensors are.
 
+use super::gemma::{self, Extras};
 use super::rope::ScalingDraft;
 use super::{Architecture, Biases, Config, Draft, MAX_LAYERS, Named, Rotated, layers, unsupported, validate};
 use crate::model_file::error::{ModelFileError, quoted};
@@ -41,6 +42,9 @@ impl Config {
             eos_tokens.extend(turn_ends(metadata)?);
         }
         let n_layers = size("block_count")?;
+        let (sliding_window, full_layers) = window(metadata, prefix, architecture, n_layers.value)?;
+        let Extras { query_scalar, score_cap, logit_cap, local_theta } =
+            Extras::from_gguf(metadata, prefix, architecture)?;
         let config = validate(Draft {
             architecture,
             hidden_size: size("embedding_length")?,
@@ -50,17 +54,21 @@ impl Config {
             ffn_size: size("feed_forward_length")?,
             vocab_size,
             context_len: size("context_length")?,
-            sliding_window: window(metadata, prefix, architecture)?,
-            full_layers: Vec::new(),
+            sliding_window,
+            full_layers,
             rms_norm_eps: metadata.named(&eps, metadata.required(&eps, metadata.f64(&eps)?)?),
             rope_theta: metadata.named(&theta, metadata.f64(&theta)?.unwrap_or(10_000.0)),
+            local_rope_theta: local_theta,
             rope_scaling: ScalingDraft::from_gguf(metadata, prefix, has)?,
             rotated: Rotated::Columns(optional("rope.dimension_count")?),
             no_rope_layers: match architecture {
                 Architecture::SmolLm3 => layers::every(SMOLLM3_INTERVAL, n_layers.value.min(MAX_LAYERS)),
                 _ => Vec::new(),
             },
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
+            query_scalar,
+            score_cap,
+            logit_cap,
             biases: Biases {
                 qkv: has("blk.0.attn_q.bias"),
                 attention_output: has("blk.0.attn_output.bias"),
@@ -123,8 +131,27 @@ fn check_function(metadata: &Metadata, prefix: &str) -> Result<(), ModelFileErro
     Ok(())
 }
 
-/// The window that all layers share; 0 is none.
+/// The window, and the layers without it, where others have it; 0 is none.
 fn window<'a>(
+    metadata: &'a Metadata,
+    prefix: &str,
+    architecture: Architecture,
+    n_layers: u64,
+) -> Result<(Option<Named<'a, u64>>, Vec<u32>), ModelFileError> {
+    if architecture.conventions().is_gemma {
+        let (window, interval) = gemma::window_in_gguf(metadata, prefix, architecture)?;
+        let n_layers = n_layers.min(MAX_LAYERS);
+        let full = window.as_ref().map_or_else(Vec::new, |_| layers::every(interval, n_layers));
+        // Where no layer has it, there is none.
+        let window = window.filter(|_| len_u64(full.len()) < n_layers);
+        let full = if window.is_some() { full } else { Vec::new() };
+        return Ok((window, full));
+    }
+    Ok((shared_window(metadata, prefix, architecture)?, Vec::new()))
+}
+
+/// The window that all layers share.
+fn shared_window<'a>(
     metadata: &'a Metadata,
     prefix: &str,
     architecture: Architecture,

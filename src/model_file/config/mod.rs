@@ -13,9 +13,11 @@
 //! rotation.rs      from these to the angles
 //! layers.rs        what config.json says layer by layer
 //! heads.rs         the shape of the attention heads
+//! gemma.rs         what only Gemma's files say
 //! ```
 
 mod architecture;
+mod gemma;
 mod heads;
 mod json;
 mod layers;
@@ -54,6 +56,10 @@ pub(super) const MAX_HEADS: u64 = 1024;
 pub(super) const MAX_HEAD_DIM: u64 = 1024;
 /// The largest base of the rotary frequencies.
 const MAX_THETA: f32 = 1e12;
+/// The largest number by whose root scores are divided.
+const MAX_QUERY_SCALAR: f32 = 1e6;
+/// The largest bound of scores and logits.
+const MAX_CAP: f32 = 1e6;
 
 /// A validated model description.
 ///
@@ -88,6 +94,8 @@ pub struct Config {
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f32,
+    /// The same for layers with a window, which then are not scaled either; `None`: as the others (Gemma 3).
+    pub local_rope_theta: Option<f32>,
     /// How the rotary frequencies are scaled.
     pub rope_scaling: RopeScaling,
     /// What [`RopeScaling::LongRope`] divides frequencies by, where config.json lists it; in GGUF these are tensors
@@ -99,6 +107,18 @@ pub struct Config {
     pub no_rope_layers: Vec<u32>,
     /// Whether each head of queries and keys is normalized before it is rotated.
     pub qk_norm: bool,
+    /// Whether what attention and the feed-forward block make is normalized before it is added to the residual stream (Gemma).
+    pub post_norms: bool,
+    /// What the gate of the feed-forward block becomes.
+    pub activation: Activation,
+    /// What embedded tokens are multiplied with; 1 leaves them as they are (Gemma: the root of the hidden size).
+    pub embedding_scale: f32,
+    /// Scores are divided by the root of this; `None` is the width of a head (Gemma's `query_pre_attn_scalar`).
+    pub query_scalar: Option<f32>,
+    /// Scores stay within this, by `cap tanh(score / cap)` (Gemma 2).
+    pub score_cap: Option<f32>,
+    /// Logits stay within this in the same way.
+    pub logit_cap: Option<f32>,
     /// Which projections add a bias.
     pub biases: Biases,
     /// Whether the output matrix is the token embedding.
@@ -107,6 +127,18 @@ pub struct Config {
     pub bos_token: Option<u32>,
     /// The tokens that end a text, without repetition.
     pub eos_tokens: Vec<u32>,
+}
+
+/// What the gate of a feed-forward block becomes. The numbers are those that the kernels read.
+#[derive(serde::Serialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Activation {
+    /// a / (1 + exp(-a)).
+    #[default]
+    Silu = 0,
+    /// The Gaussian error linear unit in its approximation by tanh.
+    Gelu = 1,
 }
 
 /// Which projections add a bias, in every layer alike.
@@ -135,10 +167,14 @@ struct Draft<'a> {
     full_layers: Vec<u32>,
     rms_norm_eps: Named<'a, f64>,
     rope_theta: Named<'a, f64>,
+    local_rope_theta: Option<Named<'a, f64>>,
     rope_scaling: ScalingDraft<'a>,
     rotated: Rotated<'a>,
     no_rope_layers: Vec<u32>,
     qk_norm: bool,
+    query_scalar: Option<Named<'a, f64>>,
+    score_cap: Option<Named<'a, f64>>,
+    logit_cap: Option<Named<'a, f64>>,
     biases: Biases,
     tied_embeddings: bool,
     bos_token: Option<Named<'a, u64>>,
@@ -166,9 +202,9 @@ impl Config {
         self.no_rope_layers.binary_search(&layer).is_err()
     }
 
-    /// Whether a layer has the model's window, if the model has one.
-    pub fn has_window(&self, layer: u32) -> bool {
-        self.full_layers.binary_search(&layer).is_err()
+    /// Whether a layer has a window.
+    pub fn slides(&self, layer: u32) -> bool {
+        self.sliding_window.is_some() && self.full_layers.binary_search(&layer).is_err()
     }
 }
 
@@ -232,6 +268,8 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
     }
     let context_len = bounded(&draft.context_len, MAX_CONTEXT)?;
     let rope_theta = positive(&draft.rope_theta, MAX_THETA)?;
+    let query_scalar = draft.query_scalar.map(|named| positive(&named, MAX_QUERY_SCALAR)).transpose()?;
+    let conventions = draft.architecture.conventions();
     let rope_dim = draft.rotated.columns(head_dim)?;
     let pairs = rope_dim.checked_div(2).unwrap_or_default();
     let (rope_scaling, rope_factors) = draft.rope_scaling.check(rope_theta, context_len, pairs)?;
@@ -249,11 +287,18 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
         full_layers: draft.full_layers,
         rms_norm_eps: positive(&draft.rms_norm_eps, 1.0)?,
         rope_theta,
+        local_rope_theta: draft.local_rope_theta.map(|named| positive(&named, MAX_THETA)).transpose()?,
         rope_scaling,
         rope_factors,
         rope_dim,
         no_rope_layers: draft.no_rope_layers,
         qk_norm: draft.qk_norm,
+        post_norms: conventions.is_gemma,
+        activation: if conventions.is_gemma { Activation::Gelu } else { Activation::Silu },
+        embedding_scale: if conventions.is_gemma { narrowed(f64::from(hidden_size).sqrt()) } else { 1.0 },
+        query_scalar: query_scalar.filter(|scalar| f64::from(*scalar) != f64::from(head_dim)),
+        score_cap: draft.score_cap.map(|named| positive(&named, MAX_CAP)).transpose()?,
+        logit_cap: draft.logit_cap.map(|named| positive(&named, MAX_CAP)).transpose()?,
         biases: draft.biases,
         tied_embeddings: draft.tied_embeddings,
         bos_token: draft.bos_token.as_ref().map(token).transpose()?,

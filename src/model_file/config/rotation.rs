@@ -36,6 +36,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How the heads of layers with a window turn, where they have a base of their own.
+    pub fn local_rotation(&self) -> Option<Rotation> {
+        let rope_theta = self.local_rope_theta?;
+        let plain = Self { rope_theta, rope_scaling: RopeScaling::None, ..self.clone() };
+        Some(rotation(&plain, None))
+    }
+}
+
 fn rotation(config: &Config, divisors: Option<&[f32]>) -> Rotation {
     let pairs = config.rope_dim / 2;
     let base = f64::from(config.rope_theta);
