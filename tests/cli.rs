@@ -1,10 +1,10 @@
 //! The program where no GPU is in sight: exit codes, one clear line for each mistake, and the memory plan.
 
-#[path = "cli/families.rs"]
-mod families;
 mod support {
     pub mod golden;
 }
+#[path = "inspect/families.rs"]
+mod families;
 
 use std::process::{Command, Output};
 

@@ -6,5 +6,5 @@ fn capped(score: vec4<f32>, cap: f32) -> vec4<f32> {
         return score;
     }
     let shrunk = exp(-2.0 / cap * abs(score));
-    return cap * sign(score) * (1.0 - shrunk) / (1.0 + shrunk);
+    return select(vec4<f32>(cap), vec4<f32>(-cap), score < vec4<f32>()) * (1.0 - shrunk) / (1.0 + shrunk);
 }

@@ -56,7 +56,9 @@ pub struct Cost {
     head: (u64, u64),
     /// Bytes of one row of the token embedding.
     embedding_row: u64,
-    /// Bytes of one entry of the cache in all layers.
+    /// Layers: those with a window of their own, and the others.
+    layers_near_and_far: [u64; 2],
+    /// Bytes of one entry of the cache in one layer.
     entry: u64,
     /// Bytes that the kernels hand each other for one row: of the layers, of the logits.
     activations: (u64, u64),
@@ -64,7 +66,7 @@ pub struct Cost {
     norms: u64,
     /// Operations of a row but for attention and logits.
     row: u64,
-    /// Operations for each key that a row sees.
+    /// Operations for each key that a row sees in one layer.
     key: u64,
 }
 
@@ -95,13 +97,17 @@ impl Cost {
             layers,
             head: (matrix(head), products(head)),
             embedding_row: matrix(embedding) / u64::from(config.vocab_size.max(1)),
-            entry: entry_bytes(config, kv),
+            layers_near_and_far: {
+                let near = (0..config.n_layers).filter(|layer| config.scoring(*layer).near).count() as u64;
+                [near, u64::from(config.n_layers) - near]
+            },
+            entry: entry_bytes(config, kv) / u64::from(config.n_layers),
             activations: activations(config),
             // Twice a layer and once at the end: h written, and x read once more than products would read it anyway.
             norms: (2 * u64::from(config.n_layers) + 1) * 2 * u64::from(config.hidden_size) * FLOAT,
             row,
             // Scores and values: a multiplication and an addition for each column of each query head.
-            key: 4 * u64::from(heads.q_dim()) * u64::from(config.n_layers),
+            key: 4 * u64::from(heads.q_dim()),
         }
     }
 
@@ -113,17 +119,33 @@ impl Cost {
         let fused = if choose::norm_is_fused(texts) { self.norms } else { 0 };
         let (mut all, texts) = (Traffic::default(), u64::from(texts));
         for id in ids {
-            let keys = u64::from(ring.step(*id)?.n_keys);
+            let keys = self.keys(&ring.step(*id)?);
             all += Traffic {
                 weights: self.layers + texts * self.embedding_row,
                 // The token's own entry is written and, as one of the keys, read.
-                kv: texts * (keys + 1) * self.entry,
+                kv: texts * (keys + self.layers()) * self.entry,
                 activations: texts * (self.activations.0 - fused),
                 flops: texts * (self.row + keys * self.key),
             };
             all += self.logits(texts as u32);
         }
         Ok(all)
+    }
+
+    fn layers(&self) -> u64 {
+        self.of_layers(1, 1)
+    }
+
+    /// A number of each layer with a window of its own, and of each other one, summed over the layers.
+    fn of_layers(&self, near: u32, far: u32) -> u64 {
+        let [near_layers, far_layers] = self.layers_near_and_far;
+        near_layers * u64::from(near) + far_layers * u64::from(far)
+    }
+
+    /// Keys that a row sees, summed over the layers.
+    fn keys(&self, row: &Row) -> u64 {
+        let near = row.ranges(true).map(|range| range.end.saturating_sub(range.start)).iter().sum();
+        self.of_layers(near, row.n_keys)
     }
 
     /// One row of logits for each of `texts` texts.
@@ -152,14 +174,16 @@ impl Cost {
         let mut anchors = vec![0; chunk as usize];
         let (mut all, texts) = (Traffic::default(), u64::from(texts));
         for piece in ids.chunks(chunk.max(1) as usize) {
-            let live = u64::from(ring.stats().live);
+            let near = ring.policy().layer_window.unwrap_or(u32::MAX);
+            let live = ring.stats().live;
+            let live = self.of_layers(live.min(near.saturating_sub(1)), live);
             ring.chunk(piece, &mut rows, &mut anchors)?;
-            let keys: u64 = rows.iter().take(piece.len()).map(|row| u64::from(row.n_keys)).sum();
+            let keys: u64 = rows.iter().take(piece.len()).map(|row| self.keys(row)).sum();
             let n = piece.len() as u64;
             all += Traffic {
                 weights: texts * (self.layers + n * self.embedding_row),
                 // What lives is read once for all rows; their own entries are written, read, and put into the cache.
-                kv: texts * (live + 3 * n) * self.entry,
+                kv: texts * (live + 3 * n * self.layers()) * self.entry,
                 activations: texts * n * self.activations.0,
                 flops: texts * (n * self.row + keys * self.key),
             };
@@ -183,12 +207,13 @@ fn activations(config: &Config) -> (u64, u64) {
     let [hidden, ffn, q, qkv] =
         [config.hidden_size, config.ffn_size, heads.q_dim(), heads.qkv_dim()].map(u64::from);
     let norm = 2 * hidden; // x read, h written
+    let post_norms = if config.post_norms { 2 * 2 * hidden } else { 0 }; // h written and read
     let attention = hidden + qkv // h read, q, k and v written
         + qkv + 2 * q // read again; queries written in two rotations
         + 2 * q + q // read; what they gathered written
         + q + 2 * hidden; // read; x read and written
     let feed_forward = hidden + ffn + ffn + 2 * hidden; // h read, gate written and read, x read and written
-    let layer = 2 * norm + attention + feed_forward;
+    let layer = 2 * norm + attention + feed_forward + post_norms;
     // The embedded row is written, and normalized at the end.
     let whole = u64::from(config.n_layers) * layer + hidden + norm;
     // h read, logits written, read by the draw.
@@ -259,6 +284,25 @@ mod tests {
         // 16-bit entries are half the bytes, and nothing else changes.
         let half = cost_with(KvFormat::F16).steps(&mut ring(Preset::Full, &[]), &[5], 1).unwrap();
         assert_eq!(half, Traffic { kv: ENTRY, ..of_step });
+    }
+
+    #[test]
+    fn a_layer_with_a_window_of_its_own_reads_no_more_than_that() {
+        let windows = r#""qwen3", "use_sliding_window": true, "sliding_window": 3,
+            "layer_types": ["sliding_attention", "full_attention"]"#;
+        let config = CONFIG.replacen("\"llama\"", windows, 1);
+        let file = pollster::block_on(ModelFile::open(FileSet::synthetic("tiny", &config).unwrap())).unwrap();
+        let device = Capabilities::baseline(Family::Gpu);
+        let network = Network::planned(&file.config, WeightFormat::F16.into(), &device).unwrap();
+        let cost = Cost::of(&network, KvFormat::F32);
+        let policy = PolicySpec::new(Preset::Full).resolve(&file.config).unwrap();
+        let mut ring = Ring::new(&policy, 4).unwrap();
+        let steps = cost.steps(&mut ring, &[5; 5], 1).unwrap();
+        // One layer reads 1 to 5 keys, the other 1, 2, and then 3; each writes five.
+        assert_eq!(steps.kv, (15 + 12 + 2 * 5) * ENTRY / 2);
+        // Of the five that live, the next piece of two tokens reads two and itself, or all.
+        let prompt = cost.prompt(&mut ring, &[5, 5], 8, 1).unwrap();
+        assert_eq!(prompt.kv, (5 + 2 + 2 * 3 * 2) * ENTRY / 2);
     }
 
     #[test]

@@ -227,6 +227,7 @@ fn tokenizer(tokenizer: &GgufTokenizer, metadata: &mut Metadata) {
         add_eos,
         add_space_prefix,
         remove_extra_whitespaces,
+        is_phi3: _,      // by the architecture
         has_charsmap: _, // such a tokenizer is refused by its reader
     } = tokenizer;
     metadata.string("tokenizer.ggml.model", model);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::config::Architecture;
 use super::error::{ModelFileError, quoted};
 use super::gguf::{CHAT_TEMPLATE, MERGES, Metadata, SCORES, TOKEN_TYPES, TOKENS, key_field};
 use super::json::{self, Object};
@@ -72,6 +73,19 @@ pub struct GgufTokenizer {
     pub remove_extra_whitespaces: bool,
     /// Whether the file holds a table that rewrites characters (`tokenizer.ggml.precompiled_charsmap`).
     pub has_charsmap: bool,
+    /// Whether it is the tokenizer of a Phi-3, whose control tokens take the white space after them; no key says so.
+    pub is_phi3: bool,
+}
+
+/// Tokens of Phi-3 that do not ([`GgufTokenizer::takes_space_after`]).
+const PHI3_PLAIN: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+
+impl GgufTokenizer {
+    /// Whether a token that is found in a text takes the white space after it. As llama.cpp has it, which knows Phi-3 by its name; by
+    /// the architecture here, for what the name is made of has changed. Phi-4, whose tokens are byte-level, takes none.
+    pub fn takes_space_after(&self, token: &str) -> bool {
+        self.is_phi3 && self.model == "llama" && !PHI3_PLAIN.contains(&token)
+    }
 }
 
 /// The token that ends a turn of a chat.
@@ -184,6 +198,7 @@ pub(super) fn from_gguf(mut metadata: Metadata, vocab_size: u32) -> Result<Token
         add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(model == "t5"),
         add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(merged_by_score),
         remove_extra_whitespaces: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
+        is_phi3: metadata.str("general.architecture")? == Architecture::Phi3.gguf_name(),
         has_charsmap: metadata.has("tokenizer.ggml.precompiled_charsmap"),
         model,
         pre,

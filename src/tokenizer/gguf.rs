@@ -154,7 +154,8 @@ fn added(source: &GgufTokenizer, file: &str) -> Result<Vec<(u32, AddedToken)>, T
         };
         // No vocabulary has more than 2^20 tokens.
         let id = u32::try_from(id).unwrap_or(u32::MAX);
-        added.push((id, AddedToken::from(token.clone(), special).normalized(false)));
+        let strips = source.takes_space_after(token);
+        added.push((id, AddedToken::from(token.clone(), special).normalized(false).rstrip(strips)));
     }
     Ok(added)
 }

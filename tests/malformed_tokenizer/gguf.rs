@@ -24,6 +24,35 @@ fn keys() -> GgufTokenizer {
         add_space_prefix: false,
         remove_extra_whitespaces: false,
         has_charsmap: false,
+        is_phi3: false,
+    }
+}
+
+/// No key says so; transformers reads it in the folder.
+#[test]
+fn control_tokens_of_phi3_take_the_white_space_after_them() {
+    let tokens = ["<unk>", "<s>", "<|end|>", "a", "\u{2581}", "\n"];
+    let source = |is_phi3: bool, model: &str| {
+        let keys = GgufTokenizer {
+            model: model.into(),
+            tokens: tokens.map(str::to_owned).to_vec(),
+            token_types: vec![2, 3, 3, 1, 1, 1],
+            scores: vec![0.0, 0.0, 0.0, -1.0, -2.0, -3.0],
+            merges: Vec::new(),
+            pre: None,
+            bos: Some(1),
+            eos: Some(2),
+            unk: Some(0),
+            add_bos: false,
+            is_phi3,
+            ..keys()
+        };
+        Tokenizer::from_source(&TokenizerSource::Gguf(keys), "phi3.gguf").unwrap()
+    };
+    let text = "<s>\na<|end|> \n a";
+    assert_eq!(source(true, "llama").encode(text, true).unwrap(), [1, 5, 3, 2, 3]);
+    for other in [source(false, "llama"), source(true, "t5")] {
+        assert_eq!(other.encode(text, true).unwrap(), [1, 5, 3, 2, 4, 5, 4, 3]);
     }
 }
 

@@ -80,7 +80,8 @@ fn added(source: &GgufTokenizer) -> Vec<Value> {
     let tokens = (0_u32..).zip(source.tokens.iter().zip(&source.token_types));
     let found = tokens.filter(|(_, (_, kind))| matches!(kind, 2..=4));
     let describe = |(id, (token, kind)): (u32, (&String, &i32))| {
-        json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+        json!({"id": id, "content": token, "single_word": false, "lstrip": false,
+            "rstrip": source.takes_space_after(token),
             "normalized": false, "special": *kind != 4})
     };
     found.map(describe).collect()

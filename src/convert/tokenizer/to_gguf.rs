@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{ConvertError, Form, difference, difference_of_pieces};
-use crate::model_file::{GgufTokenizer, ModelFile, TokenizerSource};
+use crate::model_file::{Architecture, GgufTokenizer, ModelFile, TokenizerSource};
 use crate::tokenizer::{PRE_TOKENIZERS, PieceTable, Tokenizer};
 
 /// Kinds of tokens, as llama.cpp numbers them.
@@ -32,14 +32,17 @@ pub(super) fn metadata(
         return Err(refuse("the tokenizer's normalizer", "byte-level text is taken as it is"));
     }
     let mut found = vocabulary(&json, &tokenizer, file.config.vocab_size, byte_level)?;
+    found.is_phi3 = file.config.architecture == Architecture::Phi3;
     ends(&tokenizer, config, &mut found)?;
     let merges = merges(&json);
     if byte_level {
         found.merges = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
+        warn_of_strips(&json, &found);
         return with_pre_tokenizer(file, &tokenizer, found);
     }
     scores(&merges, &mut found);
     found.model = "llama".to_owned();
+    warn_of_strips(&json, &found);
     found.add_space_prefix =
         mentions(&json["normalizer"], "Prepend") || mentions(&json["pre_tokenizer"], "Metaspace");
     checked(file, &tokenizer, found)
@@ -72,6 +75,7 @@ pub(super) fn of_pieces(
     found.scores = table.pieces.iter().map(|(_, score, _)| *score).collect();
     found.scores.resize(found.tokens.len(), 0.0);
     found.model = if table.by_score { "llama" } else { "t5" }.to_owned();
+    found.is_phi3 = file.config.architecture == Architecture::Phi3;
     (found.add_space_prefix, found.remove_extra_whitespaces) = (table.space_prefix, table.collapse);
     ends(&tokenizer, config, &mut found)?;
     found.unk = first_unknown(&found).or(found.unk);
@@ -143,11 +147,19 @@ fn vocabulary(
         })
         .collect();
     let given = given.iter().map(|(content, id, kind)| (content.as_str(), *id, *kind));
-    for token in added.iter().filter(|token| token["lstrip"] == true || token["rstrip"] == true) {
-        let content = &token["content"];
-        log::warn!("the added token {content} takes the white space beside it, which GGUF cannot say");
-    }
     rows(plain.chain(given), n_rows)
+}
+
+/// Says which added tokens lose what they do to the white space beside them.
+fn warn_of_strips(json: &Value, found: &GgufTokenizer) {
+    for token in json["added_tokens"].as_array().into_iter().flatten() {
+        let (content, takes) =
+            (text(&token["content"]), [&token["lstrip"], &token["rstrip"]].map(|t| *t == true));
+        if takes != [false, found.takes_space_after(content)] {
+            let content = &token["content"];
+            log::warn!("what the added token {content} does to the white space beside it, GGUF cannot say");
+        }
+    }
 }
 
 /// Tokens and their kinds, one for every row of the embedding: what no token has is marked as unused.
@@ -181,6 +193,7 @@ fn rows<'a>(
         add_space_prefix: false,
         remove_extra_whitespaces: false,
         has_charsmap: false,
+        is_phi3: false,
     })
 }
 

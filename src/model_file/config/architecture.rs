@@ -90,7 +90,6 @@ impl Architecture {
     }
 
     /// The name in GGUF, if it has one of its own there.
-    #[cfg(feature = "convert")]
     pub(crate) fn gguf_name(self) -> Option<&'static str> {
         self.conventions().gguf
     }
