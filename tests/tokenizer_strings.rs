@@ -122,6 +122,7 @@ fn gguf(model: &str) -> GgufTokenizer {
         add_space_prefix: false,
         remove_extra_whitespaces: false,
         has_charsmap: false,
+        is_phi3: false,
     }
 }
 
