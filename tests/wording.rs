@@ -1,15 +1,18 @@
 //! What the program says in the words of the person who typed: flags by their names, one line number, standard input, and what to do.
 //! No GPU is in sight.
 
-mod support {
-    pub mod golden;
-}
+#[path = "support/golden.rs"]
+mod golden;
+mod support;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use golden::data;
+use killick::model_file::FileSet;
 use killick::{ModelFile, Opened, SamplerOptions};
-use support::golden::data;
+use support::gguf_writer::Value;
+use support::tiny_model::TinyModel;
 
 fn killick(args: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
@@ -116,20 +119,57 @@ fn what_is_piped_in_comes_before_the_prompt() {
 /// The makers' settings are taken where the user names none, from a folder as from a GGUF.
 #[test]
 fn the_makers_of_a_model_say_how_its_tokens_are_drawn() {
+    let base = SamplerOptions { temperature: 0.7, top_p: 0.95, ..SamplerOptions::default() };
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(data("tiny/gqa").join(file), folder.path().join(file)).unwrap();
     }
     let sampler = |text: &str| {
         std::fs::write(folder.path().join("generation_config.json"), text).unwrap();
-        let opened = Opened::new(ModelFile::open_path(folder.path()).unwrap());
-        let base = SamplerOptions { temperature: 0.7, top_p: 0.95, ..SamplerOptions::default() };
-        opened.sampler(base)
+        Opened::new(ModelFile::open_path(folder.path()).unwrap()).sampler(base.clone())
     };
-    let said = sampler(r#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05}"#);
-    assert_eq!((said.temperature, said.top_k, said.top_p, said.repetition_penalty), (0.6, 20, 1.0, 1.05));
-    let silent = sampler(r#"{"temperature": 0.6, "top_k": 20}"#);
-    assert_eq!((silent.temperature, silent.top_k, silent.top_p), (0.7, 0, 0.95));
-    let odd = sampler(r#"{"do_sample": true, "temperature": "hot", "top_p": 7}"#);
-    assert_eq!((odd.temperature, odd.top_p), (1.0, 1.0));
+    let said = sampler(
+        r#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.05}"#,
+    );
+    let want = SamplerOptions {
+        temperature: 0.6,
+        top_k: 20,
+        top_p: 1.0,
+        min_p: 0.05,
+        repetition_penalty: 1.05,
+        ..base.clone()
+    };
+    assert_eq!(said, want);
+    // Without a word on drawing these are what they are for other ways to search.
+    for without in ["", r#""do_sample": false, "#, r#""do_sample": "yes", "#, r#""do_sample": null, "#] {
+        let silent =
+            sampler(&format!(r#"{{{without}"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.2}}"#));
+        assert_eq!(silent, SamplerOptions { repetition_penalty: 1.2, ..base.clone() }, "{without}");
+    }
+    // What makes no sense is left out; a draw has a temperature.
+    let odd = sampler(
+        r#"{"do_sample": true, "temperature": "hot", "top_k": 2.5, "top_p": 7, "min_p": -1, "repetition_penalty": 0}"#,
+    );
+    assert_eq!(odd, SamplerOptions { temperature: 1.0, top_p: 1.0, ..base.clone() });
+    assert_eq!(sampler(r#"{"do_sample": true, "top_k": 1e300}"#).top_k, 0);
+
+    let mut gguf = TinyModel::new().gguf();
+    for (key, value) in [
+        ("temp", Value::f32(0.5)),
+        ("top_k", Value::i32(40)),
+        ("top_p", Value::f32(0.9)),
+        ("penalty_repeat", Value::f32(1.125)),
+        ("penalty_last_n", Value::i32(-1)),
+        ("min_p", Value::string("much")),
+    ] {
+        gguf.set(&format!("general.sampling.{key}"), value);
+    }
+    let files = FileSet::from_bytes([("tiny.gguf".to_owned(), gguf.bytes())].into());
+    let said = Opened::new(killick::block_on(ModelFile::open(files)).unwrap()).sampler(base.clone());
+    assert_eq!((said.temperature, said.top_k, said.top_p), (0.5, 40, 0.9));
+    assert_eq!(
+        (said.repetition_penalty, said.penalty_last_n, said.min_p),
+        (1.125, 64, 0.0),
+        "what makes no sense"
+    );
 }

@@ -207,7 +207,7 @@ mod tests {
             let all = places.clone();
             places = cuts.iter().map(|cut| *cut.get(&all)).chain([0, text.len()]).collect();
             places.sort_unstable();
-            let pieces: Vec<&str> = places.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            let pieces: Vec<&str> = places.windows(2).filter_map(|pair| text.get(pair[0]..pair[1])).collect();
             prop_assert_eq!(told(&pieces, opened), told(&[&text], opened));
         }
     }
