@@ -130,6 +130,41 @@ fn whatever_a_model_would_write_the_schema_is_kept() {
     assert!(texts.len() > 6, "{texts:?}");
 }
 
+/// Where an end token ends nothing, a text ends when it is complete and nothing else may follow.
+#[test]
+fn a_complete_text_ends_though_end_tokens_are_ignored() {
+    let opened = Opened::new();
+    let options = GenerateOptions {
+        max_tokens: 400,
+        ignore_eos: true,
+        grammar: Some(opened.grammar(schema()).unwrap()),
+        ..GenerateOptions::default()
+    };
+    let (ids, text, reason) = opened.answer(&PolicySpec::new(Preset::Full), options);
+    fits(&text);
+    assert!(!ids.contains(&END) && reason == StopReason::Eos, "{ids:?} {reason:?}");
+}
+
+/// An anchor that is a word of the text elsewhere is none where the policy puts it in: what is shown is all of the JSON.
+#[test]
+fn an_inserted_anchor_is_no_part_of_the_json_even_if_it_is_an_ordinary_token() {
+    let opened = Opened::new();
+    let comma = opened.tokenizer.ids_of_bytes(b",")[0];
+    let spec = PolicySpec {
+        anchors: Some(vec![comma]),
+        insert: Some(Insert { id: comma, place: Place::Between }),
+        max_segment: Some(5),
+        at_max_segment: Some(killick::kv::AtMaxSegment::Insert),
+        ..PolicySpec::new(Preset::Anchor)
+    };
+    let grammar = opened
+        .grammar(json!({"type": "array", "items": {"enum": [1, 20]}, "minItems": 2, "maxItems": 3}))
+        .unwrap();
+    let options = GenerateOptions { max_tokens: 100, grammar: Some(grammar), ..GenerateOptions::default() };
+    let (ids, text, _) = opened.answer(&spec, options);
+    assert!(ids.contains(&comma) && serde_json::from_str::<Vec<u32>>(&text).is_ok(), "{text} {ids:?}");
+}
+
 #[test]
 fn a_text_without_a_grammar_is_another() {
     let opened = Opened::new();
@@ -163,8 +198,8 @@ fn what_cannot_be_followed_is_refused_before_anything_is_drawn() {
         (json!([]), "JSON object"),
         (json!({"type": "color"}), "color"),
         (json!({"$ref": "#/nowhere"}), "nowhere"),
-        (json!({"type": "string", "pattern": "("}), "grammar"),
-        (json!({"type": "integer", "minimum": 5, "maximum": 3}), "grammar"),
+        (json!({"type": "string", "pattern": "("}), "("),
+        (json!({"type": "integer", "minimum": 5, "maximum": 3}), "3"),
         (json!(false), "JSON object"),
     ] {
         let error = opened.grammar(schema.clone()).map(|_| ()).unwrap_err().to_string();
@@ -185,6 +220,29 @@ fn what_cannot_be_followed_is_refused_before_anything_is_drawn() {
     block_on(session.append(&[5, 6])).unwrap();
     let error = session.generate(options).unwrap().next().unwrap().unwrap_err().to_string();
     assert!(error.contains("no token may follow"), "{error}");
+
+    // One that leaves nothing after the first token: that token comes out, then the error.
+    let quote =
+        (0..514).filter(|id| opened.tokenizer.token_bytes(*id).is_some_and(|bytes| bytes.contains(&b'"')));
+    let options = GenerateOptions {
+        grammar: Some(grammar.clone()),
+        sampler: SamplerOptions { banned: quote.collect(), ..SamplerOptions::default() },
+        ..GenerateOptions::default()
+    };
+    let mut session = block_on(Session::new(&opened.model, &policy, SessionOptions::default())).unwrap();
+    block_on(session.append(&[5, 6])).unwrap();
+    let results: Vec<_> = session.generate(options).unwrap().collect();
+    assert!(results.len() == 2 && results[0].is_ok() && results[1].is_err(), "{results:?}");
+    assert_eq!(session.length(), 3, "what the session holds was given out");
+
+    // Another model's grammar.
+    let file = block_on(ModelFile::open(FileSet::from_bytes(TinyModel::new().files()))).unwrap();
+    let other = block_on(Model::load(gpu(), &file, WeightFormat::F32, &mut |_, _| {})).unwrap();
+    let mut stranger = block_on(Session::new(&Arc::new(other), &policy, SessionOptions::default())).unwrap();
+    block_on(stranger.append(&[5, 6])).unwrap();
+    let options = GenerateOptions { grammar: Some(grammar.clone()), ..GenerateOptions::default() };
+    let error = stranger.generate(options).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("another vocabulary"), "{error}");
 
     // Texts that go on together cannot wait for one of them.
     let pool = block_on(Pool::new(&opened.model, &policy, SessionOptions::default(), 2)).unwrap();

@@ -153,6 +153,29 @@ fn what_was_thought_is_not_in_the_next_prompt_and_turns_can_be_taken_back() {
     assert_eq!(prompt(&chat, ids.len()), opened.rendered(&[Message::new("user", "Again?")]));
 }
 
+/// A thought that was cut off is no answer: the next prompt has nothing of it. What was taken back can be asked again at once.
+#[test]
+fn a_thought_that_was_cut_off_is_not_in_the_next_prompt() {
+    let opened = Opened::new(THINKS);
+    let mut chat = opened.chat(None);
+    let read = block_on(chat.begin_turn("One?")).unwrap();
+    let given = chat.answer_ids("<think>\nHm. Hm").unwrap();
+    block_on(chat.append(&[read, given].concat())).unwrap();
+    let (_, ids, _) = ask(&mut chat, &opened, "Two?");
+    let asked = [Message::new("user", "One?"), Message::new("assistant", ""), Message::new("user", "Two?")];
+    let want = opened.rendered(&asked);
+    assert_eq!(prompt(&chat, ids.len()), want);
+
+    assert!(chat.undo().unwrap());
+    assert_eq!(chat.session().length(), 0);
+    assert!(block_on(chat.begin_turn("Two?")).unwrap().is_empty(), "all of it is still there");
+    assert_eq!(chat.brought_back(), want);
+    assert_eq!(prompt(&chat, 0), want);
+    let mut answer = chat.answer(opened.options(), StopStrings::new(Vec::new()).unwrap()).unwrap();
+    let first = block_on(chat.next_piece(&mut answer)).unwrap().unwrap().token.unwrap().id;
+    assert_eq!(first, ids[0]);
+}
+
 /// A template whose thoughts stay is only continued.
 #[test]
 fn a_thought_that_the_template_keeps_is_no_reason_to_read_again() {

@@ -103,6 +103,16 @@ fn a_full_disk_is_named() {
 }
 
 #[test]
+fn a_schema_and_a_prompt_are_not_both_read_from_standard_input() {
+    let message = fails(&["generate", "--json-schema", "-"], "{}");
+    assert!(message.contains("--json-schema -") && message.contains("argument"), "{message}");
+    let message = fails(&["generate", "x", "--json-schema", "-"], "{\"type\": \"colour\"}");
+    assert!(message.contains("standard input") && message.contains("colour"), "{message}");
+    let message = fails(&["generate", "x", "--reasoning", "hide"], "");
+    assert!(message.contains("--reasoning needs --chat"), "{message}");
+}
+
+#[test]
 fn what_is_piped_in_comes_before_the_prompt() {
     let count = |args: &[&str], input: &str| {
         let message = fails(&[&["generate", "--policy", "full", "--ctx", "1"], args].concat(), input);

@@ -162,11 +162,20 @@ impl Chat {
     async fn begin_told(&mut self, user: &str) -> Result<Vec<u32>, Error> {
         let Self { session, told, before, turns, tokenizer, .. } = self;
         let Some(told) = told else { return Ok(Vec::new()) };
+        if let Some(marks) = &self.reasoning {
+            // Templates find a thought by its end, which one that was cut off does not have.
+            told.close(|answer| marks.closing(answer, self.opens_thought));
+        }
         let prompt =
             turns.whole_ids(tokenizer, self.system.as_deref(), told.exchanges(), user, session.policy())?;
         let limit = session.policy().limit.unwrap_or(MAX_POSITIONS);
         check_ids(&prompt, session.model().config().vocab_size, 0, limit)?;
         Tagger::default().check_segments(session.policy(), 0, &prompt)?;
+        // What is the same once this question and its answer are past.
+        let past: Vec<_> =
+            told.exchanges().iter().cloned().chain([(user.to_owned(), "1".to_owned())]).collect();
+        let later = turns.whole_ids(tokenizer, self.system.as_deref(), &past, "1", session.policy())?;
+        let lasting = prompt.iter().zip(&later).take_while(|(now, later)| now == later).count();
         let rest = match (told.rest(&prompt), before) {
             (Some(rest), Some(before)) => {
                 session.copy_from(&before.session)?;
@@ -177,11 +186,6 @@ impl Chat {
                 prompt.clone()
             }
         };
-        // What is the same once this question and its answer are past.
-        let past: Vec<_> =
-            told.exchanges().iter().cloned().chain([(user.to_owned(), "1".to_owned())]).collect();
-        let later = turns.whole_ids(tokenizer, self.system.as_deref(), &past, "1", session.policy())?;
-        let lasting = prompt.iter().zip(&later).take_while(|(now, later)| now == later).count();
         told.ask(user, &prompt[..lasting]);
         self.asked += 1;
         if self.before.is_none() {
@@ -191,15 +195,15 @@ impl Chat {
     }
 
     /// The tokens of an answer that was given elsewhere, for [`Chat::append`] after those of the turn: so a conversation is taken up
-    /// from its texts.
+    /// from its texts. It is part of the conversation from here on.
     ///
     /// # Errors
     /// As [`Turns::answer_ids`].
     pub fn answer_ids(&mut self, answer: &str) -> Result<Vec<u32>, Error> {
+        let ids = self.turns.answer_ids(&self.tokenizer, answer, self.session.policy())?;
         if let Some(told) = &mut self.told {
             told.answer(answer);
         }
-        let ids = self.turns.answer_ids(&self.tokenizer, answer, self.session.policy())?;
         Ok(self.session.close_segments(&ids))
     }
 
@@ -248,9 +252,8 @@ impl Chat {
         let piece = answer.next_piece(&mut self.session).await?;
         if let (Some(told), Some(piece)) = (&mut self.told, &piece) {
             // A mark that is a special token gives no text, and the template has to see it.
-            let id = piece.token.as_ref().map(|token| token.id).filter(|_| piece.text.is_empty());
-            let mark = self.reasoning.as_ref().zip(id).and_then(|(marks, id)| marks.mark(id));
-            told.answer(mark.unwrap_or(&piece.text));
+            let id = piece.token.as_ref().map(|token| token.id);
+            told.answer(self.reasoning.as_ref().map_or(&piece.text, |marks| marks.spelled(&piece.text, id)));
         }
         Ok(piece)
     }
@@ -261,6 +264,10 @@ impl Chat {
     /// # Errors
     /// As [`Session::append`]; a template under which tokens are not enough to go on, for it writes the conversation anew.
     pub async fn resume(&mut self, ids: &[u32], asked: u32) -> Result<(), Error> {
+        if ids.is_empty() && asked > 0 {
+            let reason = "nothing is left of a conversation whose last turn was just taken back";
+            return Err(TokenizerError::TemplateTurns { reason }.into());
+        }
         if self.is_told && !self.turns.is_continued(self.system.as_deref())? {
             let reason = "it writes a conversation anew at each turn, for which its texts are needed";
             return Err(TokenizerError::TemplateTurns { reason }.into());
@@ -311,8 +318,8 @@ impl Chat {
         Ok(())
     }
 
-    /// Takes the last question and its answer back; false if there is none, or it was taken back already. (Where the conversation is kept
-    /// as text, one turn after the other can be taken back.)
+    /// Takes the last question and its answer back; false if there is none, or it was taken back already. Where the conversation is kept
+    /// as text, one turn after the other can be taken back, and the session holds nothing until the next question is read.
     ///
     /// # Errors
     /// The device.
@@ -343,6 +350,12 @@ impl Chat {
         self.before = None;
         self.told = self.is_told.then(Told::default);
         Ok(())
+    }
+
+    /// The tokens that [`Chat::begin_turn`] has brought back into an empty session, without reading them again: after a turn was taken
+    /// back of a conversation that is kept as text. A program that keeps the tokens itself needs them.
+    pub fn brought_back(&self) -> &[u32] {
+        self.told.as_ref().map_or(&[], Told::kept)
     }
 
     /// [`Remembered::all`] of the conversation.

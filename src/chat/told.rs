@@ -36,6 +36,18 @@ impl Told {
         &self.exchanges
     }
 
+    /// The last answer ends with what `closing` says of it.
+    pub(super) fn close(&mut self, closing: impl FnOnce(&str) -> &'static str) {
+        if let Some((_, answer)) = self.exchanges.last_mut() {
+            answer.push_str(closing(answer));
+        }
+    }
+
+    /// The tokens that the copied session has read.
+    pub(super) fn kept(&self) -> &[u32] {
+        &self.kept
+    }
+
     /// Only the first `asked` questions were asked.
     pub(super) fn take_back(&mut self, asked: u32) {
         self.exchanges.truncate(asked as usize);
@@ -45,7 +57,7 @@ impl Told {
     /// What of `prompt` follows what the copy holds; `None` if that is not its beginning.
     pub(super) fn rest<'p>(&self, prompt: &'p [u32]) -> Option<&'p [u32]> {
         let rest = prompt.strip_prefix(self.kept.as_slice())?;
-        (!self.kept.is_empty() && !rest.is_empty()).then_some(rest)
+        (!self.kept.is_empty()).then_some(rest)
     }
 
     /// How many of `count` tokens from position `pos` on are to be read before the session is copied; `None` if it is not now.

@@ -57,17 +57,20 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     sampler.validate(opened.file.config.vocab_size)?;
     let stops = StopStrings::new(args.stop.stop.clone()).map_err(Error::from)?;
     let tokenizer = opened.tokenizer()?;
-    let text = prompt::text(args.prompt.as_deref())?;
+    let takes_input = args.json_schema.as_deref().is_some_and(load::is_standard_input);
+    let text = prompt::text(args.prompt.as_deref(), takes_input)?;
     let turns = args.chat.then(|| load::turns(&opened, &args.template)).transpose()?;
     let (prompt_ids, policy) = tokens(args, &opened, turns.as_ref(), &text)?;
     let mut marks = None;
     if let Some(turns) = &turns {
         sampler.unpenalized = turns.structure(&tokenizer, &policy);
-        marks = turns.reasoning(&tokenizer);
+        // A text that is held to a form has no room for a thought.
+        let is_free = !args.json_object && args.json_schema.is_none();
+        marks = turns.reasoning(&tokenizer).filter(|_| is_free);
     }
     let opens = turns.as_ref().zip(marks.as_ref()).map(|(turns, marks)| turns.opens_thought(marks));
     let opens_thought = opens.transpose().map_err(Error::from)?.unwrap_or(false);
-    let mut voice = Voice::new(marks.as_ref().map(|marks| (marks, opens_thought)), args.template.reasoning);
+    let mut voice = Voice::new(marks.as_ref().map(|marks| (marks, opens_thought)), args.template.reasoning());
     opened.check(&policy, &prompt_ids)?;
     let grammar = grammar(args, &opened, &tokenizer)?;
     let engine = load::open_device(&args.gpu)?;

@@ -22,15 +22,20 @@ const MAX_TEXT_BYTES: u64 = 16 * MAX_POSITIONS as u64;
 /// What stands for standard input where a file is asked for.
 const STANDARD_INPUT: &str = "-";
 
+/// Whether a file is standard input.
+pub(super) fn is_standard_input(file: &Path) -> bool {
+    file.as_os_str() == STANDARD_INPUT
+}
+
 /// What messages call a file that a text is read from.
 pub(super) fn name_of(file: &Path) -> String {
-    if file.as_os_str() == STANDARD_INPUT { "standard input".to_owned() } else { file.display().to_string() }
+    if is_standard_input(file) { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 /// The text in `file`; `-` is standard input.
 pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
     let name = name_of(file);
-    let source: Box<dyn Read> = if file.as_os_str() == STANDARD_INPUT {
+    let source: Box<dyn Read> = if is_standard_input(file) {
         Box::new(std::io::stdin().lock())
     } else {
         Box::new(std::fs::File::open(file).with_context(|| format!("reading {name}"))?)

@@ -8,14 +8,21 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anyhow::bail;
+
 use super::load;
 
 /// A pipe that says nothing for this long is named, for it may be one that a program forgot to close.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The text of the prompt; `given` is the argument, for which `-` stands for standard input alone.
-pub(super) fn text(given: Option<&str>) -> anyhow::Result<String> {
+/// The text of the prompt; `given` is the argument, for which `-` stands for standard input alone. Where another flag `takes_input`, it
+/// has to be the argument.
+pub(super) fn text(given: Option<&str>, takes_input: bool) -> anyhow::Result<String> {
     match given {
+        None | Some("-") if takes_input => {
+            bail!("--json-schema - reads standard input, so the prompt has to be an argument")
+        }
+        Some(given) if takes_input => Ok(given.to_owned()),
         None | Some("-") => {
             if std::io::stdin().is_terminal() {
                 say(&format!("the prompt is what you type now; {END_OF_INPUT} ends it"));

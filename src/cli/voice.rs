@@ -22,6 +22,8 @@ pub(crate) enum ReasoningArg {
 pub(super) struct Voice {
     thoughts: Option<(Reasoning, ReasoningStream)>,
     shown: ReasoningArg,
+    /// The prompt has opened a thought, and nothing came yet.
+    opened: bool,
     is_terminal: bool,
     /// What was said and what was thought, so far.
     said: String,
@@ -35,6 +37,7 @@ impl Voice {
         Self {
             thoughts: marks.map(|(marks, opened)| (marks.clone(), marks.stream(opened))),
             shown,
+            opened: marks.is_some_and(|(_, opened)| opened),
             is_terminal: std::io::stdout().is_terminal(),
             said: String::new(),
             thought: String::new(),
@@ -47,12 +50,13 @@ impl Voice {
         let Some((marks, stream)) = &mut self.thoughts else {
             return self.say(&Stretch { text: piece.text.clone(), is_thought: false }, quiet);
         };
-        // A mark that is a special token gives no text.
-        let id = piece.token.as_ref().map(|token| token.id).filter(|_| piece.text.is_empty());
-        let text = id.and_then(|id| marks.mark(id)).unwrap_or(&piece.text);
+        let text = marks.spelled(&piece.text, piece.token.as_ref().map(|token| token.id));
         let stretches = stream.push(text);
         if !quiet && !self.is_terminal && shows_thoughts(self.shown) {
-            // Whoever reads a pipe gets the model's own words.
+            // Whoever reads a pipe gets the model's own words, and the mark that the prompt has written for it.
+            if std::mem::take(&mut self.opened) {
+                show(&format!("{}\n", marks.open))?;
+            }
             show(text)?;
         }
         self.all(&stretches, quiet)

@@ -56,6 +56,7 @@ fn setting(field: &str, value: &str, need: &str) -> String {
 pub(super) fn sampler(options: &SamplerOptions) -> String {
     let SamplerOptions { temperature, top_k, top_p, min_p, repetition_penalty, frequency_penalty, .. } =
         options;
+    let penalizes = options.has_penalties();
     let mut said = vec![match options.is_greedy() {
         true => "the likeliest token".to_owned(),
         false => format!("temperature {temperature}"),
@@ -64,9 +65,13 @@ pub(super) fn sampler(options: &SamplerOptions) -> String {
     add(!options.is_greedy() && *top_k > 0, format!("top-k {top_k}"));
     add(!options.is_greedy() && *top_p < 1.0, format!("top-p {top_p}"));
     add(!options.is_greedy() && *min_p > 0.0, format!("min-p {min_p}"));
-    add(*repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
-    add(*frequency_penalty != 0.0, format!("frequency penalty {frequency_penalty}"));
-    add(options.presence_penalty != 0.0, format!("presence penalty {}", options.presence_penalty));
+    add(penalizes && *repetition_penalty != 1.0, format!("repetition penalty {repetition_penalty}"));
+    add(penalizes && *frequency_penalty != 0.0, format!("frequency penalty {frequency_penalty}"));
+    add(
+        penalizes && options.presence_penalty != 0.0,
+        format!("presence penalty {}", options.presence_penalty),
+    );
+    add(penalizes, format!("penalties over the last {} tokens", options.penalty_last_n));
     add(!options.is_greedy(), format!("seed {}", options.seed));
     said.join(", ")
 }

@@ -73,7 +73,7 @@ impl Generation {
         if !session.has_last && session.pending.is_none() {
             return Err(SessionError::EmptyPrompt.into());
         }
-        let guide = options.guide(session.model.config.vocab_size)?;
+        let guide = options.guide(session)?;
         if guide.is_some() && !options.sampler.has_bias() {
             // It bans by the bias, so there has to be one.
             options.sampler.logit_bias.push((0, 0.0));
@@ -180,13 +180,16 @@ impl Generation {
             }
             if let Some(token) = self.ready.pop_front() {
                 session.accept(token.id)?;
-                if let Some(guide) = &mut self.guide {
-                    guide.accept(token.id)?;
-                }
                 self.given += 1;
+                let guided = self.guide.as_mut().map_or(Ok(()), |guide| guide.accept(token.id));
                 match session.ending(&self.options, token.id) {
                     Some(reason) => self.end(Some(reason)),
-                    None => self.fill(session)?,
+                    // What goes wrong from here on comes after this token.
+                    None => {
+                        if let Err(error) = guided.and_then(|()| self.fill(session)) {
+                            self.phase = Phase::Failing(error);
+                        }
+                    }
                 }
                 return Poll::Ready(Ok(Some(token)));
             }

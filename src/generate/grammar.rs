@@ -23,6 +23,7 @@ pub struct Grammar(Arc<Compiled>);
 struct Compiled {
     factory: ParserFactory,
     schema: Value,
+    vocab_size: u32,
     /// What ends a text of the model.
     ends: Vec<u32>,
 }
@@ -47,7 +48,8 @@ impl Grammar {
         }
         let factory = factory(tokenizer, config).map_err(|error| refused(error.to_string()))?;
         let ends = config.eos_tokens.clone();
-        let grammar = Self(Arc::new(Compiled { factory, schema, ends }));
+        let vocab_size = config.vocab_size;
+        let grammar = Self(Arc::new(Compiled { factory, schema, vocab_size, ends }));
         // What is wrong with it is said now, not at the first token.
         grammar.matcher()?;
         Ok(grammar)
@@ -92,6 +94,10 @@ pub(super) struct Walk {
     /// What the user's settings add to the logits, without the grammar. // (vocabulary)
     bias: Vec<f32>,
     allowed: SimpleVob,
+    /// The anchor that the policy puts in: no part of the text, so it is not drawn either.
+    inserted: Option<u32>,
+    /// Tokens that end a text do not; one that is complete ends where nothing else may follow.
+    ignore_eos: bool,
 }
 
 impl fmt::Debug for Walk {
@@ -101,15 +107,24 @@ impl fmt::Debug for Walk {
 }
 
 impl Walk {
-    pub(super) fn new(grammar: &Grammar, bias: Vec<f32>) -> Result<Self, GenerateError> {
-        Ok(Self { matcher: grammar.matcher()?, grammar: grammar.clone(), bias, allowed: SimpleVob::new() })
+    pub(super) fn new(
+        grammar: &Grammar,
+        bias: Vec<f32>,
+        inserted: Option<u32>,
+        ignore_eos: bool,
+    ) -> Result<Self, GenerateError> {
+        if bias.len() != grammar.0.vocab_size as usize {
+            return Err(refused("it was made for a model with another vocabulary".to_owned()));
+        }
+        let (matcher, grammar, allowed) = (grammar.matcher()?, grammar.clone(), SimpleVob::new());
+        Ok(Self { matcher, grammar, bias, allowed, inserted, ignore_eos })
     }
 
     fn allows(&self, id: u32) -> bool {
         if self.grammar.0.ends.contains(&id) {
-            return self.is_complete();
+            return self.is_complete() && !self.ignore_eos;
         }
-        self.allowed.is_allowed(id)
+        self.inserted != Some(id) && self.allowed.is_allowed(id)
     }
 
     /// Whether the text may end here.
@@ -145,8 +160,8 @@ impl Guide for Walk {
     }
 
     fn accept(&mut self, id: u32) -> Result<(), GenerateError> {
-        // One that the grammar does not know, such as an inserted anchor, is no part of the text.
-        if !self.allows(id) || self.grammar.0.ends.contains(&id) {
+        // An inserted anchor is no part of the text.
+        if self.inserted == Some(id) || self.grammar.0.ends.contains(&id) {
             return Ok(());
         }
         self.matcher.consume_token(id).map_err(|error| refused(first_line(&error)))

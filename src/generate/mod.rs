@@ -71,7 +71,8 @@ pub struct GenerateOptions {
     pub sampler: SamplerOptions,
     /// Who makes the steps.
     pub steps: Steps,
-    /// What the text is held to; then it is made one step at a time.
+    /// What the text is held to; then it is made one step at a time. The grammar begins where the generation begins: what a generation
+    /// before it wrote is no part of it.
     #[cfg(feature = "grammar")]
     pub grammar: Option<Grammar>,
 }
@@ -102,12 +103,14 @@ trait Guide: std::fmt::Debug + Send {
 
 impl GenerateOptions {
     /// What holds the text to its grammar, if there is one.
-    fn guide(&self, vocab_size: u32) -> Result<Option<Box<dyn Guide>>, GenerateError> {
+    fn guide(&self, session: &Session) -> Result<Option<Box<dyn Guide>>, GenerateError> {
         #[cfg(feature = "grammar")]
         if let Some(grammar) = &self.grammar {
-            return Ok(Some(Box::new(grammar::Walk::new(grammar, self.sampler.bias_vector(vocab_size))?)));
+            let bias = self.sampler.bias_vector(session.model().config().vocab_size);
+            let inserted = session.policy().insert.map(|insert| insert.id);
+            return Ok(Some(Box::new(grammar::Walk::new(grammar, bias, inserted, self.ignore_eos)?)));
         }
-        let _ = vocab_size;
+        let _ = session;
         Ok(None)
     }
 

@@ -21,8 +21,8 @@ pub struct Reasoning {
     pub open: &'static str,
     /// What closes it.
     pub close: &'static str,
-    /// The tokens that are the marks, where there are such: special ones give no text in which they could be found.
-    ids: [Vec<u32>; 2],
+    /// The special tokens that are the marks: they give no text in which they could be found.
+    special: [Vec<u32>; 2],
 }
 
 /// A stretch of an answer.
@@ -40,7 +40,8 @@ impl Reasoning {
         PAIRS.into_iter().find_map(|(open, close)| {
             let ids = [open, close].map(|mark| tokenizer.ids_of_bytes(mark.as_bytes()));
             let known = ids.iter().all(|ids| !ids.is_empty()) || template.source().contains(close);
-            known.then_some(Self { open, close, ids })
+            let special = ids.map(|ids| ids.into_iter().filter(|id| tokenizer.is_special(*id)).collect());
+            known.then_some(Self { open, close, special })
         })
     }
 
@@ -51,17 +52,25 @@ impl Reasoning {
 
     /// Tells thought and answer apart in text that arrives in pieces. `opened` says that the prompt has opened a thought already.
     pub fn stream(&self, opened: bool) -> ReasoningStream {
-        let place = if opened { Place::Thought } else { Place::Start };
+        let place = if opened { Place::Opened } else { Place::Start };
         ReasoningStream { marks: self.clone(), place, held: String::new() }
     }
 
-    /// The mark that a token is, spelled.
-    pub(crate) fn mark(&self, id: u32) -> Option<&'static str> {
-        let [open, close] = &self.ids;
-        if open.contains(&id) {
-            return Some(self.open);
+    /// The text of a piece of an answer, with the mark that its token may be.
+    pub(crate) fn spelled<'t>(&self, text: &'t str, id: Option<u32>) -> &'t str {
+        let [open, close] = &self.special;
+        match id.filter(|_| text.is_empty()) {
+            Some(id) if open.contains(&id) => self.open,
+            Some(id) if close.contains(&id) => self.close,
+            _ => text,
         }
-        close.contains(&id).then_some(self.close)
+    }
+
+    /// What closes an answer that ends in the middle of a thought; nothing for one that does not.
+    pub(crate) fn closing(&self, answer: &str, opened: bool) -> &'static str {
+        let mut stream = self.stream(opened);
+        stream.push(answer);
+        if matches!(stream.place, Place::Opened | Place::Thought) { self.close } else { "" }
     }
 }
 
@@ -69,6 +78,8 @@ impl Reasoning {
 enum Place {
     /// Nothing but white space yet.
     Start,
+    /// A thought was opened; the line breaks after the mark are no part of it.
+    Opened,
     Thought,
     /// A thought was closed; the white space after it is no part of the answer.
     Closed,
@@ -98,13 +109,8 @@ impl ReasoningStream {
     pub fn finish(&mut self) -> Vec<Stretch> {
         let text = std::mem::take(&mut self.held);
         let is_thought = self.place == Place::Thought;
-        let shown = if self.place == Place::Closed { String::new() } else { text };
+        let shown = if matches!(self.place, Place::Opened | Place::Closed) { String::new() } else { text };
         if shown.is_empty() { Vec::new() } else { vec![Stretch { text: shown, is_thought }] }
-    }
-
-    /// Whether a thought was begun.
-    pub fn has_thought(&self) -> bool {
-        matches!(self.place, Place::Thought | Place::Closed)
     }
 
     /// Moves what is certain from `held` to `out`; false when more text is needed.
@@ -113,7 +119,7 @@ impl ReasoningStream {
             Place::Start => {
                 let text = self.held.trim_start();
                 if let Some(rest) = text.strip_prefix(self.marks.open) {
-                    (self.held, self.place) = (rest.trim_start_matches('\n').to_owned(), Place::Thought);
+                    (self.held, self.place) = (rest.to_owned(), Place::Opened);
                     return true;
                 }
                 if self.marks.open.starts_with(text) {
@@ -121,6 +127,13 @@ impl ReasoningStream {
                 }
                 self.place = Place::Answer;
                 true
+            }
+            Place::Opened => {
+                self.held = self.held.trim_start_matches('\n').to_owned();
+                if !self.held.is_empty() {
+                    self.place = Place::Thought;
+                }
+                !self.held.is_empty()
             }
             Place::Thought => {
                 if let Some((thought, rest)) = self.held.split_once(self.marks.close) {
@@ -162,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn marks() -> Reasoning {
-        Reasoning { open: "<think>", close: "</think>", ids: [vec![], vec![]] }
+        Reasoning { open: "<think>", close: "</think>", special: [vec![], vec![]] }
     }
 
     /// What was thought and what was said, of an answer in these pieces.
@@ -190,8 +203,30 @@ mod tests {
             ("<thin", false, "", "<thin"),
             ("A <think> in the middle", false, "", "A <think> in the middle"),
             ("<think></think>", false, "", ""),
+            ("<think>\n\n</think>\n\nParis.", false, "", "Paris."),
+            ("\nFrance?</think>Paris.", true, "France?", "Paris."),
         ] {
             assert_eq!(told(&[text], opened), [thought, said], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_break_after_the_mark_is_none_of_the_thought_in_whatever_piece_it_comes() {
+        assert_eq!(told(&["<think>", "\n", "Hm", "</think>", "\n", "Yes"], false), ["Hm", "Yes"]);
+        assert_eq!(told(&["\n", "Hm"], true), ["Hm", ""]);
+    }
+
+    #[test]
+    fn a_thought_that_was_cut_off_can_be_closed() {
+        for (answer, opened, closing) in [
+            ("<think>\nHm", false, "</think>"),
+            ("<think>", false, "</think>"),
+            ("Hm", true, "</think>"),
+            ("", true, "</think>"),
+            ("<think>a</think>", false, ""),
+            ("Paris.", false, ""),
+        ] {
+            assert_eq!(marks().closing(answer, opened), closing, "{answer:?}");
         }
     }
 

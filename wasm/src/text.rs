@@ -274,6 +274,15 @@ impl Text {
         Ok(chat.answer_ids(answer).map_err(Fault::from)?)
     }
 
+    /// The ids that [`Text::begin_turn`] has brought back without reading them, where the text was empty before.
+    #[wasm_bindgen(js_name = broughtBack)]
+    pub fn brought_back(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Chat(chat) => chat.brought_back().to_vec(),
+            Kind::Plain { .. } => Vec::new(),
+        }
+    }
+
     /// Questions asked so far.
     pub fn asked(&self) -> u32 {
         match &self.kind {

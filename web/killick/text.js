@@ -173,6 +173,6 @@ export class Text {
   async moveTo(port, { text, policy }) {
     [this.port, this.number, this.policy] = [port, text, policy];
     const ids = this.tokens.map(({ id }) => id);
-    if (ids.length > 0) await this.request('resume', { ids, asked: this.asked });
+    if (ids.length > 0 || this.asked > 0) await this.request('resume', { ids, asked: this.asked });
   }
 }

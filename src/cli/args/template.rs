@@ -16,19 +16,25 @@ pub(crate) struct TemplateArgs {
     /// is the same on every day. Default: now, in UTC.
     #[arg(long, value_name = "DATE")]
     pub(crate) date: Option<Date>,
-    /// What becomes of what a model thinks before it answers (between <think> and </think>, or marks like these).
-    #[arg(long, value_enum, value_name = "show|hide", default_value_t = ReasoningArg::Show)]
-    pub(crate) reasoning: ReasoningArg,
+    /// What becomes of what a model thinks before it answers (between <think> and </think>, or marks like these). Default: show.
+    #[arg(long, value_enum, value_name = "show|hide")]
+    reasoning: Option<ReasoningArg>,
 }
 
 impl TemplateArgs {
     /// The flag that was given first, if one was.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        match (self.template_arg.is_empty(), self.date) {
-            (false, _) => Some("--template-arg"),
-            (true, Some(_)) => Some("--date"),
-            (true, None) => None,
-        }
+        let flags = [
+            ("--template-arg", !self.template_arg.is_empty()),
+            ("--date", self.date.is_some()),
+            ("--reasoning", self.reasoning.is_some()),
+        ];
+        flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
+    /// What becomes of thoughts.
+    pub(crate) fn reasoning(&self) -> ReasoningArg {
+        self.reasoning.unwrap_or(ReasoningArg::Show)
     }
 
     /// What they say.

@@ -84,7 +84,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     if !chat.is_continued() {
         screen.note("The chat template of this model writes earlier turns anew, so parts of the conversation are read again at each turn.")?;
     }
-    converse(&mut chat, &options, &stops, args.template.reasoning, &mut screen)
+    converse(&mut chat, &options, &stops, args.template.reasoning(), &mut screen)
 }
 
 /// Line by line, until the user ends it.

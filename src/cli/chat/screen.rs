@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context;
 use etcetera::BaseStrategy;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -84,7 +85,7 @@ impl Screen {
 
     /// The next line of a pipe.
     fn piped(&mut self) -> anyhow::Result<Line> {
-        match lines::next(&mut std::io::stdin().lock())? {
+        match lines::next(&mut std::io::stdin().lock()).context("reading standard input")? {
             Piped::End => Ok(Line::End),
             Piped::Line(text, valid) => {
                 if !valid {

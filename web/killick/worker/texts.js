@@ -90,6 +90,12 @@ export class TextOnModel {
     const ids = await this.text.beginTurn(message);
     // The token that ended the last answer gives way to the template's own end.
     if (this.text.length() < before) this.tell({ length: this.text.length() });
+    // After a turn was taken back of a conversation that is rendered anew, what is still known of it comes back unread.
+    if (this.text.length() > before) {
+      const known = this.text.broughtBack();
+      const words = JSON.parse(this.text.words(known));
+      this.tell({ tokens: [...known].map((id, i) => ({ id, text: words[i] })), read: 0, of: ids.length });
+    }
     return { stopped: await this.read(ids, signal), tokens: ids.length };
   }
 
