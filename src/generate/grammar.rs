@@ -65,7 +65,7 @@ impl Grammar {
 
     fn matcher(&self) -> Result<Matcher, GenerateError> {
         let grammar = TopLevelGrammar::from_json_schema(self.0.schema.clone());
-        let parser = self.0.factory.create_parser(grammar).map_err(|error| refused(first_line(&error)))?;
+        let parser = self.0.factory.create_parser(grammar).map_err(|error| refused(one_line(&error)))?;
         let matcher = Matcher::new(Ok(parser));
         match matcher.get_error() {
             Some(error) => Err(refused(error)),
@@ -140,7 +140,7 @@ impl Walk {
 
 impl Guide for Walk {
     fn next(&mut self) -> Result<Option<Vec<f32>>, GenerateError> {
-        self.allowed = self.matcher.compute_mask_or_eos().map_err(|error| refused(first_line(&error)))?;
+        self.allowed = self.matcher.compute_mask_or_eos().map_err(|error| refused(one_line(&error)))?;
         let mut bias = self.bias.clone();
         let mut any = false;
         for (id, bias) in (0..).zip(&mut bias) {
@@ -164,7 +164,7 @@ impl Guide for Walk {
         if self.inserted == Some(id) || self.grammar.0.ends.contains(&id) {
             return Ok(());
         }
-        self.matcher.consume_token(id).map_err(|error| refused(first_line(&error)))
+        self.matcher.consume_token(id).map_err(|error| refused(one_line(&error)))
     }
 }
 
@@ -187,8 +187,10 @@ fn factory(tokenizer: &Tokenizer, config: &Config) -> anyhow::Result<ParserFacto
     Ok(factory)
 }
 
-fn first_line(error: &anyhow::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// A message of several lines on one, cut where it is long: it may repeat the schema.
+fn one_line(error: &anyhow::Error) -> String {
+    let words = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().take(200).collect()
 }
 
 fn refused(reason: String) -> GenerateError {
