@@ -77,7 +77,7 @@ fn the_embedded_model_is_small_and_brings_its_policy() {
 fn what_the_embedded_model_cannot_do_is_said_with_what_can() {
     let adapter = data("adapter/wide").display().to_string();
     for (args, words) in [
-        (vec!["chat"], vec![EMBEDDED, "no chat template", "--model", "generate"]),
+        (vec!["chat"], vec![EMBEDDED, "no chat template", "--model", "generate", "https://"]),
         (
             vec!["generate", "Hello", "--chat"],
             vec![EMBEDDED, "no chat template", "--model", "without --chat"],

@@ -89,7 +89,7 @@ pub(super) fn name_embedded(args: &ModelArgs, json: bool) {
 pub(super) fn turns(model: &Opened, args: &TemplateArgs) -> anyhow::Result<Turns> {
     let turns = model.turns().map_err(|error| match error {
         Error::Tokenizer(TokenizerError::NoChatTemplate { .. }) if model.file.label() == EMBEDDED => {
-            anyhow!("{error}: it continues texts and answers no questions. {A_CHAT_MODEL}")
+            anyhow!("{error}: it continues texts (generate without --chat) and answers no questions. {A_CHAT_MODEL}")
         }
         error => error.into(),
     })?;

@@ -72,7 +72,7 @@ def weights(window, step: int, anchors: frozenset[int]) -> numpy.ndarray:
 
 def teach(model, teacher, hidden, window, weight) -> tuple[torch.Tensor, float]:
     """The gradient of the loss by the hidden states [T, D], and the mean excess over the teacher in nats."""
-    matrix = model.model["embed_tokens"].weight
+    matrix = model.output
     gradient, excess = torch.zeros_like(hidden), 0.0
     chosen = torch.from_numpy(numpy.flatnonzero(weight))
     targets, counts = torch.from_numpy(window.ids[1:]), torch.from_numpy(weight).float()
@@ -91,11 +91,11 @@ def teach(model, teacher, hidden, window, weight) -> tuple[torch.Tensor, float]:
     return gradient, excess
 
 
-def teacher_of(model, window, number: int) -> torch.Tensor:
-    """Hidden states of the stock model under full attention, [T, D], computed once a window."""
-    file = ADAPT / "teacher" / f"{number:06}.pt"
+def teacher_of(model, window, number: int, folder: pathlib.Path | None) -> torch.Tensor:
+    """Hidden states of the stock model under full attention, [T, D]; computed once a window where there is a folder to keep them."""
+    file = folder and folder / f"{number:06}.pt"
     ids = torch.from_numpy(window.ids[None, :-1])
-    if file.exists():
+    if file and file.exists():
         kept = torch.load(file, weights_only=True)
         # Other words in windows.py make other windows.
         if torch.equal(kept["ids"], ids[0]):
@@ -104,11 +104,64 @@ def teacher_of(model, window, number: int) -> torch.Tensor:
     with torch.no_grad():
         found = model(ids, Plan(Policy("full", full=True), ids))[0].clone()
     smollm2.switch(model, True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}")
-    torch.save({"ids": ids[0].clone(), "hidden": found}, part)
-    part.replace(file)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}")
+        torch.save({"ids": ids[0].clone(), "hidden": found}, part)
+        part.replace(file)
     return found
+
+
+def train(model, factors, text: Text, policy: Policy, anchors: frozenset[int], folder: pathlib.Path, a, teachers: pathlib.Path | None = None) -> dict[str, torch.Tensor]:
+    """Goes on from the last checkpoint in `folder` for `a.minutes` or to step `a.steps`; the mean of the factors."""
+    optimizer = torch.optim.AdamW(factors.values(), lr=a.rate, betas=BETAS, weight_decay=0.0, fused=True)
+    mean = {name: factor.detach().clone() for name, factor in factors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    step, latest = 0, folder / "latest.pt"
+    if latest.exists():
+        checkpoint = torch.load(latest, weights_only=True)
+        step, mean = checkpoint["step"], checkpoint["mean"]
+        with torch.no_grad():
+            for name, factor in factors.items():
+                factor.copy_(checkpoint["factors"][name])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+
+    def checkpoint():
+        part = latest.with_suffix(".part")
+        torch.save({"step": step, "mean": mean, "factors": {name: factor.detach() for name, factor in factors.items()}, "optimizer": optimizer.state_dict()}, part)
+        part.replace(latest)
+
+    log = open(folder / "log.jsonl", "a", encoding="utf-8", buffering=1)
+    began = saved = time.monotonic()
+    while step < a.steps and time.monotonic() - began < 60 * a.minutes:
+        for group in optimizer.param_groups:
+            group["lr"] = a.rate * min(1.0, (step + 1) / WARMUP) * (2 if step < LATER else 1)
+        window = text.window(step)
+        weight = weights(window, step, anchors)
+        teacher = teacher_of(model, window, step, teachers)
+        ids = torch.from_numpy(window.ids[None, :-1])
+        hidden = model(ids, Plan(policy, ids))
+        with torch.no_grad():
+            gradient, excess = teach(model, teacher, hidden[0].detach(), window, weight)
+        hidden.backward(gradient[None])
+        norm = float(torch.nn.utils.clip_grad_norm_(list(factors.values()), CLIP))
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        keep = min(MEAN, step / (step + 5))
+        with torch.no_grad():
+            for name, factor in factors.items():
+                mean[name].lerp_(factor, 1 - keep)
+        entry = {"step": step, "tokens": step * text.length, "excess": round(excess, 4), "norm": round(norm, 3), "counted": int((weight > 0).sum()), "answers": int(window.answer.sum()), "seconds": round(time.monotonic() - began, 1), "cpu": round(time.process_time(), 1)}
+        print(json.dumps(entry), file=log)
+        kept = step % a.keep == 0
+        if kept:
+            smollm2.save(mean, folder / f"step-{step:06}.safetensors")
+        if kept or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            checkpoint()
+            saved = time.monotonic()
+    checkpoint()
+    return mean
 
 
 def main() -> None:
@@ -126,55 +179,12 @@ def main() -> None:
     torch.manual_seed(1)
     tokens = smollm2.tokenizer()
     known = policies(tokens)
-    policy, anchors = known[a.policy], known["anchor"].anchors
     model = smollm2.stock()
     factors = smollm2.adapt(model)
     if a.warm:
         smollm2.load(factors, a.warm)
-    optimizer = torch.optim.AdamW(factors.values(), lr=a.rate, betas=BETAS, weight_decay=0.0, fused=True)
-    mean = {name: factor.detach().clone() for name, factor in factors.items()}
     folder = ADAPT / "runs" / (a.name or a.policy)
-    folder.mkdir(parents=True, exist_ok=True)
-    step, latest = 0, folder / "latest.pt"
-    if latest.exists():
-        checkpoint = torch.load(latest, weights_only=True)
-        step, mean = checkpoint["step"], checkpoint["mean"]
-        with torch.no_grad():
-            for name, factor in factors.items():
-                factor.copy_(checkpoint["factors"][name])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-    text = Text(tokens, LENGTH)
-    log = open(folder / "log.jsonl", "a", encoding="utf-8", buffering=1)
-    began = saved = time.monotonic()
-    while step < a.steps and time.monotonic() - began < 60 * a.minutes:
-        for group in optimizer.param_groups:
-            group["lr"] = a.rate * min(1.0, (step + 1) / WARMUP) * (2 if step < LATER else 1)
-        window = text.window(step)
-        weight = weights(window, step, anchors)
-        teacher = teacher_of(model, window, step)
-        ids = torch.from_numpy(window.ids[None, :-1])
-        hidden = model(ids, Plan(policy, ids))
-        with torch.no_grad():
-            gradient, excess = teach(model, teacher, hidden[0].detach(), window, weight)
-        hidden.backward(gradient[None])
-        norm = float(torch.nn.utils.clip_grad_norm_(list(factors.values()), CLIP))
-        optimizer.step()
-        optimizer.zero_grad()
-        step += 1
-        keep = min(MEAN, step / (step + 5))
-        with torch.no_grad():
-            for name, factor in factors.items():
-                mean[name].lerp_(factor, 1 - keep)
-        entry = {"step": step, "tokens": step * LENGTH, "excess": round(excess, 4), "norm": round(norm, 3), "counted": int((weight > 0).sum()), "answers": int(window.answer.sum()), "seconds": round(time.monotonic() - began, 1), "cpu": round(time.process_time(), 1)}
-        print(json.dumps(entry), file=log)
-        kept = step % a.keep == 0
-        if kept:
-            smollm2.save(mean, folder / f"step-{step:06}.safetensors")
-        if kept or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            part = latest.with_suffix(".part")
-            torch.save({"step": step, "mean": mean, "factors": {name: factor.detach() for name, factor in factors.items()}, "optimizer": optimizer.state_dict()}, part)
-            part.replace(latest)
-            saved = time.monotonic()
+    train(model, factors, Text(tokens, LENGTH), known[a.policy], known["anchor"].anchors, folder, a, ADAPT / "teacher")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SmolLM2 with a LoRA adapter, on the decoder of tools/train: stock, adapted, and written in PEFT's layout."""
+"""A Llama model with a LoRA adapter, on the decoder of tools/train: stock, adapted, and written in PEFT's layout; SmolLM2 by default."""
 
 import json
 import pathlib
@@ -36,10 +36,26 @@ class Adapted(nn.Module):
         return out + functional.linear(functional.linear(x, self.a.to(x.dtype)), (self.b * (ALPHA / RANK)).to(x.dtype))
 
 
-def stock(dtype: torch.dtype = torch.bfloat16) -> Llama:
+# What the decoder of tools/train has no other form of: a field of config.json and what it must be, if it is there.
+ONLY = {
+    "model_type": ("llama",),
+    "hidden_act": ("silu",),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "rope_scaling": (None,),
+    "pretraining_tp": (1,),
+}
+
+
+def stock(dtype: torch.dtype = torch.bfloat16, folder: pathlib.Path = FOLDER) -> Llama:
     """The model as it is, frozen."""
-    c = json.loads((FOLDER / "config.json").read_text())
+    c = json.loads((folder / "config.json").read_text())
     rope = c.get("rope_parameters") or c
+    for field, allowed in ONLY.items():
+        if c.get(field, allowed[0]) not in allowed:
+            raise SystemExit(f"{folder}/config.json: {field} is {c[field]!r}, this trainer knows {allowed[0]!r} only")
+    if rope.get("rope_type", "default") != "default":
+        raise SystemExit(f"{folder}/config.json: rope_type is {rope['rope_type']!r}, this trainer knows 'default' only")
     config = Config(
         vocab=c["vocab_size"],
         hidden=c["hidden_size"],
@@ -49,12 +65,21 @@ def stock(dtype: torch.dtype = torch.bfloat16) -> Llama:
         head_dim=c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"],
         mlp=c["intermediate_size"],
         context=c["max_position_embeddings"],
-        theta=rope["rope_theta"],
+        theta=rope.get("rope_theta", 10000.0),
         eps=c["rms_norm_eps"],
     )
     model = Llama(config)
-    with safe_open(FOLDER / "model.safetensors", "pt") as file:
-        model.load_state_dict({name: file.get_tensor(name) for name in file.keys() if name != "lm_head.weight"})
+    weights = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, "pt") as source:
+            weights |= {name: source.get_tensor(name) for name in source.keys()}
+    if not weights:
+        raise SystemExit(f"{folder}: there is no model*.safetensors; killick convert makes such a folder of a GGUF")
+    output = weights.pop("lm_head.weight", None)
+    model.load_state_dict(weights)
+    # The matrix of the logits: the embedding's, unless the model has one of its own.
+    tied = c.get("tie_word_embeddings", True) or output is None
+    model.output = model.model["embed_tokens"].weight if tied else nn.Parameter(output)
     return model.to(dtype).requires_grad_(False).eval()
 
 
@@ -93,14 +118,15 @@ def save(factors: dict[str, torch.Tensor], file: pathlib.Path) -> None:
     part.replace(file)
 
 
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+def tokenizer(folder: pathlib.Path = FOLDER) -> Tokenizer:
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def sentence_ends(tokens: Tokenizer) -> frozenset[int]:
     """Ids of tokens of punctuation alone with . ! or ? in it, and of line breaks alone; special tokens are none."""
     found = set()
-    for id in range(17, tokens.get_vocab_size()):
+    special = {id for id, token in tokens.get_added_tokens_decoder().items() if token.special}
+    for id in sorted(set(range(tokens.get_vocab_size())) - special):
         text = tokens.decode([id], skip_special_tokens=False)
         bare = text.strip(" ")
         ends = bare and not any(c.isalnum() for c in bare) and "\ufffd" not in bare and any(c in bare for c in ".!?")

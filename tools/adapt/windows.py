@@ -75,15 +75,17 @@ def split(text: str) -> list[str]:
 class Text:
     """Windows by number: the same number gives the same window, whatever came before."""
 
-    def __init__(self, tokens: Tokenizer, length: int):
-        self.tokens, self.length = tokens, length
-        self.documents: dict[str, list[str]] = {register: [] for register in REGISTERS}
-        for name, text in json.loads((ADAPT / "train.json").read_text()):
+    def __init__(self, tokens: Tokenizer, length: int, own: list[str] | None = None, with_facts: float = WITH_FACTS):
+        """`own` are documents of the user's, in place of those of corpus.py."""
+        self.tokens, self.length, self.with_facts = tokens, length, with_facts
+        self.registers = {"own": 1} if own else REGISTERS
+        self.documents: dict[str, list[str]] = {register: [] for register in self.registers}
+        for name, text in [("own", text) for text in own] if own else json.loads((ADAPT / "train.json").read_text()):
             self.documents[name.split(" ")[0]].append(text)
 
     def window(self, number: int) -> Window:
         dice = random.Random(f"killick {number}")
-        register = dice.choices(list(REGISTERS), list(REGISTERS.values()))[0]
+        register = dice.choices(list(self.registers), list(self.registers.values()))[0]
         documents = self.documents[register]
         at = dice.choices(range(len(documents)), [len(text) for text in documents])[0]
         sentences = split(documents[at])
@@ -92,7 +94,7 @@ class Text:
         while sum(map(len, sentences)) < 6 * self.length:
             at = (at + 1) % len(documents)
             sentences += split("\n\n" + documents[at])
-        answers = self.put_facts(sentences, dice) if dice.random() < WITH_FACTS else []
+        answers = self.put_facts(sentences, dice) if dice.random() < self.with_facts else []
         return self.encode(sentences, answers)
 
     def put_facts(self, sentences: list[str], dice: random.Random) -> list[int]:

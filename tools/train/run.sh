@@ -6,7 +6,8 @@
 #   tools/train/run.sh check      the first 200 steps again, against curve200.json
 #   tools/train/run.sh python …   any script here, in the environment of the training
 #
-# Everything is written to ${XDG_CACHE_HOME:-~/.cache}/killick/train. PYTHON names another interpreter that has the packages.
+# Everything is written to ${XDG_CACHE_HOME:-~/.cache}/killick/train. PYTHON names another interpreter that has the packages;
+# with NO_TEXT=1 the training text is not fetched.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/killick/train
@@ -26,7 +27,7 @@ if [ -z "${PYTHON:-}" ] && ! cmp -s requirements.txt "$cache/venv/requirements.t
     "$python" ../golden/cuda_stubs.py
     cp requirements.txt "$cache/venv/requirements.txt"
 fi
-[ -f "$cache/train.npy" ] || "$python" data.py
+[ -n "${NO_TEXT:-}" ] || [ -f "$cache/train.npy" ] || "$python" data.py
 
 # The masks named on standard input, two at a time.
 train() { xargs -P "${JOBS:-2}" -I{} nice -n "${NICE:-19}" "$python" train.py --mask {} "$@"; }
