@@ -10,9 +10,9 @@ use serde::Deserialize;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
-use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::model_file::quoted;
+use crate::model_file::wire::{self, Value};
 use crate::tokenizer::added::{self, Settings};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::model::ModelSpec;

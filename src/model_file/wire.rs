@@ -2,7 +2,7 @@
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A number of variable length: booleans, enumerations and integers; negative ones in two's complement.
     Number(u64),
     Fixed32([u8; 4]),
@@ -12,12 +12,12 @@ pub(super) enum Value<'a> {
 }
 
 /// The fields of a message in the order of the file; ends after the first that is broken.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
