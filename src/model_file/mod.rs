@@ -63,6 +63,7 @@ pub use names::{LayerWeight, WeightName};
 #[cfg(feature = "convert")]
 pub(crate) use reader::MAX_TOKENIZER_BYTES;
 pub use sampling::SamplingHints;
+pub(crate) use sniff::without_bom;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{BytesSource, FileSet, ReadFuture, Shareable, Source};
