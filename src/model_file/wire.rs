@@ -88,7 +88,7 @@ mod tests {
         let read = |bytes: &[u8]| Fields::of(bytes).map(|field| field.map(|(n, _)| n)).collect::<Vec<_>>();
         let message =
             [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 2, 3, 4, 5, 6, 7, 8];
-        let fields: Vec<_> = Fields::of(&message).collect::<Option<_>>().unwrap();
+        let fields: Option<Vec<_>> = Fields::of(&message).collect();
         let one = 1.0f32.to_le_bytes();
         let expected = [
             Value::Number(150),
@@ -96,7 +96,7 @@ mod tests {
             Value::Fixed32(one),
             Value::Fixed64([1, 2, 3, 4, 5, 6, 7, 8]),
         ];
-        assert_eq!(fields, (1..).zip(expected).collect::<Vec<_>>());
+        assert_eq!(fields, Some((1..).zip(expected).collect()));
         assert_eq!(read(&[0x12, 0x03, b'h']), [None]);
         assert_eq!(read(&[0x08]), [None]);
         assert_eq!(read(&[0x0b]), [None], "a group");
