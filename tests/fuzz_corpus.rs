@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::gguf_writer::{Gguf, Tensor, Value};
+use support::gguf_writer::{Gguf, Tensor, Value, ggml};
 use support::safetensors_writer::Safetensors;
 use support::tiny_model::{CONFIG, TinyModel, WEIGHTS, f32_bytes};
 use targets::{Reached, TARGETS};
@@ -37,6 +37,11 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     });
     let adapter_config =
         json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "fan_in_fan_out": false});
+    let mut adapter_gguf = Gguf::new(3);
+    adapter_gguf.set("general.architecture", Value::string("llama"));
+    adapter_gguf.set("general.type", Value::string("adapter"));
+    adapter_gguf.set("adapter.type", Value::string("lora"));
+    adapter_gguf.set("adapter.lora.alpha", Value::f32(4.0));
     let mut adapter_weights = Safetensors::default();
     for (letter, shape) in
         [("A", [2, u64::from(tiny.hidden)]), ("B", [u64::from(tiny.heads * tiny.head_dim), 2])]
@@ -44,6 +49,8 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{letter}.weight");
         let values = vec![0.5; (shape[0] * shape[1]) as usize];
         adapter_weights.add(&name, "F32", &shape, f32_bytes(&values));
+        let name = format!("blk.0.attn_q.weight.lora_{}", letter.to_lowercase());
+        adapter_gguf.add_tensor(&name, &[shape[1], shape[0]], ggml::F32, f32_bytes(&values));
     }
     let policy = json!({"preset": "anchor", "anchors": [1], "sinks": 4, "window": 32, "max_segment": 40});
     let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
@@ -68,6 +75,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             "tiny",
             join(&[config, weights, adapter_config.to_string().as_bytes(), &adapter_weights.bytes()]),
         ),
+        ("adapter", "a GGUF", join(&[config, weights, &adapter_gguf.bytes()])),
         ("plan", "tiny", join(&[config, policy.to_string().as_bytes(), b"134217728"])),
         ("template", "chatml", join(&[template.as_bytes(), b"What is an anchor?"])),
     ]

@@ -239,6 +239,31 @@ fn tokens_that_end_a_turn_are_found_by_their_spelling_where_no_key_names_one() {
 }
 
 #[test]
+fn the_vocabulary_says_which_token_ends_a_turn_and_not_a_number_beside_it() {
+    let ends = |name: &str, bytes: &[u8], config: serde_json::Value| {
+        let mut files = TinyModel::new().files();
+        files.insert(name.to_owned(), bytes.to_vec());
+        files.insert("tokenizer_config.json".to_owned(), config.to_string().into_bytes());
+        open(files).config.eos_tokens
+    };
+    let config = json!({"eos_token": "<e>", "added_tokens_decoder": {"5": {"content": "<e>"}}});
+    let added = br#"{"added_tokens": [{"id": 7, "content": "<e>"}], "model": {"vocab": {"<e>": 3}}}"#;
+    assert_eq!(ends("tokenizer.json", added, config.clone()), [2, 7]);
+    assert_eq!(ends("tokenizer.json", br#"{"model": {"vocab": {"<e>": 7}}}"#, config.clone()), [2, 7]);
+    assert_eq!(ends("tokenizer.json", br#"{"model": {"vocab": {"e": 7}}}"#, config.clone()), [2, 5]);
+    // Pieces 0 and 1 of a tokenizer.model, each a message that holds its spelling.
+    let pieces = |spellings: [&str; 2]| {
+        let piece = |text: &str| {
+            let len = u8::try_from(text.len()).unwrap();
+            [&[0x0a, len + 2, 0x0a, len], text.as_bytes()].concat()
+        };
+        spellings.map(piece).concat()
+    };
+    assert_eq!(ends("tokenizer.model", &pieces(["a", "<e>"]), config.clone()), [2, 1]);
+    assert_eq!(ends("tokenizer.model", &pieces(["a", "b"]), config), [2, 5]);
+}
+
+#[test]
 fn absent_fields_have_the_defaults_of_the_reference() {
     // LlamaConfig of transformers; for GGUF those of llama.cpp.
     let mut model = TinyModel::new();

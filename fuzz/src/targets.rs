@@ -129,13 +129,16 @@ pub(crate) fn safetensors(data: &[u8]) -> Reached {
     ]))
 }
 
-/// config.json and weights of a model, adapter_config.json and weights of an adapter.
+/// config.json and weights of a model, adapter_config.json and weights of an adapter; or, as the third part, an adapter in one GGUF.
 pub(crate) fn adapter(data: &[u8]) -> Reached {
     let [config, weights, adapter_config, adapter_weights] = files(data);
     let base = file_set([("config.json", config), ("model.safetensors", weights)]);
     let Ok(mut model) = pollster::block_on(ModelFile::open(base)) else { return Reached::Refused };
-    let adapter =
-        file_set([("adapter_config.json", adapter_config), ("adapter_model.safetensors", adapter_weights)]);
+    let adapter = if adapter_config.is_some_and(|file| file.starts_with(b"GGUF")) {
+        file_set([("lora.gguf", adapter_config)])
+    } else {
+        file_set([("adapter_config.json", adapter_config), ("adapter_model.safetensors", adapter_weights)])
+    };
     if pollster::block_on(model.add_adapter(adapter, 0.5)).is_err() {
         return Reached::Refused;
     }

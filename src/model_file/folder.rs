@@ -13,14 +13,15 @@ use std::sync::Arc;
 use super::error::{ModelFileError, quoted};
 use super::hub;
 use super::pick::{
-    ADAPTER_CONFIG, ADAPTER_WEIGHTS, PICKLED_ADAPTER, PartName, Primary, adapter, is_companion, is_hidden,
-    is_index, is_model_file, is_pickled, pick,
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, MODEL, PICKLED_ADAPTER, PartName, Primary, adapter, is_companion,
+    is_hidden, is_index, is_model_file, is_pickled, pick,
 };
+use super::safetensors;
 use super::sniff::{HEAD_BYTES, Kind, other, sniff};
 use super::source::{FileSet, FileSource, Source, Unusable};
 
 /// The most entries of a folder that are looked at; folders of models have a few dozen.
-const MAX_FOLDER: usize = 100_000;
+pub(super) const MAX_FOLDER: usize = 100_000;
 
 /// Opens the folder or file a user named; see [`FileSet::from_path`].
 pub(super) fn open(path: &Path) -> Result<FileSet, ModelFileError> {
@@ -54,7 +55,7 @@ fn open_file(path: &Path) -> Result<FileSet, ModelFileError> {
         return Err(other(&name, "a part of a model's folder", "name the folder"));
     }
     let folder = parent(path);
-    let source = FileSource::open(path).map_err(io_error(&name, "the file"))?;
+    let source = open_named(path, &name)?;
     let is_shard = PartName::of(&name, ".safetensors").is_some();
     if is_index(&name) || is_shard || PartName::of(&name, ".gguf").is_some() {
         // What is picked is the whole that the file belongs to.
@@ -69,10 +70,7 @@ fn open_file(path: &Path) -> Result<FileSet, ModelFileError> {
             Some(part) => Primary::Parts(part.all(".gguf", &name)?),
             None if is_index(&name) => Primary::Index(name.clone()),
             // A shard stands for the checkpoint that it is a part of, never for another model of the folder.
-            None => pick(
-                listing.names().filter(|name| !name.ends_with(".safetensors")).chain([name.as_str()]),
-                &name,
-            )?,
+            None => listing.index_of(&name)?,
         };
         return listing.open(primary, name);
     }
@@ -87,6 +85,12 @@ fn open_file(path: &Path) -> Result<FileSet, ModelFileError> {
     let (mut files, unusable) = listing.open_all(|_| true);
     files.insert(name.clone(), Arc::new(source));
     Ok(FileSet::new(&name, files).beside(unusable, Some(Primary::Weights(name))))
+}
+
+/// Opens the file `name` that a user named, which may be a link as well.
+fn open_named(path: &Path, name: &str) -> Result<FileSource, ModelFileError> {
+    regular(path).map_err(|Unusable { what, advice }| other(name, what, advice))?;
+    FileSource::open(path).map_err(io_error(name, "the file"))
 }
 
 /// Opens an adapter; see [`FileSet::adapter_from_path`].
@@ -109,7 +113,7 @@ pub(super) fn open_adapter(path: &Path) -> Result<FileSet, ModelFileError> {
         }
         return Ok(FileSet::new(label, files).beside(unusable, None));
     }
-    let source = FileSource::open(path).map_err(io_error(&name, "the file"))?;
+    let source = open_named(path, &name)?;
     if ours(&name) || name.ends_with(".safetensors") || name.ends_with(".bin") {
         // The other half lies in the file's folder; a file of another name is the one that was meant.
         let (mut files, unusable) = Listing::of(parent(path), ours)?.open_all(|_| true);
@@ -157,6 +161,11 @@ impl Listing {
 
     /// Picks the model among the files; where there is none, what stands in its place is what is wrong.
     fn pick(&self, label: &str) -> Result<Primary, ModelFileError> {
+        // What comes before all others must not be passed over for one of these, which may be of another model.
+        if !self.names().any(|name| name.ends_with(".gguf")) {
+            let mut first = [MODEL, INDEX].into_iter().take_while(|name| !self.files.contains_key(*name));
+            first.try_for_each(|name| self.usable(name))?;
+        }
         pick(self.names(), label).map_err(|error| {
             let is_weights = |name: &&String| !is_companion(name) && *name != ADAPTER_CONFIG;
             match self.unusable.iter().find(|(name, _)| is_weights(name)) {
@@ -168,6 +177,36 @@ impl Listing {
                 _ => error,
             }
         })
+    }
+
+    /// That nothing which cannot be read lies in the place of a file.
+    fn usable(&self, name: &str) -> Result<(), ModelFileError> {
+        match self.unusable.get(name) {
+            Some(Unusable { what, advice }) => Err(other(name, what, advice)),
+            None => Ok(()),
+        }
+    }
+
+    /// The index that names the shard `shard`: the one of the usual name, or one of another.
+    fn index_of(&self, shard: &str) -> Result<Primary, ModelFileError> {
+        self.usable(INDEX)?;
+        let mut indexes: Vec<&str> = self.names().filter(|name| is_index(name)).collect();
+        indexes.sort_by_key(|name| *name != INDEX);
+        for (name, path) in indexes.iter().filter_map(|name| self.files.get_key_value(*name)) {
+            let source = FileSource::open(path).map_err(io_error(name, "the file"))?;
+            if pollster::block_on(safetensors::is_shard_of(&source, name, shard))? {
+                return Ok(Primary::Index(name.clone()));
+            }
+        }
+        if indexes.is_empty() {
+            return pick(std::iter::once(shard), shard);
+        }
+        let what = format!("a shard that no index here names; there is {}", quoted(&indexes.join(", ")));
+        Err(other(
+            shard,
+            what,
+            "download the index of its checkpoint into the folder, or name the other model",
+        ))
     }
 
     /// Opens what `primary` needs.
@@ -198,7 +237,7 @@ impl Listing {
 
 /// Whether an entry is a regular file or a link to one, wherever it is: stores keep a model's files elsewhere and fill its folder
 /// with links. What could block, never end or belong to the system is not read.
-fn regular(path: &Path) -> Result<(), Unusable> {
+pub(super) fn regular(path: &Path) -> Result<(), Unusable> {
     let target = link_target(path);
     let unusable = |what: String, advice: &str| Unusable { what, advice: advice.to_owned() };
     let linked = |what: &str| match &target {
@@ -224,6 +263,8 @@ fn regular(path: &Path) -> Result<(), Unusable> {
     // Files of the kernel look regular, but have no length and may hold a process's secrets.
     let system = ["/proc", "/sys", "/dev"];
     match target.as_ref().and_then(|_| path.canonicalize().ok()) {
+        // Memory that is called a device, and holds what anyone puts there.
+        Some(real) if real.starts_with("/dev/shm") => Ok(()),
         Some(real) if system.iter().any(|folder| real.starts_with(folder)) => {
             Err(unusable(linked("a file of the system"), "put the file of that name in its place"))
         }
@@ -268,7 +309,7 @@ fn no_model(folder: &Path, label: &str) -> ModelFileError {
     };
     let is_model = |path: &Path| {
         path.join("config.json").is_file()
-            || path.join("snapshots").is_dir()
+            || hub::is_cache(path)
             || fs::read_dir(path).into_iter().flatten().flatten().take(MAX_FOLDER).any(|entry| {
                 let name = entry.file_name();
                 name.to_str().is_some_and(|name| {

@@ -3,10 +3,13 @@
 //! Each snapshot is a folder of links into `blobs`; `refs/main` names the one that is current. Native only.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::{ModelFileError, quoted};
-use super::folder::io_error;
+use super::folder::{MAX_FOLDER, io_error, regular};
+use super::pick::{ADAPTER_CONFIG, is_hidden, is_model_file, is_pickled};
+use super::reader::len_u64;
 use super::sniff::other;
 use super::source::is_plain_name;
 
@@ -32,7 +35,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Option<(PathBuf, String)>, ModelFi
         _ => path.clone(),
     };
     let snapshots = root.join("snapshots");
-    if !snapshots.is_dir() || root.join("config.json").exists() {
+    if !is_cache(&root) || holds_model(&root) {
         return Ok(None);
     }
     let folder = name(&root);
@@ -41,7 +44,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Option<(PathBuf, String)>, ModelFi
     for entry in fs::read_dir(&snapshots).map_err(io_error(&folder, "its snapshots"))? {
         let entry = entry.map_err(io_error(&folder, "its snapshots"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_plain_name(&name) && entry.path().is_dir() {
+        if is_plain_name(&name) && is_folder(&entry.path()) {
             found.push(name);
         }
     }
@@ -84,18 +87,41 @@ pub(super) fn snapshot(path: &Path) -> Result<Option<(PathBuf, String)>, ModelFi
     Ok(Some((snapshots.join(chosen), label)))
 }
 
+/// Whether a folder looks as the hub's: one that is called `snapshots` other programs make as well.
+pub(super) fn is_cache(root: &Path) -> bool {
+    let name = root.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_named =
+        model_name(&name).is_some() || ["refs", "blobs"].iter().any(|name| is_folder(&root.join(name)));
+    is_named && is_folder(&root.join("snapshots"))
+}
+
+/// Whether a model or an adapter lies in the folder itself.
+fn holds_model(root: &Path) -> bool {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten().take(MAX_FOLDER);
+    let mut names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.any(|name| {
+        !is_hidden(&name) && (is_model_file(&name) || is_pickled(&name) || name == ADAPTER_CONFIG)
+    })
+}
+
 /// What `refs/main` says.
 fn current(root: &Path, folder: &str) -> Result<Option<String>, ModelFileError> {
     let path = root.join("refs").join("main");
-    let Ok(metadata) = fs::metadata(&path) else { return Ok(None) };
-    if !metadata.is_file() || metadata.len() > MAX_REF_BYTES {
-        return Err(other(
-            folder,
-            "a folder of the Hugging Face cache whose refs/main is no reference",
-            "download the model again",
-        ));
+    if fs::symlink_metadata(&path).is_err() {
+        return Ok(None);
     }
-    let text = fs::read(&path).map_err(io_error(folder, "refs/main"))?;
+    let refuse = |what: &str| {
+        let what = format!("a folder of the Hugging Face cache whose refs/main is {what}");
+        other(folder, what, "download the model again")
+    };
+    regular(&path).map_err(|unusable| refuse(&unusable.what))?;
+    // The length that a file says it has does not bound what it gives.
+    let (mut text, error) = (Vec::new(), io_error(folder, "refs/main"));
+    let file = fs::File::open(&path).map_err(&error)?;
+    file.take(MAX_REF_BYTES.saturating_add(1)).read_to_end(&mut text).map_err(&error)?;
+    if len_u64(text.len()) > MAX_REF_BYTES {
+        return Err(refuse("no reference"));
+    }
     let revision = String::from_utf8_lossy(&text).trim().to_owned();
     if is_plain_name(&revision) {
         return Ok(Some(revision));
@@ -105,6 +131,11 @@ fn current(root: &Path, folder: &str) -> Result<Option<String>, ModelFileError> 
         quoted(&revision)
     );
     Err(other(folder, what, "download the model again"))
+}
+
+/// Whether a folder lies there; the hub makes no links to folders, and one may lead anywhere.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// `ORG/NAME` of `models--ORG--NAME`.

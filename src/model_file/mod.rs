@@ -39,6 +39,7 @@ mod source;
 mod synthetic;
 mod tensor;
 mod tokenizer_source;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,6 +63,7 @@ pub use names::{LayerWeight, WeightName};
 #[cfg(feature = "convert")]
 pub(crate) use reader::MAX_TOKENIZER_BYTES;
 pub use sampling::SamplingHints;
+pub(crate) use sniff::without_bom;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::FileSource;
 pub use source::{BytesSource, FileSet, ReadFuture, Shareable, Source};
@@ -111,7 +113,8 @@ pub struct ModelFile {
 impl ModelFile {
     /// Reads headers, config and tokenizer, and checks that every weight is there with its shape.
     ///
-    /// No weight is read yet.
+    /// Weights are not read yet, but where a checkpoint says that its output is tied to the embedding and stores both: these two are
+    /// compared, about 1 MiB at a time, up to the first difference.
     ///
     /// # Errors
     /// Any [`ModelFileError`]; it names the file and the field.

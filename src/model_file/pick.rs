@@ -9,6 +9,8 @@ use super::error::{ModelFileError, quoted};
 use super::reader::at_most;
 use super::sniff::other;
 
+/// The weights of a checkpoint in one file.
+pub(super) const MODEL: &str = "model.safetensors";
 /// The index of a sharded checkpoint.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// How the name of any such index ends.
@@ -57,7 +59,12 @@ pub(super) struct PartName<'a> {
 impl<'a> PartName<'a> {
     /// Reads the name of a part, of two or more, of a file that ends in `end`.
     pub(super) fn of(name: &'a str, end: &str) -> Option<Self> {
-        let digits = |text: &str| (text.len() == 5).then(|| text.parse::<u64>().ok()).flatten();
+        // Numbers of shards are written with more digits by some; the index says how each is called, but no index has a GGUF's.
+        let most = if end == ".gguf" { 5 } else { 9 };
+        let digits = |text: &str| {
+            let is_number = (5..=most).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
+            is_number.then(|| text.parse::<u64>().ok()).flatten()
+        };
         let (rest, count) = name.strip_suffix(end)?.rsplit_once("-of-")?;
         let (base, number) = rest.rsplit_once('-')?;
         let (number, count) = (digits(number)?, digits(count)?);
@@ -106,8 +113,8 @@ pub(super) fn pick<'a>(names: impl Iterator<Item = &'a str>, label: &str) -> Res
         names.iter().copied().filter(|name| !is_model_file(name)).partition(|name| is_pickled(name));
 
     let has_gguf = !(ggufs.is_empty() && splits.is_empty());
-    if !has_gguf && names.contains("model.safetensors") {
-        return Ok(Primary::Weights("model.safetensors".to_owned()));
+    if !has_gguf && names.contains(MODEL) {
+        return Ok(Primary::Weights(MODEL.to_owned()));
     }
     match (index, has_gguf, safetensors.as_slice(), shards.first()) {
         (Some(index), false, ..) => return Ok(Primary::Index(index.to_owned())),
@@ -167,9 +174,11 @@ fn without(names: Vec<&str>, side: impl Fn(&str) -> bool) -> Vec<&str> {
     if main.is_empty() { names } else { main }
 }
 
-/// Whether a GGUF of that name lies beside a model and is none: the eyes of one that sees, statistics for quantisation.
+/// Whether a GGUF of that name lies beside a model and is none: the eyes of one that sees, statistics for quantisation. A model that was
+/// quantised with such statistics may have their name in its own.
 fn is_side_gguf(name: &str) -> bool {
-    ["mmproj", "imatrix"].iter().any(|mark| name.to_ascii_lowercase().contains(mark))
+    let name = name.to_ascii_lowercase();
+    name.contains("mmproj") || name.starts_with("imatrix") || name.ends_with(".imatrix.gguf")
 }
 
 /// Whether a name is hidden, as the sidecars of macOS (`._model.gguf`) are, too.

@@ -235,6 +235,22 @@ fn check_metadata(header: &Object<'_>) -> Result<(), ModelFileError> {
     Ok(())
 }
 
+/// Whether the index `file` names the shard `shard`.
+///
+/// # Errors
+/// What is no index.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn is_shard_of(
+    source: &dyn Source,
+    file: &str,
+    shard: &str,
+) -> Result<bool, ModelFileError> {
+    let index = json::parse(file, "the file", &read_json(source, file, MAX_INDEX_BYTES).await?)?;
+    let index = Object::root(file, &index)?;
+    let map = index.required("weight_map", index.object("weight_map")?)?;
+    Ok(map.entries().any(|(_, name)| name.as_str() == Some(shard)))
+}
+
 /// Parses the index `file` of a sharded checkpoint and the headers of all its shards.
 pub(super) async fn parse_shards(files: &FileSet, file: &str) -> Result<Header, ModelFileError> {
     let missing = |field: String| ModelFileError::Missing { file: file.to_owned(), field };

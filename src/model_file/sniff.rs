@@ -186,7 +186,7 @@ fn first_words(head: &[u8]) -> Option<String> {
 }
 
 /// `bytes` without a byte-order mark at their start.
-pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BOM).unwrap_or(bytes)
 }
 

@@ -13,6 +13,7 @@ use super::json::{self, Object};
 use super::reader::{MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES, at_most, len_u64};
 use super::sniff::{self, read_json};
 use super::source::FileSet;
+use super::wire;
 
 /// The tokenizer as the model's files hold it.
 #[derive(Debug, Clone)]
@@ -238,6 +239,17 @@ struct Added {
     added_tokens: Vec<Numbered>,
 }
 
+/// The vocabulary of a tokenizer.json.
+#[derive(Default, Deserialize)]
+struct Whole {
+    model: Vocabulary,
+}
+
+#[derive(Default, Deserialize)]
+struct Vocabulary {
+    vocab: BTreeMap<String, u32>,
+}
+
 #[derive(Deserialize)]
 struct Numbered {
     id: u32,
@@ -247,12 +259,10 @@ struct Numbered {
 /// Tokens that end a turn by what lies beside config.json: `eos_token` of `tokenizer_config.json`, and of [`TURN_ENDS`]
 /// what the chat template writes. Files that cannot be read say nothing here; the tokenizer's reader says why.
 pub(super) fn turn_ends(source: &TokenizerSource, template: Option<&str>) -> Vec<u32> {
-    let (json, later, config) = match source {
-        TokenizerSource::HuggingFace { tokenizer_json, tokenizer_config } => {
-            (Some(tokenizer_json), None, tokenizer_config)
-        }
+    let (later, config) = match source {
+        TokenizerSource::HuggingFace { tokenizer_config, .. } => (None, tokenizer_config),
         TokenizerSource::SentencePiece { added_tokens, tokenizer_config, .. } => {
-            (None, added_tokens.as_ref(), tokenizer_config)
+            (added_tokens.as_ref(), tokenizer_config)
         }
         TokenizerSource::Gguf(_) | TokenizerSource::None => return Vec::new(),
     };
@@ -266,19 +276,59 @@ pub(super) fn turn_ends(source: &TokenizerSource, template: Option<&str>) -> Vec
     if spelled.is_empty() {
         return Vec::new();
     }
-    let described = config.added_tokens_decoder.iter();
-    let mut known: Vec<(&str, u32)> =
-        described.filter_map(|(id, token)| Some((token.content.as_str(), id.parse().ok()?))).collect();
-    let json: Added = json.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    known.extend(json.added_tokens.iter().map(|token| (token.content.as_str(), token.id)));
+    // The tokenizer follows the vocabulary; what other files number counts for the spellings that it lacks.
+    let own = own_ids(source, &spelled);
     let later: BTreeMap<String, u32> =
         later.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    known.extend(later.iter().map(|(content, id)| (content.as_str(), *id)));
-    let mut ends: Vec<u32> =
-        known.iter().filter(|(content, _)| spelled.contains(content)).map(|(_, id)| *id).collect();
+    let described = config.added_tokens_decoder.iter();
+    let described = described.filter_map(|(id, token)| Some((token.content.as_str(), id.parse().ok()?)));
+    let beside = described.chain(later.iter().map(|(content, id)| (content.as_str(), *id)));
+    let beside = beside.filter(|(content, _)| spelled.contains(content) && !own.contains_key(content));
+    let mut ends: Vec<u32> = own.values().copied().chain(beside.map(|(_, id)| id)).collect();
     ends.sort_unstable();
     ends.dedup();
     ends
+}
+
+/// The ids that tokenizer.json or tokenizer.model itself gives to those of `spelled` that it has.
+fn own_ids<'a>(source: &TokenizerSource, spelled: &[&'a str]) -> BTreeMap<&'a str, u32> {
+    let mut own = BTreeMap::new();
+    match source {
+        TokenizerSource::HuggingFace { tokenizer_json, .. } => {
+            let added: Added = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+            for spelling in spelled {
+                let listed = added.added_tokens.iter().find(|token| token.content == **spelling);
+                own.extend(listed.map(|token| (*spelling, token.id)));
+            }
+            // The vocabulary is large, and such tokens are seldom in it alone.
+            if spelled.iter().any(|spelling| !own.contains_key(spelling)) {
+                let whole: Whole = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+                for spelling in spelled {
+                    if let Some(id) = whole.model.vocab.get(*spelling) {
+                        own.entry(*spelling).or_insert(*id);
+                    }
+                }
+            }
+        }
+        TokenizerSource::SentencePiece { model, .. } => {
+            // Message 1 of the file is a piece, and text 1 of that its spelling.
+            for (id, piece) in (0..).zip(wire::Fields::of(model).filter_map(first_text)) {
+                let found = wire::Fields::of(piece).find_map(first_text);
+                let found = spelled.iter().find(|spelling| found == Some(spelling.as_bytes()));
+                own.extend(found.map(|spelling| (*spelling, id)));
+            }
+        }
+        TokenizerSource::Gguf(_) | TokenizerSource::None => {}
+    }
+    own
+}
+
+/// The bytes of a field 1.
+fn first_text(field: Option<(u64, wire::Value<'_>)>) -> Option<&[u8]> {
+    match field {
+        Some((1, wire::Value::Bytes(bytes))) => Some(bytes),
+        _ => None,
+    }
 }
 
 /// The chat template of a GGUF file.

@@ -91,7 +91,10 @@ impl Settings {
     }
 
     /// Spellings of special tokens, in the order in which `transformers` goes through them.
-    fn named(&self) -> Vec<&str> {
+    ///
+    /// # Errors
+    /// More names than a tokenizer may have added tokens; `file` is the name of the config.
+    pub(super) fn named(&self, file: &str) -> Result<Vec<&str>, TokenizerError> {
         let mut names: Vec<&str> = self.bos().into_iter().chain(self.eos()).collect();
         for value in [&self.unk_token, &self.sep_token, &self.pad_token, &self.cls_token, &self.mask_token] {
             names.extend(value.as_ref().and_then(spelling));
@@ -100,19 +103,15 @@ impl Settings {
             names.extend(list.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(spelling));
         }
         names.retain(|name| !name.is_empty());
-        names
-    }
-
-    /// Whether a spelling is the name of a special token.
-    pub(super) fn is_named(&self, content: &str) -> bool {
-        self.named().contains(&content)
+        at_most(file, "names of special tokens", names.len(), MAX_ADDED)?;
+        Ok(names)
     }
 
     /// Completes the added tokens of a vocabulary, `listed` by its own file, with those that the config describes and names, and with
     /// `later`, the spellings and ids of `added_tokens.json`, which are found as `plain` says.
     ///
     /// # Errors
-    /// Ids that are no numbers, too many tokens; `file` is the name of the config in errors.
+    /// Ids that are no numbers, too many tokens or names of them; `file` is the name of the config in errors.
     pub(super) fn complete(
         &self,
         mut listed: Vec<(u32, AddedToken)>,
@@ -121,6 +120,8 @@ impl Settings {
         plain: impl Fn(String) -> AddedToken,
         file: &str,
     ) -> Result<Vec<(u32, AddedToken)>, TokenizerError> {
+        let names = self.named(file)?;
+        let special: HashSet<&str> = names.iter().copied().collect();
         let mut described = BTreeMap::new();
         if let Some(decoder) = &self.added_tokens_decoder {
             at_most(file, FIELD, decoder.len(), MAX_ADDED)?;
@@ -131,7 +132,8 @@ impl Settings {
                 let id: u32 =
                     name.parse().map_err(|_| invalid(file, FIELD, &quoted(name), "the id of a token"))?;
                 if !description.content.is_empty() {
-                    described.insert(id, description.token(self.is_named(&description.content)));
+                    let is_special = special.contains(description.content.as_str());
+                    described.insert(id, description.token(is_special));
                 }
             }
         } else {
@@ -162,7 +164,7 @@ impl Settings {
         }
         let known: HashSet<String> = places.into_keys().collect();
         let mut named = HashSet::new();
-        for name in self.named().into_iter().filter(|name| !known.contains(*name)) {
+        for name in names.into_iter().filter(|name| !known.contains(*name)) {
             if named.insert(name) {
                 let id = ids.get(name).copied().unwrap_or_else(|| {
                     let id = next;

@@ -103,14 +103,7 @@ impl Turns {
         user: &str,
         policy: &Policy,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let (anchor, mark) = inserted(policy);
-        let controls = tokenizer.controls(&self.template, policy);
-        let prompt = self.render(system.map(mark).as_deref(), &[&mark(user)], controls.spellings())?;
-        // The template names its special tokens itself, so none are added but the one that begins a text in some files.
-        let mut ids =
-            tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
-        tokenizer.begin_chat(&mut ids);
-        Ok(Tagger::default().close_segments(policy, &ids))
+        self.whole_ids(tokenizer, system, &[], user, policy)
     }
 
     /// The ids of [`Turns::next`], in which as in [`Turns::first_ids`] only the template writes special tokens, anchors put between the
@@ -191,6 +184,7 @@ impl Turns {
             .collect();
         let contents: Vec<&str> = marked.iter().map(String::as_str).collect();
         let prompt = self.render(system.map(mark).as_deref(), &contents, controls.spellings())?;
+        // The template names its special tokens itself, so none are added but the one that begins a text in some files.
         let mut ids =
             tokenizer.marked(prompt.whole(), anchor, &|part| tokenizer.encode_part(part, &controls))?;
         tokenizer.begin_chat(&mut ids);

@@ -19,7 +19,7 @@ use super::error::{TokenizerError, reason};
 use super::model::{MAX_MERGES, MergeSpec, ModelSpec};
 use super::sentencepiece::{self, Algorithm, PieceSpec};
 use super::spec::{Built, Fields, MAX_ADDED, MAX_VOCAB, Spec, at_most, invalid, unsupported};
-use crate::model_file::quoted;
+use crate::model_file::{quoted, without_bom};
 
 /// Most bytes of either file; the largest published tokenizer.json has 33 MB.
 pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
@@ -261,8 +261,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
     field: &'static str,
 ) -> Result<T, TokenizerError> {
     at_most(file, field, json.len(), limit)?;
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    serde_json::from_slice(json).map_err(|error| {
+    serde_json::from_slice(without_bom(json)).map_err(|error| {
         // serde_json ends its message with the position, which has fields of its own here.
         let text = error.to_string();
         let cause = text.rsplit_once(" at line ").map_or(&*text, |(cause, _)| cause);

@@ -118,6 +118,22 @@ fn a_gguf_that_is_no_such_adapter_is_refused() {
 }
 
 #[test]
+fn of_two_adapters_in_one_folder_the_file_must_be_named() {
+    let model = base();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one.gguf", "two.gguf"] {
+        std::fs::write(folder.path().join(name), Lora::new(&model, 3, 11).gguf(&model).bytes()).unwrap();
+    }
+    let open = |path: &Path| {
+        let [mut file, _] = bases(&model);
+        add(&mut file, FileSet::adapter_from_path(path).unwrap(), 1.0)
+    };
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("one.gguf, two.gguf") && error.contains("one adapter; name the file"), "{error}");
+    open(&folder.path().join("two.gguf")).unwrap();
+}
+
+#[test]
 fn an_adapter_is_its_folder_either_of_its_files_or_a_file_of_another_name() {
     let model = base();
     let lora = Lora::new(&model, 3, 11);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use killick::convert::{ConvertError, Form};
 use killick::model_file::{Encoding, ModelFile};
+use killick::tokenizer::Tokenizer;
 
 use super::support::gguf_writer::Value;
 use super::support::tiny_model::{GGUF, TinyModel};
-use super::{assert_same_weights, ids, in_memory, open, refused, to};
+use super::{assert_same_weights, data, ids, in_memory, open, refused, to};
 
 /// A GGUF with these pieces, the first of them unknown, each with a worse score than the one before.
 fn with_pieces(tokens: &[String]) -> ModelFile {
@@ -52,4 +53,29 @@ fn a_piece_that_holds_a_space_survives() {
     for text in ["ab a b", "a ", "  ab"] {
         assert_eq!(ids(&new, text), ids(&old, text), "{text:?}");
     }
+}
+
+#[test]
+fn a_name_that_has_no_row_in_the_embedding_is_left_out_unless_it_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.gguf");
+    let pieces = std::fs::read(data("tokenizer/pieces/merged.model")).unwrap();
+    let model = |rows: u32, config: &str| {
+        let mut model = TinyModel::new();
+        model.vocab = rows;
+        model.randomize(1);
+        let mut files = model.files();
+        files.insert("tokenizer.model".to_owned(), pieces.clone());
+        files.insert("tokenizer_config.json".to_owned(), config.as_bytes().to_vec());
+        in_memory(files)
+    };
+    let count = Tokenizer::from_source(model(4000, "{}").tokenizer(), "pieces").unwrap().vocab_size();
+    let old = model(count, r#"{"pad_token": "[PAD]"}"#);
+    to(&old, &path, Form::Gguf, Encoding::F32).unwrap();
+    assert_eq!(ids(&open(&path), "The killick held."), ids(&old, "The killick held."));
+    std::fs::remove_file(&path).unwrap();
+    let config =
+        format!(r#"{{"pad_token": "[PAD]", "added_tokens_decoder": {{"{count}": {{"content": "[PAD]"}}}}}}"#);
+    let result = to(&model(count, &config), &path, Form::Gguf, Encoding::F32);
+    refused(result, &path, &["the tokenizer", "no row in the embedding"]);
 }

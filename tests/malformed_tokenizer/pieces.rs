@@ -190,6 +190,18 @@ fn added_tokens_are_found_as_the_config_describes_them() {
 }
 
 #[test]
+fn more_names_of_special_tokens_than_there_may_be_tokens_are_refused() {
+    let names = |count: usize| {
+        let names: Vec<String> = (0..count).map(|name| format!("<{name}>")).collect();
+        json!({"additional_special_tokens": names}).to_string()
+    };
+    let config = names(20_000);
+    assert_refused("too many", (TooLarge, "names of special tokens: 20000"), LIMIT, || {
+        load(base().concat(), None, Some(&config))
+    });
+}
+
+#[test]
 fn malformed_descriptions_of_added_tokens_are_refused() {
     let many: serde_json::Map<_, _> =
         (0..20_000).map(|id| (id.to_string(), json!({"content": "x"}))).collect();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use killick::model_file::ModelFile;
+use killick::model_file::{FileSet, ModelFile};
 use tempfile::TempDir;
 
 use super::{assert_reads_as, bigger, sharded, write};
@@ -130,6 +130,69 @@ fn a_folder_without_a_model_says_what_it_holds() {
     assert!(fails(other.path()).contains("git lfs pull"));
     fs::write(other.path().join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
     assert!(fails(other.path()).contains("pickled.py"));
+}
+
+#[test]
+fn a_shard_leads_to_the_index_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let files = sharded(&bigger());
+    write(folder.path(), &files).unwrap();
+    // Another checkpoint, whose shards the usual index does not name.
+    let renamed =
+        |text: &[u8]| String::from_utf8(text.to_vec()).unwrap().replace("\"model-", "\"model.fp16-");
+    for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("model-")) {
+        fs::write(path(&name.replace("model-", "model.fp16-")), bytes).unwrap();
+    }
+    let shard = path("model.fp16-00001-of-00002.safetensors");
+    let error = fails(&shard);
+    assert!(error.contains("no index here names") && error.contains("model.fp16-00001"), "{error}");
+    let index = renamed(&files["model.safetensors.index.json"]);
+    fs::write(path("model.fp16.safetensors.index.json"), index).unwrap();
+    fs::write(path("model-00001-of-00002.safetensors"), b"not read").unwrap();
+    assert_reads_as(&ModelFile::open_path(&shard).expect("the checkpoint"), &bigger());
+}
+
+#[test]
+fn numbers_of_shards_may_have_more_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let renamed = |text: &str| text.replace("-of-00002", "-of-000002");
+    for (name, bytes) in sharded(&bigger()) {
+        let bytes = if name.ends_with(".index.json") {
+            renamed(&String::from_utf8(bytes).unwrap()).into_bytes()
+        } else {
+            bytes
+        };
+        fs::write(folder.path().join(renamed(&name)), bytes).unwrap();
+    }
+    let shard = folder.path().join("model-00001-of-000002.safetensors");
+    assert_reads_as(&ModelFile::open_path(&shard).expect("the checkpoint"), &bigger());
+    fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+    assert!(fails(folder.path()).contains("one of 2 shards"));
+}
+
+#[test]
+fn a_model_that_was_quantised_with_statistics_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = TinyModel::new().gguf().bytes();
+    fs::write(folder.path().join("X-Q4_K_M-imatrix.gguf"), gguf).unwrap();
+    fs::write(folder.path().join("imatrix.gguf"), b"not read").unwrap();
+    model_in(folder.path());
+    fs::write(folder.path().join("Y.gguf"), b"not read").unwrap();
+    assert!(fails(folder.path()).contains("name the file"));
+}
+
+#[test]
+fn a_folder_called_snapshots_makes_no_cache() {
+    let root = tempfile::tempdir().unwrap();
+    let snapshots = root.path().join("run/snapshots/step-1");
+    fs::create_dir_all(&snapshots).unwrap();
+    write(&snapshots, &TinyModel::new().files()).unwrap();
+    assert!(fails(&root.path().join("run")).contains("a model file"));
+    fs::write(root.path().join("run").join(GGUF), TinyModel::new().gguf().bytes()).unwrap();
+    fs::create_dir(root.path().join("run/refs")).unwrap();
+    model_in(&root.path().join("run"));
+    assert_eq!(ModelFile::open_path(&root.path().join("run")).unwrap().label(), "run");
 }
 
 /// The cache's folder for a model with these snapshots of the tiny checkpoint.
@@ -281,6 +344,51 @@ mod links {
         symlink("nowhere", &dangling).unwrap();
         let error = fails(&dangling);
         assert!(error.contains("a link to \"nowhere\", which is not there"), "{error}");
+    }
+
+    #[test]
+    fn a_named_link_to_a_file_of_the_system_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["m.gguf", "m.safetensors", "adapter_model.safetensors"] {
+            let link = folder.path().join(name);
+            symlink("/proc/self/environ", &link).unwrap();
+            let error = match name {
+                "adapter_model.safetensors" => FileSet::adapter_from_path(&link).err().unwrap().to_string(),
+                _ => fails(&link),
+            };
+            assert!(error.contains("a file of the system") && error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_model_is_not_taken_for_one_that_cannot_be_read() {
+        for name in [WEIGHTS, "model.safetensors.index.json"] {
+            let folder = folder();
+            fs::rename(folder.path().join(WEIGHTS), folder.path().join("old.safetensors")).unwrap();
+            model_in(folder.path());
+            symlink("nowhere", folder.path().join(name)).unwrap();
+            let error = fails(folder.path());
+            assert!(error.contains(name) && error.contains("not there"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_cache_leads_nowhere_else() {
+        let root = tempfile::tempdir().unwrap();
+        let repo = cache(root.path(), &["one"], Some("one"));
+        // The text of one must not get into a message, and the other has no end.
+        for target in ["/proc/self/environ", "/proc/self/pagemap", "/dev/zero"] {
+            fs::remove_file(repo.join("refs/main")).unwrap();
+            symlink(target, repo.join("refs/main")).unwrap();
+            let error = fails(&repo);
+            assert!(error.contains("refs/main") && error.contains(target), "{error}");
+            assert!(!error.contains("PATH="), "{error}");
+        }
+        fs::remove_file(repo.join("refs/main")).unwrap();
+        fs::remove_dir_all(repo.join("snapshots/one")).unwrap();
+        let elsewhere = folder();
+        symlink(elsewhere.path(), repo.join("snapshots/one")).unwrap();
+        assert!(fails(&repo).contains("without a snapshot"));
     }
 }
 

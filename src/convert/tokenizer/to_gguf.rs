@@ -3,6 +3,8 @@
 //! For byte-level tokenizers GGUF names the rule that splits text instead of describing it, so each name that the reader
 //! knows is tried, and the first one taken under which the ids are the same. SentencePiece's merges become scores.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{ConvertError, Form, difference, difference_of_pieces};
@@ -59,16 +61,21 @@ pub(super) fn of_pieces(
     let table = PieceTable::read(model, file.label())?;
     let added: Value = added.and_then(|added| serde_json::from_slice(added).ok()).unwrap_or_default();
     let pieces = (0_u64..).zip(&table.pieces).map(|(id, (piece, _, kind))| (piece.as_str(), id, *kind));
-    // Those that only tokenizer_config.json names among them.
+    let listed = listed_beside(&added, config);
+    let n_rows = file.config.vocab_size;
+    // Those that only tokenizer_config.json names among them, unless they came to be tokens without a row by that name alone.
     let later =
         (0_u64..).zip(0..tokenizer.vocab_size()).skip(table.pieces.len()).filter_map(|(place, id)| {
             let token = String::from_utf8(tokenizer.token_bytes(id)?).ok()?;
+            if id >= n_rows && !listed.contains(&token) {
+                return None;
+            }
             let kind = if tokenizer.special_ids().contains(&id) { CONTROL } else { USER_DEFINED };
             Some((token, place, kind))
         });
     let later: Vec<_> = later.collect();
     let later = later.iter().map(|(token, id, kind)| (token.as_str(), *id, *kind));
-    let mut found = rows(pieces.chain(later), file.config.vocab_size)?;
+    let mut found = rows(pieces.chain(later), n_rows)?;
     if !added.is_null() {
         log::warn!("tokens of added_tokens.json may take the white space beside them, which GGUF cannot say");
     }
@@ -80,6 +87,14 @@ pub(super) fn of_pieces(
     ends(&tokenizer, config, &mut found)?;
     found.unk = first_unknown(&found).or(found.unk);
     checked(file, &tokenizer, found)
+}
+
+/// The spellings that `added`, an added_tokens.json, and the `added_tokens_decoder` of `config` list.
+fn listed_beside(added: &Value, config: Option<&[u8]>) -> BTreeSet<String> {
+    let config: Value = config.and_then(|config| serde_json::from_slice(config).ok()).unwrap_or_default();
+    let described = config["added_tokens_decoder"].as_object().into_iter().flatten();
+    let described = described.filter_map(|(_, token)| Some(token["content"].as_str()?.to_owned()));
+    added.as_object().into_iter().flatten().map(|(token, _)| token.clone()).chain(described).collect()
 }
 
 /// The metadata, if it gives the ids of the tokenizer.
@@ -250,7 +265,7 @@ fn text(value: &Value) -> &str {
 
 /// The rank of the first merge that makes a piece, negative, is its score; what no merge makes comes last.
 fn scores(merges: &[(String, String)], found: &mut GgufTokenizer) {
-    let mut ranks = std::collections::BTreeMap::new();
+    let mut ranks = BTreeMap::new();
     for (rank, (left, right)) in merges.iter().enumerate() {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }

@@ -46,6 +46,11 @@ pub(super) async fn open(
         };
         used.extend([&a.name, &b.name]);
         let rank = a.shape.first().copied().unwrap_or_default();
+        if rank == 0 {
+            let (file, field) = (file.to_owned(), format!("the rank of {}", a.field()));
+            let expected = "above 0: a tensor of (rank, columns)".to_owned();
+            return Err(ModelFileError::Invalid { file, field, value: "0".to_owned(), expected });
+        }
         at_most(file, &format!("the rank of {}", a.field()), rank, MAX_RANK)?;
         let columns = name.shape(config).1;
         for (tensor, expected) in [(a, [rank, columns.into()]), (b, [place.rows.into(), rank])] {

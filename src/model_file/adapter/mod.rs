@@ -135,6 +135,14 @@ impl Adapter {
         let names: Vec<String> = files.names().map(str::to_owned).collect();
         let ([name], Some(source)) = (names.as_slice(), names.first().and_then(|name| files.get(name)))
         else {
+            if names.iter().filter(|name| name.ends_with(".gguf")).count() > 1 {
+                return Err(ModelFileError::Invalid {
+                    file: files.label().to_owned(),
+                    field: "the list of adapter files".to_owned(),
+                    value: quoted(&names.join(", ")),
+                    expected: "one adapter; name the file".to_owned(),
+                });
+            }
             return Err(missing(files.label(), ADAPTER_CONFIG));
         };
         match sniff::weights(source.as_ref(), name).await? {

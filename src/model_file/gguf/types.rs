@@ -38,6 +38,9 @@ const UNREAD: [(u32, &str); 20] = [
     (41, "Q1_0"),
 ];
 
+/// What the fork of llama.cpp for BitNet means by numbers that the format has given to others.
+const BITNET: [(u32, &str); 4] = [(36, "I2_S"), (37, "I8_S"), (38, "TL1"), (39, "TL2")];
+
 /// From here on a fork of llama.cpp, `ik_llama.cpp`, numbers types of its own.
 const FORK: u32 = 97;
 
@@ -48,15 +51,20 @@ pub(super) fn of(id: u32) -> Result<Dtype, String> {
     if let Some(dtype) = Dtype::ALL.into_iter().find(|dtype| dtype.ggml_type() == id) {
         return Ok(dtype);
     }
+    let in_bitnet = named(&BITNET).map_or_else(String::new, |name| {
+        format!(" (or {name}, if the file is BitNet's, which only bitnet.cpp reads)")
+    });
     Err(if let Some(name) = named(&UNREAD) {
-        name.to_owned()
+        format!("{name}{in_bitnet}")
     } else if let Some(name) = named(&REMOVED) {
         let instead = match name {
             _ if name.starts_with("Q4_0") => "Q4_0, which programs pack so by themselves now",
             _ if name.starts_with("IQ4_NL") => "IQ4_NL, which programs pack so by themselves now",
             _ => "Q4_0 or Q4_K",
         };
-        format!("{name} (number {id}), which was removed from the format; get the model in {instead}")
+        format!(
+            "{name} (number {id}), which was removed from the format{in_bitnet}; get the model in {instead}"
+        )
     } else if (FORK..1000).contains(&id) {
         format!("number {id}, which only ik_llama.cpp has")
     } else {

@@ -4,13 +4,15 @@
 //! Text is then prepared as SentencePiece does, stretch by stretch between added tokens. `legacy: false` in the config stands for
 //! the repaired way, in which a space is put before a text and nowhere else.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, PreTokenizerWrapper};
 
-use super::wire::{self, Value};
 use super::{Algorithm, Kind, PieceSpec, Spaces};
 use crate::model_file::quoted;
+use crate::model_file::wire::{self, Value};
 use crate::tokenizer::added::{self, Settings};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::model::ModelSpec;
@@ -115,8 +117,9 @@ pub(in crate::tokenizer) fn build(
         .filter(|(_, (_, kind))| matches!(kind, Kind::Unknown | Kind::Control))
         .map(|((token, id), _)| (*id, AddedToken::from(token.clone(), true)))
         .collect();
+    let names: HashSet<&str> = settings.named(&config_file)?.into_iter().collect();
     let plain = |content: String| {
-        let is_special = settings.is_named(&content);
+        let is_special = names.contains(content.as_str());
         if is_legacy {
             // As the tokenizers took them that such checkpoints were trained with.
             AddedToken::from(content, false).lstrip(true).rstrip(true).normalized(false)

@@ -9,7 +9,6 @@ mod by_score;
 pub(super) mod file;
 mod likeliest;
 pub(super) mod prefixes;
-mod wire;
 
 use std::collections::HashMap;
 

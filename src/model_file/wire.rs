@@ -2,7 +2,7 @@
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A number of variable length: booleans, enumerations and integers; negative ones in two's complement.
     Number(u64),
     Fixed32([u8; 4]),
@@ -12,12 +12,12 @@ pub(super) enum Value<'a> {
 }
 
 /// The fields of a message in the order of the file; ends after the first that is broken.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
@@ -88,7 +88,7 @@ mod tests {
         let read = |bytes: &[u8]| Fields::of(bytes).map(|field| field.map(|(n, _)| n)).collect::<Vec<_>>();
         let message =
             [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 2, 3, 4, 5, 6, 7, 8];
-        let fields: Vec<_> = Fields::of(&message).collect::<Option<_>>().unwrap();
+        let fields: Option<Vec<_>> = Fields::of(&message).collect();
         let one = 1.0f32.to_le_bytes();
         let expected = [
             Value::Number(150),
@@ -96,7 +96,7 @@ mod tests {
             Value::Fixed32(one),
             Value::Fixed64([1, 2, 3, 4, 5, 6, 7, 8]),
         ];
-        assert_eq!(fields, (1..).zip(expected).collect::<Vec<_>>());
+        assert_eq!(fields, Some((1..).zip(expected).collect()));
         assert_eq!(read(&[0x12, 0x03, b'h']), [None]);
         assert_eq!(read(&[0x08]), [None]);
         assert_eq!(read(&[0x0b]), [None], "a group");
