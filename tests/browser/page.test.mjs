@@ -25,6 +25,7 @@ test('by keyboard alone: write, stop, go on, undo, anchors, settings, models', {
   const { page, complaints, close } = await open(where, { query: 'max_tokens=4000&seed=1' });
   await ready(page);
 
+  assert.match(await page.textContent('#device'), /weights are kept in f16/);
   await page.keyboard.press('Tab');
   assert.equal(await page.evaluate(() => document.activeElement.className), 'skip');
   await page.keyboard.press('Enter');

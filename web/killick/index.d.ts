@@ -113,8 +113,8 @@ export interface ModelInfo {
   notes: string[];
   /** Bytes of the files. */
   fileBytes: number;
-  /** Bytes on the device: weights, the cache of one text, everything for one text. */
-  plan: { weightsBytes: number; kvBytes: number; totalBytes: number };
+  /** Bytes on the device: weights, the cache of one text, everything for one text; and how many matrices are kept in which form. */
+  plan: { weightsBytes: number; kvBytes: number; totalBytes: number; precisions: { precision: string; weights: number }[] };
 }
 
 /** Whether it will fit, before anything large is fetched. */

@@ -191,7 +191,7 @@ const named = ({ name, ...policy }) => ({ preset: name, ...policy });
 /** @param {any} info @param {number} fileBytes */
 function modelInfo({ name, format, config, chat, policy, notes, plan }, fileBytes) {
   const bytes = (/** @type {string} */ what) => plan.lines.find((/** @type {any} */ line) => line.what === what)?.bytes ?? 0;
-  return { name, format, config, chat, policy: named(policy), notes, fileBytes, plan: { weightsBytes: bytes('weights'), kvBytes: bytes('kv cache'), totalBytes: plan.total_bytes } };
+  return { name, format, config, chat, policy: named(policy), notes, fileBytes, plan: { weightsBytes: bytes('weights'), kvBytes: bytes('kv cache'), totalBytes: plan.total_bytes, precisions: plan.precisions } };
 }
 
 /** @param {number} id @param {string} call @param {any} args @param {AbortSignal} signal */

@@ -132,12 +132,12 @@ function showModel() {
   const software = isSoftware(engine);
   digest.textContent = software ? 'on the processor, so it is slow' : device.name;
   const row = (/** @type {string} */ term, /** @type {string} */ words) => make('div', {}, make('dt', { textContent: term }), make('dd', { textContent: words }));
-  const f16 = device.features.some((feature) => /f16/i.test(feature));
+  const kept = model.plan.precisions.map(({ precision }) => precision).join(' and ');
   fill(facts,
     software && make('p', { className: 'facts-note', textContent: 'This browser computes on the processor, not on a graphics device. It works, but slowly.' }),
     row('Device', device.name || 'the browser does not name it'),
     row('By way of', device.backend),
-    row('16-bit arithmetic', f16 ? 'yes' : 'no: 32-bit is used'),
+    row('Numbers', `weights are kept in ${kept} and computed with in 32 bits`),
     row('Features in use', device.features.join(', ') || 'none, WebGPU’s baseline'),
     row('Kernels', device.family === 'software' ? 'those for processors' : 'those for graphics devices'),
     row('Model', `${model.format}, ${bytes(model.fileBytes)}`),
