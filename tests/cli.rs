@@ -123,7 +123,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
         (vec!["chat", "--min-p", "2", "--model", &tiny], vec!["--min-p is 2"]),
         (vec!["inspect", "--model", &config], vec!["config.json", "name the folder"]),
         (vec!["inspect", "--model", &golden], vec!["golden.json", "no weights"]),
-        (vec!["inspect", "--model", "/dev/zero"], vec!["zero", "not a regular file"]),
+        (vec!["inspect", "--model", "/dev/zero"], vec!["zero", "no regular file"]),
         (vec!["inspect", "--max-binding", "70000", "--model", &tiny], vec!["70000"]),
         (vec!["inspect", "--max-binding", "0", "--model", &tiny], vec!["binds at most 0"]),
     ] {
