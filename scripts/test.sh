@@ -38,7 +38,7 @@ print(*(t["name"] for p in packages if p["name"] == "killick" for t in p["target
         done
 }
 
-# cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means.
+# cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means. All of them run, whatever fails.
 cargo_test() {
     local environment=()
     while [ "$1" != -- ]; do
@@ -46,7 +46,7 @@ cargo_test() {
         shift
     done
     shift
-    env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked "$@"
+    env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked --no-fail-fast "$@"
 }
 
 # device VAR=VALUE...: shows the device of that environment, and sets `speed` to its speed against one on which all repetitions run.

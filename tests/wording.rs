@@ -67,7 +67,7 @@ fn a_setting_is_called_by_its_flag() {
 #[test]
 fn a_prompt_longer_than_the_context_says_what_can_be_done() {
     let message = fails(&["generate", &"word ".repeat(60), "--policy", "full", "--ctx", "10"], "");
-    for words in ["the prompt has", "room for 10", "--ctx", "--policy sepllm"] {
+    for words in ["the text has", "room for 10", "--ctx", "--policy sepllm"] {
         assert!(message.contains(words), "{words:?} is not in {message}");
     }
 }
@@ -116,7 +116,7 @@ fn a_schema_and_a_prompt_are_not_both_read_from_standard_input() {
 fn what_is_piped_in_comes_before_the_prompt() {
     let count = |args: &[&str], input: &str| {
         let message = fails(&[&["generate", "--policy", "full", "--ctx", "1"], args].concat(), input);
-        let number = message.split("the prompt has ").nth(1).and_then(|rest| rest.split(' ').next());
+        let number = message.split("the text has ").nth(1).and_then(|rest| rest.split(' ').next());
         number.and_then(|number| number.parse::<usize>().ok()).unwrap_or_else(|| panic!("{message}"))
     };
     let whole = count(&["notes of a day\nSummary:"], "");

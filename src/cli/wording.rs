@@ -79,7 +79,7 @@ pub(super) fn sampler(options: &SamplerOptions) -> String {
 /// What to do about a text longer than the context.
 fn too_long(pos: u32, tokens: usize, limit: u32) -> String {
     let text = match pos {
-        0 => format!("the prompt has {tokens} tokens"),
+        0 => format!("the text has {tokens} tokens"),
         _ => format!("{pos} tokens are there and {tokens} more are to come"),
     };
     if limit == MAX_POSITIONS {

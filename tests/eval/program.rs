@@ -153,7 +153,7 @@ fn what_cannot_be_measured_is_one_clear_line() {
         ("choices items.jsonl --limit 0", 2, vec!["from 1 on"]),
         ("perplexity short.txt", 1, vec!["1 tokens in the text", "at least 2"]),
         ("perplexity text.txt --stride 0", 1, vec!["stride is 0"]),
-        ("perplexity text.txt --max-length 40 --ctx 20", 1, vec!["limit of 20"]),
+        ("perplexity text.txt --max-length 40 --ctx 20", 1, vec!["room for 20"]),
         ("perplexity text.txt --policies full,window --window 9", 2, vec!["--window"]),
         ("perplexity text.txt --policies window:colour=9", 2, vec!["colour=9", "max-anchors=N"]),
         ("perplexity text.txt --policies window:window=0", 1, vec!["window is 0"]),
