@@ -304,7 +304,7 @@ async fn read_scores(
     let (nll, top) = bytes.split_at(bytes.len() / 2);
     let nll = floats(nll);
     if let Some(row) = nll.iter().position(|nll| !nll.is_finite()) {
-        return Err(SessionError::NonFiniteLogits { pos: session.ring.state().pos - n + row as u32 });
+        return Err(session.not_finite(session.ring.state().pos - n + row as u32));
     }
     score.nll.extend(nll);
     score.top1.extend(words(top));

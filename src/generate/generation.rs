@@ -347,7 +347,7 @@ impl Generation {
             false => NO_TOKEN,
         };
         if id == NO_TOKEN {
-            return Err(SessionError::NonFiniteLogits { pos: pos.saturating_sub(1) }.into());
+            return Err(session.not_finite(pos.saturating_sub(1)).into());
         }
         let top = self.options.sampler.logprobs;
         let logprobs = (top > 0).then(|| {

@@ -263,9 +263,7 @@ pub(super) fn why(session: &Session, stopped: u32, text: u32) -> Result<StopReas
         LoopState::STOP_BUDGET => Ok(StopReason::MaxTokens),
         LoopState::STOP_LIMIT => Ok(session.limit_reason()),
         LoopState::STOP_SEGMENT => Ok(StopReason::SegmentLimit),
-        LoopState::STOP_NOT_FINITE => {
-            Err(SessionError::NonFiniteLogits { pos: text.saturating_sub(1) }.into())
-        }
+        LoopState::STOP_NOT_FINITE => Err(session.not_finite(text.saturating_sub(1)).into()),
         code => Err(GenerateError::UnknownStop { code }),
     }
 }

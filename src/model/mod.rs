@@ -68,6 +68,8 @@ pub struct Model {
     network: Network,
     label: String,
     allocated_bytes: u64,
+    /// Every matrix is kept in 32-bit floats.
+    is_exact: bool,
     /// What sessions share, one for each shape; it is freed with the last of them.
     scratches: Mutex<Vec<Weak<SharedScratch>>>,
 }
@@ -92,7 +94,9 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, LoadError> {
         let config = file.config.clone();
-        let plan = WeightsPlan::new(&config, Precisions::of(file, format), gpu.capabilities())?;
+        let precisions = Precisions::of(file, format);
+        let is_exact = precisions.is_exact(&config);
+        let plan = WeightsPlan::new(&config, precisions, gpu.capabilities())?;
         let allocated_bytes = plan.total_bytes();
         let weights = weights::load(gpu, file, &plan, progress).await?;
         let made = gpu.allocate(&rope_table_requests(&config)).await?;
@@ -106,6 +110,7 @@ impl Model {
             network: Network { config, weights, rope_tables },
             label: file.label().to_owned(),
             allocated_bytes,
+            is_exact,
             scratches: Mutex::default(),
         })
     }
@@ -118,6 +123,11 @@ impl Model {
     /// The device it lies on.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Whether every matrix is kept in 32-bit floats.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_exact
     }
 
     /// Name of the file or folder it came from.

@@ -188,6 +188,11 @@ impl<'a> Precisions<'a> {
         self.format.precision(self.file.and_then(|file| file.stored_dtype(name)))
     }
 
+    /// Whether every matrix is kept in 32-bit floats.
+    pub(crate) fn is_exact(self, config: &Config) -> bool {
+        self.lines(config).iter().all(|line| line.precision == Precision::F32.name())
+    }
+
     /// How many matrices of a model become what.
     fn lines(self, config: &Config) -> Vec<PrecisionLine> {
         let matrices: Vec<_> =

@@ -29,10 +29,12 @@ pub enum SessionError {
         vocab_size: u32,
     },
     /// The model produced infinities or not-a-numbers, so its weights are broken or 16 bits too few.
-    #[error("the logits after position {pos} are not finite; the weights are broken, or need dtype f32")]
+    #[error("the logits after position {pos} are not finite; the weights are broken{}", if *.exact { "" } else { ", or need f32 (dtype, kv)" })]
     NonFiniteLogits {
         /// Position of the token whose successor was asked for.
         pos: u32,
+        /// Whether weights, keys and values are 32-bit floats already.
+        exact: bool,
     },
     /// A text more than the pool has places for.
     #[error("the pool is full: it has places for {texts} texts, and as many sessions hold one")]

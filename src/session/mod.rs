@@ -262,6 +262,14 @@ impl Session {
         KvReport::new(&self.ring, self.entry_bytes(), self.kv_format(), kv_bytes)
     }
 
+    /// The logits after position `pos` are not finite.
+    pub(crate) fn not_finite(&self, pos: u32) -> SessionError {
+        SessionError::NonFiniteLogits {
+            pos,
+            exact: self.model.is_exact() && self.kv_format() == KvFormat::F32,
+        }
+    }
+
     /// Bytes of device memory that it shares with the sessions of its model that have the same [`SessionOptions::chunk`].
     pub fn shared_bytes(&self) -> u64 {
         self.place.pool.scratch.bytes

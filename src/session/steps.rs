@@ -83,7 +83,7 @@ impl Session {
         let bytes = self.readback.take(&self.model.gpu, 4, submission).await?;
         let [id] = *words(&bytes) else { unreachable!("four bytes are one word") };
         if id >= vocab {
-            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
+            return Err(self.not_finite(self.ring.state().pos.saturating_sub(1)));
         }
         Ok(id)
     }
@@ -96,7 +96,7 @@ impl Session {
         })?;
         let logits = floats(&self.readback.take(&self.model.gpu, bytes, submission).await?);
         if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(SessionError::NonFiniteLogits { pos: self.ring.state().pos.saturating_sub(1) });
+            return Err(self.not_finite(self.ring.state().pos.saturating_sub(1)));
         }
         Ok(logits)
     }
