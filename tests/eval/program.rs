@@ -157,7 +157,7 @@ fn what_cannot_be_measured_is_one_clear_line() {
         ("perplexity text.txt --policies full,window --window 9", 2, vec!["--window"]),
         ("perplexity text.txt --policies window:colour=9", 2, vec!["colour=9", "max-anchors=N"]),
         ("perplexity text.txt --policies window:window=0", 1, vec!["window is 0"]),
-        ("recall --distances 0", 1, vec!["distance is 0"]),
+        ("recall --distances 0", 1, vec!["--distances is 0"]),
         ("recall --filler short.txt", 1, vec!["0 sentences to fill in"]),
         ("recall --distractors 99", 1, vec!["distractors is 99", "1 to 23"]),
     ] {
