@@ -138,15 +138,22 @@ const jobs = {
   },
 
   /** Minutes of conversation: what memory does meanwhile. */
-  async soaks({ model, minutes, tokens }) {
-    const engine = await Killick.load({ model });
+  async soaks({ model, load = {}, minutes, tokens }) {
+    const engine = await Killick.load({ model, ...load });
     const text = await engine.text();
-    await text.append('The Lord is');
+    const { chat } = engine.model;
+    const questions = ['Tell me about the sea.', 'And what else is there to say?', 'Name three colours.', 'Why?'];
+    if (!chat) await text.append('The Lord is');
     const samples = [];
     const begun = performance.now();
     while (performance.now() - begun < minutes * 60_000) {
-      await text.generate({ maxTokens: tokens, temperature: 0.8, topP: 0.95, ignoreEos: true }).result;
-      await text.append(' And then he said unto them,');
+      const options = { maxTokens: tokens, temperature: 0.8, topP: 0.95 };
+      if (chat) {
+        await text.say(questions[samples.length % questions.length], options).result;
+      } else {
+        await text.generate({ ...options, ignoreEos: true }).result;
+        await text.append(' And then he said unto them,');
+      }
       const { wasmBytes, modelBytes, textBytes, counters } = await engine.stats();
       const heap = performance.memory?.usedJSHeapSize ?? 0;
       samples.push({ seconds: (performance.now() - begun) / 1000, tokens: text.tokens.length, heap, wasmBytes, modelBytes, textBytes, buffers: counters.buffers, bindGroups: counters.bind_groups });
