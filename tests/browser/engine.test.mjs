@@ -69,8 +69,8 @@ for (const kind of ['chromium', 'firefox']) {
 
       const stops = await browser.run('stops', { model: 'killick-4m', prompt: PROMPT });
       assert.equal(stops.stopped.reason, 'cancelled');
-      // What is under way is at most two submits of 16 steps.
-      assert.ok(stops.extra <= 32, `${stops.extra} tokens came after the stop`);
+      // What is under way on the device is at most two submits of 16 steps; as many may be on their way from the worker to a busy page.
+      assert.ok(stops.extra <= 64, `${stops.extra} tokens came after the stop`);
       const whole = [...greedy.prompt_ids, ...greedy.ids];
       assert.deepEqual(stops.together.slice(0, whole.length), whole.slice(0, stops.together.length));
       assert.deepEqual([stops.undone, stops.left, stops.length], [true, 0, 0]);
