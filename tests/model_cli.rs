@@ -25,17 +25,30 @@ fn model() -> String {
     smollm2::needed().display().to_string()
 }
 
-fn generate(flags: &[&str], input: &str) -> Output {
+/// What the program prints for these arguments on the model, with `input` on its standard input.
+fn killick(command: &str, flags: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
-        .args(["generate", "--model", &model()])
+        .args([command, "--model", &model()])
         .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the prompt is read");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the input is read");
     child.wait_with_output().expect("the program ends")
+}
+
+fn generate(flags: &[&str], input: &str) -> Output {
+    killick("generate", flags, input)
+}
+
+/// Lines into a chat, and what came to standard output and standard error.
+fn chat(flags: &[&str], lines: &str) -> (String, String) {
+    let output = killick("chat", &[&["--policy", "sepllm"], flags].concat(), lines);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
 }
 
 fn document(flags: &[&str], input: &str) -> Value {
@@ -187,18 +200,8 @@ fn ctrl_c_keeps_what_was_written() {
 /// Lines in, answers out; what the program itself says goes to standard error when there is no terminal.
 #[test]
 fn a_chat_answers_line_by_line() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
-        .args(["chat", "--model", &model(), "--policy", "sepllm", "--temperature", "0", "--max-tokens", "6"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
     let lines = "Name a colour.\n/anchors\n/nonsense\n\nAnother one.\n/stats\n/undo\n/undo\n/reset\n/help\n/quit\nnot read\n";
-    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("the lines are read");
-    let output = child.wait_with_output().expect("the program ends");
-    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}");
+    let (said, told) = chat(&["--temperature", "0", "--max-tokens", "6"], lines);
     let flags = ["--chat", "--policy", "sepllm", "--max-tokens", "6"];
     let first = document(&flags, "Name a colour.")["text"].as_str().unwrap().to_owned();
     assert!(said.starts_with(&format!("{first}\n")), "{said:?} does not begin with {first:?}");
@@ -219,27 +222,10 @@ fn a_chat_answers_line_by_line() {
     }
 }
 
-/// Lines into a chat, and what came to standard output and standard error.
-fn chat(flags: &[&str], lines: &str) -> (String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
-        .args(["chat", "--model", &model(), "--policy", "sepllm", "--max-tokens", "12"])
-        .args(flags)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("the lines are read");
-    let output = child.wait_with_output().expect("the program ends");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    (text(&output.stdout), text(&output.stderr))
-}
-
 #[test]
 fn a_question_is_asked_again_for_another_answer() {
     let (said, told) = chat(
-        &["--temperature", "1.3", "--seed", "3"],
+        &["--temperature", "1.3", "--seed", "3", "--max-tokens", "12"],
         "Tell me of the sea.\n/retry\n/stats\n/undo\n/retry\n",
     );
     let answers: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -210,6 +210,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The nearest f32.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "there is no other way from f64 to the nearest f32"
+)]
+pub(super) fn nearest(value: f64) -> f32 {
+    value as f32
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::panic, reason = "a test may panic")]
 mod tests {

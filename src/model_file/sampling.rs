@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::gguf::Metadata;
 use super::json::Object;
+use super::reader::nearest;
 
 /// The settings recorded with a model; `None` where nothing is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -46,11 +47,11 @@ impl SamplingHints {
         let draws = json.get("do_sample").and_then(serde_json::Value::as_bool) == Some(true);
         let drawn = |key: &str, fits: fn(f64) -> bool| draws.then(|| said(key, fits)).flatten();
         Self {
-            temperature: draws.then(|| single(said("temperature", is_temperature).unwrap_or(1.0))),
+            temperature: draws.then(|| nearest(said("temperature", is_temperature).unwrap_or(1.0))),
             top_k: drawn("top_k", is_count).map(whole),
-            top_p: drawn("top_p", is_share).map(single),
-            min_p: drawn("min_p", is_floor).map(single),
-            repetition_penalty: said("repetition_penalty", is_penalty).map(single),
+            top_p: drawn("top_p", is_share).map(nearest),
+            min_p: drawn("min_p", is_floor).map(nearest),
+            repetition_penalty: said("repetition_penalty", is_penalty).map(nearest),
             penalty_last_n: None,
         }
     }
@@ -71,11 +72,11 @@ impl SamplingHints {
             kept(file, &key, "not a number", value, fits)
         };
         Self {
-            temperature: said("temp", is_temperature).map(single),
+            temperature: said("temp", is_temperature).map(nearest),
             top_k: said("top_k", is_count).map(whole),
-            top_p: said("top_p", is_share).map(single),
-            min_p: said("min_p", is_floor).map(single),
-            repetition_penalty: said("penalty_repeat", is_penalty).map(single),
+            top_p: said("top_p", is_share).map(nearest),
+            min_p: said("min_p", is_floor).map(nearest),
+            repetition_penalty: said("penalty_repeat", is_penalty).map(nearest),
             penalty_last_n: said("penalty_last_n", is_window).map(whole),
         }
     }
@@ -113,15 +114,6 @@ fn is_floor(value: f64) -> bool {
 
 fn is_penalty(value: f64) -> bool {
     (1e-6..=1e6).contains(&value)
-}
-
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "within the range of the setting"
-)]
-fn single(value: f64) -> f32 {
-    value as f32
 }
 
 #[expect(

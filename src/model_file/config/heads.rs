@@ -5,7 +5,7 @@
     reason = "the limits of a validated config leave room for these products"
 )]
 
-use super::{Config, narrowed};
+use super::{Config, nearest};
 
 /// Shape of the attention heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Scoring {
 impl Scoring {
     /// 1 / sqrt(head_dim), rounded once, and nothing else.
     pub fn of(heads: Heads) -> Self {
-        Self { scale: narrowed(1.0 / f64::from(heads.head_dim).sqrt()), cap: 0.0, near: false }
+        Self { scale: nearest(1.0 / f64::from(heads.head_dim).sqrt()), cap: 0.0, near: false }
     }
 }
 
@@ -65,7 +65,7 @@ impl Config {
             near: !self.full_layers.is_empty() && self.slides(layer),
             cap: self.score_cap.unwrap_or(0.0),
             scale: match self.query_scalar {
-                Some(scalar) => narrowed(1.0 / f64::from(scalar).sqrt()),
+                Some(scalar) => nearest(1.0 / f64::from(scalar).sqrt()),
                 None => Scoring::of(self.heads()).scale,
             },
         }

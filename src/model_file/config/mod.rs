@@ -29,7 +29,7 @@ mod rotation;
 use super::error::ModelFileError;
 use super::gguf::{Metadata, key_field};
 use super::json::Object;
-use super::reader::at_most;
+use super::reader::{at_most, nearest};
 
 pub use architecture::Architecture;
 pub use heads::{Heads, Scoring};
@@ -295,7 +295,7 @@ fn validate(draft: Draft<'_>) -> Result<Config, ModelFileError> {
         qk_norm: draft.qk_norm,
         post_norms: conventions.is_gemma,
         activation: if conventions.is_gemma { Activation::Gelu } else { Activation::Silu },
-        embedding_scale: if conventions.is_gemma { narrowed(f64::from(hidden_size).sqrt()) } else { 1.0 },
+        embedding_scale: if conventions.is_gemma { nearest(f64::from(hidden_size).sqrt()) } else { 1.0 },
         query_scalar: query_scalar.filter(|scalar| f64::from(*scalar) != f64::from(head_dim)),
         score_cap: draft.score_cap.map(|named| positive(&named, MAX_CAP)).transpose()?,
         logit_cap: draft.logit_cap.map(|named| positive(&named, MAX_CAP)).transpose()?,
@@ -342,21 +342,11 @@ fn to_u32(named: &Named<'_, u64>, value: u64) -> Result<u32, ModelFileError> {
 
 /// A number that stays above 0 as an f32, and at most `max`.
 fn positive(named: &Named<'_, f64>, max: f32) -> Result<f32, ModelFileError> {
-    let value = narrowed(named.value);
+    let value = nearest(named.value);
     if value.is_normal() && value > 0.0 && value <= max {
         return Ok(value);
     }
     Err(invalid(named, format!("a number above 0 and at most {max}")))
-}
-
-/// The nearest f32.
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "there is no other way from f64 to the nearest f32"
-)]
-fn narrowed(value: f64) -> f32 {
-    value as f32
 }
 
 fn invalid<T: ToString>(named: &Named<'_, T>, expected: impl Into<String>) -> ModelFileError {

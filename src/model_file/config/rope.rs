@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::longrope::{FactorsDraft, RopeDivisors, suggested_growth};
-use super::{Architecture, MAX_CONTEXT, Named, bounded, invalid, narrowed, positive, unsupported};
+use super::{Architecture, MAX_CONTEXT, Named, bounded, invalid, nearest, positive, unsupported};
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::gguf::{Metadata, key_field};
 use crate::model_file::json::Object;
@@ -302,7 +302,7 @@ impl<'a> ScalingDraft<'a> {
                 };
                 let attention_factor = match &attention {
                     Some(named) => factor_of(named)?,
-                    None => narrowed(suggested_growth(extended, original_context)),
+                    None => nearest(suggested_growth(extended, original_context)),
                 };
                 let divisors = factors.map(|factors| factors.check(pairs)).transpose()?;
                 return Ok((RopeScaling::LongRope { attention_factor, original_context }, divisors));

@@ -9,7 +9,7 @@ use crate::model_file::config::MAX_VOCAB;
 use crate::model_file::error::{ModelFileError, quoted};
 use crate::model_file::reader::{
     MAX_ALIGNMENT, MAX_ARRAY, MAX_KEY_BYTES, MAX_STRING_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKEN_BYTES, Reader,
-    at_most,
+    at_most, nearest,
 };
 
 /// Alignment when `general.alignment` is absent.
@@ -218,15 +218,6 @@ async fn parse_array(reader: &mut Reader<'_>, file: &str, key: &str) -> Result<V
             Ok(Value::OtherArray(kind))
         }
     }
-}
-
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "there is no other way from f64 to the nearest f32"
-)]
-fn nearest(value: f64) -> f32 {
-    value as f32
 }
 
 #[expect(
