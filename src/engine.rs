@@ -2,12 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use crate::bench::{BenchError, TunedProduct, tune};
 use crate::error::Error;
-use crate::gpu::{Gpu, GpuOptions};
+use crate::gpu::{Gpu, GpuOptions, Tuning};
 use crate::kernels::WeightFormat;
 use crate::kv::{MAX_POSITIONS, Policy, PolicySpec, Tagger};
-use crate::model::Model;
+use crate::model::{Model, PlannedProduct};
 use crate::model_file::{FileSet, ModelFile, TokenizerSource};
 use crate::policy_options::{ChosenPolicy, PolicyOptions, recorded_policy};
 use crate::sampling::SamplerOptions;
@@ -116,6 +118,27 @@ impl Engine {
         &self.gpu
     }
 
+    /// Measures which kernels are fastest here for the products of a model whose weights are kept in `format`: those of `products`, which
+    /// [`PlannedProduct::of`] lists, for about as long as `budget`. Each candidate is checked first. Needs up to 256 MiB of device memory
+    /// for that time. What comes of it may be kept and given to [`Engine::tuned`] at each start; a real GPU gains by it, and on a software
+    /// device there is nothing to choose.
+    ///
+    /// # Errors
+    /// The device, or memory that it has not.
+    pub async fn tune(
+        &self,
+        products: &[PlannedProduct],
+        budget: Duration,
+    ) -> Result<Vec<TunedProduct>, BenchError> {
+        tune(&self.gpu, products, budget).await
+    }
+
+    /// The same device, on which models that are loaded from now on run the kernels that were measured to be fastest.
+    pub fn tuned(&self, products: &[TunedProduct]) -> Self {
+        let entries = products.iter().map(|product| (product.of.clone(), product.chosen.clone()));
+        Self { gpu: self.gpu.tuned(Tuning::new(entries)) }
+    }
+
     /// Reads a model and puts its weights on the device. [`FileSet::embedded`] is the model that the library brings.
     ///
     /// # Errors
@@ -158,6 +181,13 @@ impl Engine {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load_embedded(&self, options: LoadOptions) -> Result<Loaded, Error> {
         pollster::block_on(self.load_files(FileSet::embedded(), options))
+    }
+}
+
+/// An engine on a device that is open.
+impl From<Gpu> for Engine {
+    fn from(gpu: Gpu) -> Self {
+        Self { gpu }
     }
 }
 

@@ -129,3 +129,43 @@ fn devices_lists_what_there_is() {
     }
     assert!(killick(&["devices"]).status.success(), "for people");
 }
+
+/// A real GPU is measured by itself; here the flag asks for it.
+#[test]
+fn what_was_measured_of_the_kernels_is_kept_for_the_next_start() {
+    let cache = tempfile::tempdir().unwrap();
+    let model = data("tiny/gqa").display().to_string();
+    gpu();
+    let kernels = |tune: &str| -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
+        command.args([
+            "devices",
+            "--kernels",
+            "--json",
+            "--family",
+            "gpu",
+            "--model",
+            &model,
+            "--tune",
+            tune,
+        ]);
+        let output = command.env("XDG_CACHE_HOME", cache.path()).output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one JSON document")
+    };
+    let is_measured = |one: &Value| one["measured"]["trials"].is_array();
+    let folder = cache.path().join("killick/tuning");
+    assert!(!kernels("off").iter().any(is_measured) && !folder.exists());
+    // Each start measures for two seconds, so a slow device takes several.
+    let all = |tune| (0..20).map(|_| kernels(tune)).find(|lines| lines.iter().all(is_measured));
+    let first = all("on").expect("all are measured in the end");
+    assert_eq!(kernels("on"), first, "the figures are those that were kept");
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    // Figures of other kernels, as of an older version.
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    kept["kernels"] = 1.into();
+    for other in [kept.to_string(), "{".to_owned()] {
+        std::fs::write(&file, &other).unwrap();
+        assert_ne!(kernels("on"), first, "{other}: measured anew");
+    }
+}

@@ -39,7 +39,7 @@ pub use agree::{Expected, agree};
 pub use ceilings::{Ceilings, ceilings};
 pub use compare::{Report, machines, side_by_side};
 pub use error::BenchError;
-pub use kernels::{KernelCase, kernel_cases};
+pub use kernels::{KernelCase, Trial, TunedProduct, kernel_cases, tune};
 pub use measure::{Measured, Method, Test, measure, with_room};
 pub use page::page;
 pub use rows::Subject;

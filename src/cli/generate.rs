@@ -74,7 +74,7 @@ pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     opened.check(&policy, &prompt_ids)?;
     let grammar = grammar(args, &opened, &tokenizer)?;
     let engine = load::open_device(&args.gpu)?;
-    let loaded = load::load(&engine, opened, &args.model)?;
+    let loaded = load::load(&engine, opened, &args.model, &args.gpu)?;
     load::name_embedded(&args.model, args.json);
     let mut session = pollster::block_on(Session::new(&loaded.model, &policy, args.policy.session()))?;
     let load_ms = millis(started);

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::{A_CHAT_MODEL, AdapterArg, GpuArgs, ModelArgs, TemplateArgs};
-use super::{printable, wording};
+use super::{printable, tuning, wording};
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
 use crate::kv::{KvError, MAX_POSITIONS, Policy};
@@ -109,8 +109,8 @@ pub(super) fn open_device(args: &GpuArgs) -> Result<Engine, Error> {
     Ok(engine)
 }
 
-/// Puts the model on the device, under a bar.
-pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs) -> Result<Loaded, Error> {
+/// Puts the model on the device, under a bar, with the kernels that are fastest there.
+pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs, gpu: &GpuArgs) -> Result<Loaded, Error> {
     let floats = Precisions::of(&model.file, args.dtype.into()).taken_out_of_blocks();
     if floats > 0 {
         let _ = writeln!(
@@ -118,6 +118,7 @@ pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs) -> Result<L
             "killick: note: {floats} matrices that the adapter changes are kept in f16, not in the blocks of their file"
         );
     }
+    let engine = tuning::measured(engine, &model, args.dtype.into(), gpu.tune)?.engine;
     let (bar, mut progress) = progress_bar("loading");
     let loaded = pollster::block_on(engine.load_opened(model, args.dtype.into(), &mut progress))?;
     bar.finish_and_clear();

@@ -13,6 +13,7 @@ mod load;
 mod prompt;
 mod reading;
 mod score;
+mod tuning;
 mod voice;
 mod wording;
 

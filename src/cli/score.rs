@@ -20,7 +20,7 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     };
     opened.check(&policy, &ids)?;
     let engine = load::open_device(&args.gpu)?;
-    let model = load::load(&engine, opened, &args.model)?.model;
+    let model = load::load(&engine, opened, &args.model, &args.gpu)?.model;
     load::name_embedded(&args.model, args.json);
     let score = pollster::block_on(score_with(&model, &policy, args.policy.kv.into(), &ids, args.path))?;
     if args.json {

@@ -1,6 +1,6 @@
 //! Which adapter: listing, choosing and opening one.
 
-use super::{Capabilities, Family, GpuError};
+use super::{Capabilities, Family, GpuError, Tuning};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,6 +230,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         max_binding_bytes,
         max_uniform_bytes,
         forced: None,
+        tuning: Tuning::default(),
     };
     Ok(Opened { device, queue, adapter: description, capabilities })
 }

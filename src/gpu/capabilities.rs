@@ -1,5 +1,7 @@
 //! What decides which kernels run: the device as plain data, which can be had without a device.
 
+use super::Tuning;
+
 /// The two families of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -21,7 +23,7 @@ impl Family {
 }
 
 /// What a device can do, as far as a kernel or a plan may depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// The family of kernels that suits it, or that was asked for.
     pub family: Family,
@@ -37,6 +39,8 @@ pub struct Capabilities {
     pub max_uniform_bytes: u64,
     /// An op and the implementation of it that must be taken, whatever suits the device: for tests and measurements.
     pub forced: Option<(&'static str, &'static str)>,
+    /// What was measured to be fastest here.
+    pub tuning: Tuning,
 }
 
 impl Capabilities {
@@ -50,11 +54,12 @@ impl Capabilities {
             max_binding_bytes: 128 << 20,
             max_uniform_bytes: 64 << 10,
             forced: None,
+            tuning: Tuning::default(),
         }
     }
 
     /// The same device, with one op bound to one implementation.
-    pub fn forcing(self, op: &'static str, implementation: &'static str) -> Self {
-        Self { forced: Some((op, implementation)), ..self }
+    pub fn forcing(&self, op: &'static str, implementation: &'static str) -> Self {
+        Self { forced: Some((op, implementation)), ..self.clone() }
     }
 }

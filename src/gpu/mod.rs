@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! adapter.rs       which adapter
-//! capabilities.rs  the device as plain data
+//! capabilities.rs  the device as plain data; tuning.rs: what was measured to be fastest on it
 //! buffer.rs        memory, by names; texels.rs: a texture as a linear array
 //! recording.rs     dispatches as plain data
 //! submit.rs        from a recording to the device
@@ -32,6 +32,7 @@ mod recording;
 mod submit;
 mod texels;
 mod timer;
+mod tuning;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiter;
 
@@ -48,6 +49,7 @@ pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};
 pub use submit::{Prepared, Submission};
 pub(crate) use texels::MOST_TEXTURE_BYTES;
 pub use timer::PassTimes;
+pub use tuning::{Tuned, TunedOp, Tuning};
 
 use params::ParamsArena;
 use pipeline::{BindingsLayout, Pipeline, PipelineKey};
@@ -101,6 +103,7 @@ pub struct LibraryCounters {
 #[derive(Clone)]
 pub struct Gpu {
     shared: Arc<Shared>,
+    capabilities: Capabilities,
 }
 
 struct Shared {
@@ -110,7 +113,6 @@ struct Shared {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: AdapterDescription,
-    capabilities: Capabilities,
     errors: Arc<ErrorState>,
     counters: Mutex<Counters>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
@@ -164,7 +166,6 @@ impl Gpu {
                 device,
                 queue,
                 adapter,
-                capabilities,
                 errors,
                 counters: Mutex::new(counters),
                 pipelines: Mutex::default(),
@@ -176,6 +177,7 @@ impl Gpu {
                 read_delay: Mutex::default(),
                 timer: Mutex::default(),
             }),
+            capabilities,
         })
     }
 
@@ -186,22 +188,28 @@ impl Gpu {
 
     /// What it can do, as plain data: what kernels and plans are chosen by.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.shared.capabilities
+        &self.capabilities
+    }
+
+    /// The same device, whose kernels are chosen by `tuning` from now on: for the models that are loaded by what is returned.
+    pub fn tuned(&self, tuning: Tuning) -> Self {
+        let capabilities = Capabilities { tuning, ..self.capabilities.clone() };
+        Self { capabilities, ..self.clone() }
     }
 
     /// Largest range of a buffer one binding may cover, in bytes; a larger matrix is split by rows.
     pub fn max_binding_bytes(&self) -> u64 {
-        self.shared.capabilities.max_binding_bytes
+        self.capabilities.max_binding_bytes
     }
 
     /// Whether kernels may use subgroup operations here.
     pub fn subgroups(&self) -> bool {
-        self.shared.capabilities.subgroups > 0
+        self.capabilities.subgroups > 0
     }
 
     /// Whether the "GPU" is a program on the CPU.
     pub fn is_software(&self) -> bool {
-        self.shared.capabilities.software
+        self.capabilities.software
     }
 
     /// What was asked of the device so far.

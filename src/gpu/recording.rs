@@ -115,7 +115,7 @@ pub struct Recorder {
 impl Recorder {
     /// An empty recording.
     pub fn new(device: &Capabilities) -> Self {
-        Self { device: *device, recording: Recording::default() }
+        Self { device: device.clone(), recording: Recording::default() }
     }
 
     /// What is recorded for.

@@ -4,6 +4,8 @@
 //! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
+use std::collections::BTreeSet;
+
 use half::f16;
 
 use super::*;
@@ -185,8 +187,10 @@ pub struct Implementation {
     pub family: Family,
     /// The layouts that it reads.
     pub layouts: &'static [Layout],
-    /// Invocations of a workgroup. May be tuned, but for texts that say how many they are.
+    /// Invocations of a workgroup, where nothing was measured.
     pub lanes: Lanes,
+    /// Invocations of a workgroup that a measurement on a GPU may take in their place.
+    pub tunable: &'static [u32],
     /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
     /// A smaller workgroup, for smaller subgroups.
@@ -215,6 +219,7 @@ impl Implementation {
             family: Family::Gpu,
             layouts: &[Layout::Plain],
             lanes: [lanes; 2],
+            tunable: &[],
             least_subgroup: 1,
             narrow: None,
             rows: 1,
@@ -261,6 +266,12 @@ impl Implementation {
         Variant { entries: self.entries.then(|| layout.format()), ..self.variant(device) }
     }
 
+    /// [`Implementation::variant`], in workgroups of this many invocations where they were measured.
+    pub(super) fn variant_of(&self, workgroup: Option<u32>, device: &Capabilities) -> Variant {
+        let variant = self.variant(device);
+        Variant { workgroup: workgroup.unwrap_or(variant.workgroup), ..variant }
+    }
+
     /// The variant for a device; formats, residuals and the like are the recording's to add.
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
@@ -279,8 +290,8 @@ impl Implementation {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
         let layouts: Vec<_> = self.weight_layouts().map(Some).collect();
         let layouts = if layouts.is_empty() { vec![None] } else { layouts };
-        let [on_software, on_gpu] = self.lanes;
-        let lanes = if on_software == on_gpu { vec![on_gpu] } else { vec![on_software, on_gpu] };
+        let lanes: BTreeSet<_> = self.lanes.iter().chain(self.tunable).copied().collect();
+        let lanes: Vec<_> = lanes.into_iter().collect();
         let mut all = Vec::new();
         for layout in layouts {
             let most = layout.map_or(u32::MAX, WeightLayout::most_inputs);
@@ -344,6 +355,39 @@ pub fn choose(
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }
 
+/// A matrix of `shape` (rows, cols) times one or many inputs, or two such matrices times one: by which implementation of `op`, and in
+/// workgroups of how many invocations, if that was measured. What was measured holds for as long as the implementation is there.
+///
+/// # Errors
+/// As [`choose`].
+pub(super) fn choose_product(
+    op: &'static str,
+    layout: WeightLayout,
+    shape: [u32; 2],
+    device: &Capabilities,
+) -> Result<(&'static Implementation, Option<u32>), GpuError> {
+    let measured = device.tuning.find(op, layout.name(), shape).filter(|_| device.forced.is_none());
+    let tuned = measured.and_then(|tuned| {
+        let one = implementations(op).find(|one| one.kernel.name == tuned.implementation)?;
+        let may_be = one.lanes.contains(&tuned.workgroup) || one.tunable.contains(&tuned.workgroup);
+        (one.reads(Layout::Weight(layout)) && may_be).then_some((one, Some(tuned.workgroup)))
+    });
+    tuned.map_or_else(|| choose(op, Layout::Weight(layout), device).map(|one| (one, None)), Ok)
+}
+
+/// What computes such a product where nothing was measured, and in workgroups of how many invocations.
+///
+/// # Errors
+/// As [`choose`].
+pub fn usual_product(
+    op: &'static str,
+    layout: WeightLayout,
+    device: &Capabilities,
+) -> Result<(&'static Implementation, u32), GpuError> {
+    let one = choose(op, Layout::Weight(layout), device)?;
+    Ok((one, one.variant(device).workgroup))
+}
+
 /// Whether a dispatch is a variant that its implementation lists. What is not listed is shown to no other backend's compiler, so tests let
 /// none be recorded.
 pub fn is_declared(dispatch: &Dispatch) -> bool {
@@ -395,6 +439,30 @@ pub fn cache_layout(format: KvFormat, heads: Heads, device: &Capabilities) -> Ca
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Tuned, TunedOp, Tuning};
+
+    #[test]
+    fn what_was_measured_decides_as_long_as_it_is_there() {
+        let (layout, shape) = (WeightLayout::Q4Rows, [1536, 576]);
+        let of = TunedOp { op: "matvec".to_owned(), layout: layout.name().to_owned(), rows: 1536, cols: 576 };
+        let device = |implementation: &str, workgroup| {
+            let tuned = Tuned { implementation: implementation.to_owned(), workgroup };
+            let tuning = Tuning::new([(of.clone(), tuned)]);
+            Capabilities { tuning, ..Capabilities::baseline(Family::Gpu) }
+        };
+        let chosen = |device: &Capabilities, shape| {
+            let (one, workgroup) = choose_product("matvec", layout, shape, device).unwrap();
+            (one.kernel.name, workgroup)
+        };
+        let usual = chosen(&Capabilities::baseline(Family::Gpu), shape);
+        let tuned = device("matvec", 128);
+        assert_eq!(chosen(&tuned, shape), ("matvec", Some(128)));
+        assert_eq!(chosen(&tuned, [1536, 577]), usual, "another matrix");
+        assert_eq!(chosen(&device("matvec", 96), shape), usual, "a workgroup that it does not offer");
+        assert_eq!(chosen(&device("of_old", 128), shape), usual, "a kernel that is gone");
+        assert_eq!(chosen(&device("matmul_texels", 8), shape), usual, "one that reads another layout");
+        assert_eq!(chosen(&tuned.forcing("matmul", "matmul"), shape), usual, "what is forced is not tuned");
+    }
 
     #[test]
     fn what_lies_in_texels_can_be_multiplied_wherever_a_row_of_inputs_begins() {

@@ -1,6 +1,7 @@
 //! The gated half of a feed-forward block for one token: two products and their gate in one dispatch.
 
-use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
+use super::choose::{self, Implementation, LANES_OF_SUMS};
+use super::matmul;
 use super::product::{Inputs, uniform_tile};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
@@ -30,8 +31,13 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Weights in rows, lanes that walk the columns together.
-pub(super) const ROWS: Implementation =
-    Implementation { layouts: IN_ROWS, lanes: LANES_OF_SUMS, rows: 4, ..Implementation::only(&KERNEL, 64) };
+pub(super) const ROWS: Implementation = Implementation {
+    layouts: IN_ROWS,
+    lanes: LANES_OF_SUMS,
+    tunable: matmul::ROWS.tunable,
+    rows: 4,
+    ..Implementation::only(&KERNEL, 64)
+};
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "gated_mlp_texels",
@@ -89,7 +95,8 @@ pub fn record(
     let (eps, gain_len) = inputs.norm_of(name, gate.cols)?;
     need(name, "bytes of out", out.all(), u64::from(gate.rows) * 4)?;
     for (gate_part, up_part) in gate.parts.iter().zip(&up.parts) {
-        let one = choose::choose(KERNEL.op, Layout::Weight(gate_part.layout), rec.device())?;
+        let shape = [gate.rows, gate.cols];
+        let (one, workgroup) = choose::choose_product(KERNEL.op, gate_part.layout, shape, rec.device())?;
         let name = one.kernel.name;
         let (x, uniform_len) = if one.kernel.bindings.contains(&Access::Uniform) {
             let (_, range) = uniform_tile(rec, name, &[1], x, 0, 1, gate.cols)?;
@@ -98,7 +105,7 @@ pub fn record(
             (x.all(), 1)
         };
         let weight = Some(gate_part.layout.part());
-        let variant = Variant { weight, uniform_len, gain_len, ..one.variant(rec.device()) };
+        let variant = Variant { weight, uniform_len, gain_len, ..one.variant_of(workgroup, rec.device()) };
         let params = GatedMlpParams {
             rows: gate_part.rows,
             cols4,

@@ -28,6 +28,7 @@ pub const KERNEL: Kernel = Kernel {
 pub(super) const ROWS: Implementation = Implementation {
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
+    tunable: &[32, 128],
     rows: 4,
     inputs: &[4],
     ..Implementation::only(&KERNEL, 64)

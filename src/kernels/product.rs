@@ -1,6 +1,6 @@
 //! A matrix times one or many inputs: what `matvec` and `matmul` share.
 
-use super::choose::{self, Layout};
+use super::choose;
 use super::{Weight, WeightPart, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, ParamsLayout, Variant};
 use crate::gpu::{Binding, Buffer, Capabilities, GpuError, Recorder};
@@ -164,7 +164,8 @@ fn record_part(
     part: &WeightPart,
 ) -> Result<(), GpuError> {
     let Product { weight, inputs, out, update } = io;
-    let one = choose::choose(op, Layout::Weight(part.layout), rec.device())?;
+    let shape = [weight.rows, weight.cols];
+    let (one, workgroup) = choose::choose_product(op, part.layout, shape, rec.device())?;
     let Kernel { name, bindings, .. } = *one.kernel;
     let unit = part.layout.run_cols();
     if weight.cols == 0 || !weight.cols.is_multiple_of(unit) {
@@ -208,7 +209,7 @@ fn record_part(
             inputs: tile,
             uniform_len: x.len,
             gain_len,
-            ..one.variant(rec.device())
+            ..one.variant_of(workgroup, rec.device())
         };
         let mut bindings = vec![part.binding(), x.binding, out.all()];
         bindings.extend(inputs.norm.map(|norm| norm.gain.all()));

@@ -27,7 +27,7 @@ use crate::model_file::{Config, ModelFile};
 
 pub(crate) use named::handed_out;
 use named::requests_of;
-pub use plan::{MemoryPlan, PlanError, PlanLine, PrecisionLine, Precisions};
+pub use plan::{MemoryPlan, PlanError, PlanLine, PlannedProduct, PrecisionLine, Precisions};
 pub(crate) use plan::{WeightsPlan, entry_bytes};
 use rope_tables::RopeTables;
 pub(crate) use session_buffers::{Control, Memory, Scratch, ScratchShape, SharedScratch, Texts};

@@ -87,6 +87,33 @@ pub enum PlanError {
     Policy(#[from] KvError),
 }
 
+/// Products that a model makes of one form, for who measures how they are made fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedProduct {
+    /// `matvec` and `gated_mlp` for a decoded token, `matmul` for a prompt.
+    pub op: &'static str,
+    /// How the weights lie, or a part of them.
+    pub layout: WeightLayout,
+    /// Rows and columns of the matrix.
+    pub shape: [u32; 2],
+    /// How often a step makes it.
+    pub uses: u32,
+}
+
+impl PlannedProduct {
+    /// The products that `file` takes on a device of these capabilities with its weights in `format`.
+    ///
+    /// # Errors
+    /// Something does not fit a binding of the device.
+    pub fn of(file: &ModelFile, format: WeightFormat, device: &Capabilities) -> Result<Vec<Self>, PlanError> {
+        Ok(WeightsPlan::new(&file.config, Precisions::of(file, format), device)?.products())
+    }
+
+    fn is_alike(&self, other: &Self) -> bool {
+        (self.op, self.layout, self.shape) == (other.op, other.layout, other.shape)
+    }
+}
+
 /// Where the matrices of a model are cut so that each part fits a binding.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightsPlan {
@@ -117,7 +144,7 @@ pub(crate) struct MatrixPlan {
 }
 
 /// Consecutive rows of a matrix, in memory of their own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct PartPlan {
     pub(crate) first_row: u32,
     pub(crate) rows: u32,
@@ -168,6 +195,11 @@ impl MatrixPlan {
 
     fn with_bias(self, biased: bool) -> Self {
         Self { biased, ..self }
+    }
+
+    /// Whether another matrix is cut at the same rows into parts of the same layouts.
+    fn lies_as(&self, other: &Self) -> bool {
+        (self.cols, &self.parts) == (other.cols, &other.parts)
     }
 }
 
@@ -263,6 +295,33 @@ impl WeightsPlan {
             layers: (0..config.n_layers).map(layer).collect::<Result<_, PlanError>>()?,
             config: config.clone(),
         })
+    }
+
+    /// The products that a decode step and a prompt are made of.
+    fn products(&self) -> Vec<PlannedProduct> {
+        let mut products = Vec::new();
+        let mut add = |op, matrix: &MatrixPlan| {
+            let mut layouts: Vec<_> = matrix.parts.iter().map(|part| part.layout).collect();
+            layouts.dedup();
+            for layout in layouts {
+                let this = PlannedProduct { op, layout, shape: [matrix.rows, matrix.cols], uses: 1 };
+                match products.iter_mut().find(|other: &&mut PlannedProduct| other.is_alike(&this)) {
+                    Some(alike) => alike.uses += 1,
+                    None => products.push(this),
+                }
+            }
+        };
+        for LayerPlan { qkv, o, gate, up, down } in &self.layers {
+            [qkv, o, down].into_iter().for_each(|matrix| add("matvec", matrix));
+            if gate.biased || !gate.lies_as(up) {
+                [gate, up].into_iter().for_each(|matrix| add("matvec", matrix));
+            } else {
+                add("gated_mlp", gate);
+            }
+            [qkv, o, gate, up, down].into_iter().for_each(|matrix| add("matmul", matrix));
+        }
+        add("matvec", self.output.as_ref().unwrap_or(&self.embedding));
+        products
     }
 
     pub(super) fn hidden(&self) -> u32 {

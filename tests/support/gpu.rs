@@ -211,7 +211,7 @@ pub fn is_asked(layout: WeightLayout, rows: usize, cols: usize) -> bool {
 
 /// The device as recordings of the test at work see it.
 pub fn capabilities() -> Capabilities {
-    let device = *gpu().capabilities();
+    let device = gpu().capabilities().clone();
     match BOUND.get() {
         Some(one) => device.forcing(one.kernel.op, one.kernel.name),
         None => device,

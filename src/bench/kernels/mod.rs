@@ -6,6 +6,7 @@
 //! attending.rs  kernels around the cache
 //! rowwise.rs    kernels that go over rows of numbers
 //! memory.rs     their inputs on the device
+//! tune.rs       which is the fastest for a model's products
 //! ```
 //!
 //! Before it is timed a kernel has to be right, because a fast wrong kernel is no kernel. A matrix that would lie in a cache of the device is
@@ -15,8 +16,11 @@ mod attending;
 mod memory;
 mod products;
 mod rowwise;
+mod tune;
 
 use std::time::Duration;
+
+pub use tune::{Trial, TunedProduct, tune};
 
 use super::BenchError;
 use super::agree::{Expected, agree};
@@ -295,14 +299,18 @@ impl KernelCase {
     /// The device, or memory that it has not.
     pub async fn outputs(&self, gpu: &Gpu) -> Result<Vec<(Vec<u32>, Expected)>, BenchError> {
         let built = self.build(gpu).await?;
-        self.outputs_of(gpu, &built).await
+        self.outputs_of(gpu, &built, self.recorder(gpu)).await
     }
 
-    async fn outputs_of(&self, gpu: &Gpu, built: &Built) -> Result<Vec<(Vec<u32>, Expected)>, BenchError> {
+    async fn outputs_of(
+        &self,
+        gpu: &Gpu,
+        built: &Built,
+        mut rec: Recorder,
+    ) -> Result<Vec<(Vec<u32>, Expected)>, BenchError> {
         let sizes = built.outputs.iter().map(|(buffer, _)| buffer.size());
         let total = sizes.clone().sum();
         let staging = memory::memory(gpu, BufferRequest::readback("outputs", total)).await?;
-        let mut rec = self.recorder(gpu);
         (built.record)(&mut rec, 0)?;
         let mut at = 0;
         for (buffer, _) in &built.outputs {
@@ -328,6 +336,12 @@ impl KernelCase {
         Ok(outputs)
     }
 
+    /// In what the output differs from the twin's, if it does.
+    async fn fault(&self, gpu: &Gpu, built: &Built, rec: Recorder) -> Result<Option<String>, BenchError> {
+        let outputs = self.outputs_of(gpu, built, rec).await?;
+        Ok(outputs.iter().find_map(|(got, expected)| agree(self.op(), got, expected).err()))
+    }
+
     /// A recorder that takes this implementation, whatever suits the device.
     fn recorder(&self, gpu: &Gpu) -> Recorder {
         let kernel = self.implementation.kernel;
@@ -346,8 +360,7 @@ impl KernelCase {
         cpu_seconds: Option<fn() -> f64>,
     ) -> Result<KernelRow, BenchError> {
         let built = self.build(gpu).await?;
-        let outputs = self.outputs_of(gpu, &built).await?;
-        let wrong = outputs.iter().find_map(|(got, expected)| agree(self.op(), got, expected).err());
+        let wrong = self.fault(gpu, &built, self.recorder(gpu)).await?;
         let mut rec = self.recorder(gpu);
         for copy in 0..built.copies {
             (built.record)(&mut rec, copy)?;

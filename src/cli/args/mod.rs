@@ -2,6 +2,7 @@
 
 mod bench;
 mod convert;
+mod device;
 mod eval;
 mod policy;
 mod template;
@@ -13,13 +14,13 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::generate::{GenerateOptions, Steps};
-use crate::gpu::{Family, GpuOptions};
 use crate::kernels::WeightFormat;
 use crate::sampling::SamplerOptions;
 use crate::score::Path;
 
 pub(crate) use bench::{BenchArgs, Form, TestArgs};
 pub(crate) use convert::{ConvertArgs, FormArg};
+pub(crate) use device::{DevicesArgs, FamilyArg, GpuArgs, TuneArg};
 pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 pub(crate) use policy::PolicyArgs;
 pub(crate) use template::TemplateArgs;
@@ -341,16 +342,6 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(ClapArgs, Debug)]
-pub(crate) struct DevicesArgs {
-    /// Show what this family of kernels would run. Default: the one that suits each adapter's type.
-    #[arg(long)]
-    pub(crate) family: Option<FamilyArg>,
-    /// Print one JSON array.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(ClapArgs, Debug)]
 pub(crate) struct ModelArgs {
     /// A GGUF (of a split one any part) or safetensors file, a folder with config.json, tokenizer.json and weights, or a model's
     /// folder in the Hugging Face cache. Default: the small anchor model that is a part of this program.
@@ -413,50 +404,6 @@ impl From<DtypeArg> for WeightFormat {
             DtypeArg::F16 => Self::F16,
             DtypeArg::Q8_0 => Self::Q8_0,
             DtypeArg::Q4_0 => Self::Q4_0,
-        }
-    }
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FamilyArg {
-    /// For programs on the CPU that pose as a GPU, such as Mesa's lavapipe.
-    Software,
-    /// For real GPUs.
-    Gpu,
-}
-
-impl From<FamilyArg> for Family {
-    fn from(family: FamilyArg) -> Self {
-        match family {
-            FamilyArg::Software => Self::Software,
-            FamilyArg::Gpu => Self::Gpu,
-        }
-    }
-}
-
-#[derive(ClapArgs, Debug)]
-pub(crate) struct GpuArgs {
-    /// Index, or part of a name that only one GPU has, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
-    #[arg(long, value_name = "GPU")]
-    pub(crate) gpu: Option<String>,
-    /// Use no optional feature and WebGPU's default limits.
-    #[arg(long)]
-    pub(crate) baseline: bool,
-    /// Lower the binding limit, so that weights are split as on a smaller device.
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) max_binding: Option<u64>,
-    /// Take the kernels made for this kind of device. Default: those that suit the adapter's type.
-    #[arg(long)]
-    pub(crate) family: Option<FamilyArg>,
-}
-
-impl GpuArgs {
-    pub(crate) fn options(&self) -> GpuOptions {
-        GpuOptions {
-            select: self.gpu.clone(),
-            baseline: self.baseline,
-            max_binding_bytes: self.max_binding,
-            family: self.family.map(Family::from),
         }
     }
 }

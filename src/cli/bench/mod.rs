@@ -51,7 +51,7 @@ fn end_to_end(args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
     let opened = open(args)?;
     let policies = policies_of(args, &opened)?;
     let engine = load::open_device(&args.gpu)?;
-    let loaded = load::load(&engine, opened, &args.model)?;
+    let loaded = load::load(&engine, opened, &args.model, &args.gpu)?;
     let load_time = begun.elapsed();
     if args.shape.is_none() {
         load::name_embedded(&args.model, args.output != Form::Md);

@@ -69,7 +69,7 @@ pub(super) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let options = args.policy.chat_options(args.system.as_deref(), args.template.arguments());
     let policy = load::policy(&opened, &options)?;
     let engine = load::open_device(&args.gpu)?;
-    let model = load::load(&engine, opened, &args.model)?.model;
+    let model = load::load(&engine, opened, &args.model, &args.gpu)?.model;
     let session = pollster::block_on(Session::new(&model, &policy, args.policy.session()))?;
     let mut chat = Chat::new(session, tokenizer, turns, args.system.clone())?;
     let options = args.stop.options(args.max_tokens, sampler);

@@ -55,7 +55,7 @@ impl Subject {
 
 fn load_model(model: Opened, args: &CommonArgs) -> Result<(Engine, Arc<Model>), Error> {
     let engine = load::open_device(&args.gpu)?;
-    let loaded = load::load(&engine, model, &args.model)?;
+    let loaded = load::load(&engine, model, &args.model, &args.gpu)?;
     load::name_embedded(&args.model, args.json);
     Ok((engine, loaded.model))
 }

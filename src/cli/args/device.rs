@@ -1,0 +1,85 @@
+//! The flags that choose a device and its kernels, and those of `killick devices`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::DtypeArg;
+use crate::gpu::{Family, GpuOptions};
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DevicesArgs {
+    /// Say which kernels run a model's products on one GPU, and why; measured, if need be.
+    #[arg(long)]
+    pub(crate) kernels: bool,
+    /// The model of `--kernels`, as elsewhere. Default: the small anchor model that is a part of this program.
+    #[arg(long, value_name = "PATH", requires = "kernels")]
+    pub(crate) model: Option<PathBuf>,
+    /// How its weights are kept on the device.
+    #[arg(long, value_enum, default_value_t = DtypeArg::File, requires = "kernels")]
+    pub(crate) dtype: DtypeArg,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+    /// Print one JSON array.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FamilyArg {
+    /// For programs on the CPU that pose as a GPU, such as Mesa's lavapipe.
+    Software,
+    /// For real GPUs.
+    Gpu,
+}
+
+impl From<FamilyArg> for Family {
+    fn from(family: FamilyArg) -> Self {
+        match family {
+            FamilyArg::Software => Self::Software,
+            FamilyArg::Gpu => Self::Gpu,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TuneArg {
+    /// On a real GPU, at the first start with a model, for two seconds; what comes of it is kept in the cache folder.
+    Auto,
+    /// Never: the usual kernels run.
+    Off,
+    /// As `auto`, on a software device too.
+    On,
+    /// Once more, whatever is kept, and on any device.
+    Anew,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct GpuArgs {
+    /// Index, or part of a name that only one GPU has, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
+    #[arg(long, value_name = "GPU")]
+    pub(crate) gpu: Option<String>,
+    /// Use no optional feature and WebGPU's default limits.
+    #[arg(long)]
+    pub(crate) baseline: bool,
+    /// Lower the binding limit, so that weights are split as on a smaller device.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_binding: Option<u64>,
+    /// Take the kernels made for this kind of device. Default: those that suit the adapter's type.
+    #[arg(long)]
+    pub(crate) family: Option<FamilyArg>,
+    /// Whether to measure which kernels are fastest here for a model.
+    #[arg(long, value_enum, default_value_t = TuneArg::Auto)]
+    pub(crate) tune: TuneArg,
+}
+
+impl GpuArgs {
+    pub(crate) fn options(&self) -> GpuOptions {
+        GpuOptions {
+            select: self.gpu.clone(),
+            baseline: self.baseline,
+            max_binding_bytes: self.max_binding,
+            family: self.family.map(Family::from),
+        }
+    }
+}
