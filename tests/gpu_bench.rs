@@ -170,7 +170,9 @@ fn the_check_of_a_kernel_rejects_a_fault() {
         }
     }
     let ops: std::collections::BTreeSet<_> = seen.iter().map(|(op, _)| *op).collect();
-    for op in ["matvec", "matmul", "gated_mlp", "attention", "rms_norm", "rope", "argmax", "embed"] {
+    for op in
+        ["matvec", "matmul", "gated_mlp", "attention", "rms_norm", "rope", "argmax", "embed", "nll", "sample"]
+    {
         assert!(ops.contains(op), "{op} is not measured");
     }
 }

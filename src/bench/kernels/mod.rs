@@ -4,6 +4,7 @@
 //! mod.rs        the list, the check, the row
 //! products.rs   kernels that read a weight matrix
 //! attending.rs  kernels around the cache
+//! drawing.rs    kernels that come after the logits
 //! rowwise.rs    kernels that go over rows of numbers
 //! memory.rs     their inputs on the device
 //! tune.rs       which is the fastest for a model's products
@@ -13,6 +14,7 @@
 //! there several times, and each call reads another copy: in a model no layer reads what the one before has read.
 
 mod attending;
+mod drawing;
 mod memory;
 mod products;
 mod rowwise;
@@ -194,6 +196,8 @@ fn sizes(op: &str, dims: &Dims, software: bool) -> Vec<Sizes> {
         "rms_norm" => [1, prompt].map(|rows| Sizes::Rows { rows, cols: hidden }).into(),
         "gate_mul" => vec![Sizes::Rows { rows: prompt, cols: ffn }],
         "add_bias" => vec![Sizes::Rows { rows: prompt, cols: qkv }],
+        "nll" => vec![Sizes::Rows { rows: 8, cols: vocab }],
+        "sample" => vec![Sizes::Rows { rows: 1, cols: vocab }],
         "argmax" => [1, 8].map(|rows| Sizes::Rows { rows, cols: vocab }).into(),
         // What has no model is measured once.
         "stream" if dims.of == "odd" => vec![Sizes::Stream { mebibytes: if software { 16 } else { 128 } }],
@@ -285,6 +289,8 @@ impl KernelCase {
             Sizes::Rows { rows, cols } => match self.op() {
                 "rms_norm" => rowwise::norm(gpu, rows, cols).await,
                 "gate_mul" => rowwise::gate(gpu, rows, cols).await,
+                "nll" => drawing::likelihood(gpu, rows, cols).await,
+                "sample" => drawing::drawn(gpu, cols).await,
                 "add_bias" => rowwise::bias(gpu, rows, cols).await,
                 _ => rowwise::likeliest(gpu, rows, cols).await,
             },
