@@ -230,6 +230,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         max_binding_bytes,
         max_uniform_bytes,
         forced: None,
+        workgroup: None,
     };
     Ok(Opened { device, queue, adapter: description, capabilities })
 }

@@ -37,6 +37,8 @@ pub struct Capabilities {
     pub max_uniform_bytes: u64,
     /// An op and the implementation of it that must be taken, whatever suits the device: for tests and measurements.
     pub forced: Option<(&'static str, &'static str)>,
+    /// Invocations of a workgroup, for the implementations that may be tuned to as many.
+    pub workgroup: Option<u32>,
 }
 
 impl Capabilities {
@@ -50,6 +52,7 @@ impl Capabilities {
             max_binding_bytes: 128 << 20,
             max_uniform_bytes: 64 << 10,
             forced: None,
+            workgroup: None,
         }
     }
 

@@ -4,14 +4,17 @@
 //! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
+use std::collections::BTreeSet;
+
 use half::f16;
 
 use super::*;
-use crate::gpu::pipeline::{KvFormat, Variant};
+use crate::gpu::pipeline::{KvFormat, Part, Variant};
 use crate::gpu::{Capabilities, Dispatch, Family};
 use crate::model_file::Heads;
 
-/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then the order here.
+/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then whether the device is
+/// hardware, then the number of inputs, then the order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&add_bias::KERNEL, MAP_WORKGROUP),
     Implementation::only(&adjust::KERNEL, MAP_WORKGROUP),
@@ -22,14 +25,17 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     embed::TEXELS,
     Implementation::only(&emit::KERNEL, 1),
     Implementation::only(&gate_mul::KERNEL, MAP_WORKGROUP),
+    gated_mlp::RUNS,
     gated_mlp::ROWS,
     gated_mlp::TEXELS,
     Implementation::only(&kv_step::KERNEL, 1),
     kv_write::ROWS,
     kv_write::TEXELS,
     Implementation::only(&masked_attention::KERNEL, attention::TILE),
+    matmul::TILED,
     matmul::ROWS,
     matmul::TEXELS,
+    matvec::RUNS,
     matvec::ROWS,
     matvec::TEXELS,
     multiply_add::ONLY,
@@ -175,6 +181,10 @@ pub type Lanes = [u32; 2];
 /// For kernels whose lanes sum together. On a software device a workgroup is a loop over vectors that a barrier breaks up, so one as small
 /// as its vectors is fastest; a GPU wants enough lanes to cover its latency.
 pub(super) const LANES_OF_SUMS: Lanes = [8, 64];
+/// Where each lane takes a run of 32 columns, half as many: a row of a small model is no more than 18 runs.
+pub(super) const LANES_OF_RUNS: Lanes = [8, 32];
+/// What these may be tuned to.
+pub(super) const TUNED_SUMS: &[u32] = &[32, 64, 128];
 
 /// One way to compute an op.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +197,17 @@ pub struct Implementation {
     pub layouts: &'static [Layout],
     /// Invocations of a workgroup. May be tuned, but for texts that say how many they are.
     pub lanes: Lanes,
+    /// Other numbers of invocations that a device may be found to be faster with.
+    pub tunable: &'static [u32],
+    /// Whether it counts on what a program that poses as a GPU has not: memory of a workgroup that is faster than other memory, and loads
+    /// that go on while others wait. There another one is taken, where there is one.
+    pub for_hardware: bool,
+    /// The fewest inputs that it is taken for where there is another one; it is right for any number.
+    pub least_inputs: u32,
+    /// Whether the lanes of a workgroup are a square, each of whose sides makes as many times `rows` and `inputs`.
+    pub square: bool,
+    /// Whether it reads rows of weights by the part that takes a run of columns at once.
+    pub runs: bool,
     /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
     /// A smaller workgroup, for smaller subgroups.
@@ -215,6 +236,11 @@ impl Implementation {
             family: Family::Gpu,
             layouts: &[Layout::Plain],
             lanes: [lanes; 2],
+            tunable: &[],
+            for_hardware: false,
+            least_inputs: 1,
+            square: false,
+            runs: false,
             least_subgroup: 1,
             narrow: None,
             rows: 1,
@@ -265,6 +291,7 @@ impl Implementation {
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
         let lanes = if device.software { on_software } else { on_gpu };
+        let lanes = device.workgroup.filter(|lanes| self.tunable.contains(lanes)).unwrap_or(lanes);
         let uses = |least: u32| self.kernel.uses_subgroups && device.subgroups >= least;
         let narrow = self.narrow.filter(|lanes| !uses(self.least_subgroup) && uses(*lanes));
         Variant {
@@ -274,18 +301,29 @@ impl Implementation {
         }
     }
 
+    /// The WGSL by which it reads weights of this layout.
+    pub(super) fn part(&self, layout: WeightLayout) -> Part {
+        if self.runs { layout.part_in_runs() } else { layout.part() }
+    }
+
+    /// Rows and inputs that one workgroup of so many lanes makes, where the text makes `inputs` at once.
+    pub(super) fn tile(&self, workgroup: u32, inputs: u32) -> [u32; 2] {
+        let side = if self.square { workgroup.isqrt() } else { 1 };
+        [self.rows * side, inputs * side]
+    }
+
     /// Every variant that can be recorded on some device, with the longest uniform arrays for all.
     pub fn variants(&self) -> Vec<Variant> {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
         let layouts: Vec<_> = self.weight_layouts().map(Some).collect();
         let layouts = if layouts.is_empty() { vec![None] } else { layouts };
-        let [on_software, on_gpu] = self.lanes;
-        let lanes = if on_software == on_gpu { vec![on_gpu] } else { vec![on_software, on_gpu] };
+        let lanes: BTreeSet<u32> = self.lanes.iter().chain(self.tunable).copied().collect();
+        let lanes: Vec<u32> = lanes.into_iter().collect();
         let mut all = Vec::new();
         for layout in layouts {
             let most = layout.map_or(u32::MAX, WeightLayout::most_inputs);
             let plain = Variant {
-                weight: layout.map(WeightLayout::part),
+                weight: layout.map(|layout| self.part(layout)),
                 uniform_len: LONGEST_UNIFORM,
                 ..Variant::plain(0)
             };
@@ -331,16 +369,31 @@ pub fn implementations(op: &str) -> impl Iterator<Item = &'static Implementation
 /// The implementation of `op` for what lies in `layout`, on `device`.
 ///
 /// # Errors
-/// [`GpuError::NoImplementation`] if none reads it, or not the one that the device is bound to.
+/// As [`choose_for`].
 pub fn choose(
     op: &'static str,
+    layout: Layout,
+    device: &Capabilities,
+) -> Result<&'static Implementation, GpuError> {
+    choose_for(op, 1, layout, device)
+}
+
+/// The implementation of `op` for so many inputs.
+///
+/// # Errors
+/// [`GpuError::NoImplementation`] if none reads the layout, or not the one that the device is bound to.
+pub fn choose_for(
+    op: &'static str,
+    inputs: u32,
     layout: Layout,
     device: &Capabilities,
 ) -> Result<&'static Implementation, GpuError> {
     let forced = device.forced.filter(|(forced, _)| *forced == op).map(|(_, name)| name);
     implementations(op)
         .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
-        .min_by_key(|one| one.family != device.family)
+        .min_by_key(|one| {
+            (one.family != device.family, one.for_hardware && device.software, inputs < one.least_inputs)
+        })
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }
 

@@ -1,8 +1,8 @@
 //! The gated half of a feed-forward block for one token: two products and their gate in one dispatch.
 
-use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
+use super::choose::{self, Implementation, LANES_OF_RUNS, LANES_OF_SUMS, Layout, TUNED_SUMS};
 use super::product::{Inputs, uniform_tile};
-use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
+use super::weight::{IN_ROWS, IN_RUNS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -30,8 +30,35 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Weights in rows, lanes that walk the columns together.
-pub(super) const ROWS: Implementation =
-    Implementation { layouts: IN_ROWS, lanes: LANES_OF_SUMS, rows: 4, ..Implementation::only(&KERNEL, 64) };
+pub(super) const ROWS: Implementation = Implementation {
+    layouts: IN_ROWS,
+    lanes: LANES_OF_SUMS,
+    tunable: TUNED_SUMS,
+    rows: 4,
+    ..Implementation::only(&KERNEL, 64)
+};
+
+const RUNS_KERNEL: Kernel = Kernel {
+    name: "gated_mlp_runs",
+    source: concat!(
+        include_str!("../../shaders/gated_mlp_runs.wgsl"),
+        include_str!("../../shaders/shared/runs.wgsl"),
+        include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/activation.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// Weights in rows, lanes that take a run of columns each.
+pub(super) const RUNS: Implementation = Implementation {
+    kernel: &RUNS_KERNEL,
+    layouts: IN_RUNS,
+    lanes: LANES_OF_RUNS,
+    runs: true,
+    for_hardware: true,
+    ..ROWS
+};
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "gated_mlp_texels",
@@ -97,7 +124,7 @@ pub fn record(
         } else {
             (x.all(), 1)
         };
-        let weight = Some(gate_part.layout.part());
+        let weight = Some(one.part(gate_part.layout));
         let variant = Variant { weight, uniform_len, gain_len, ..one.variant(rec.device()) };
         let params = GatedMlpParams {
             rows: gate_part.rows,
