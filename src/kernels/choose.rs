@@ -460,6 +460,26 @@ mod tests {
     }
 
     #[test]
+    fn hardware_gets_runs_and_tiles_and_a_program_what_it_had() {
+        let hardware = Capabilities::baseline(Family::Gpu);
+        let program = Capabilities { software: true, ..hardware };
+        let name = |op, inputs, layout, device| {
+            choose_for(op, inputs, Layout::Weight(layout), device).unwrap().kernel.name
+        };
+        for (op, inputs, layout, on_hardware, on_program) in [
+            ("matvec", 1, WeightLayout::Q4Rows, "matvec_runs", "matvec"),
+            ("matvec", 1, WeightLayout::F32Rows, "matvec", "matvec"),
+            ("gated_mlp", 1, WeightLayout::F16Rows, "gated_mlp_runs", "gated_mlp"),
+            ("matmul", 15, WeightLayout::Q8Rows, "matmul", "matmul"),
+            ("matmul", 16, WeightLayout::Q8Rows, "matmul_tiled", "matmul"),
+            ("matmul", 64, WeightLayout::F16Texels, "matmul_texels", "matmul_texels"),
+        ] {
+            assert_eq!(name(op, inputs, layout, &hardware), on_hardware, "{op} of {inputs}");
+            assert_eq!(name(op, inputs, layout, &program), on_program, "{op} of {inputs}");
+        }
+    }
+
+    #[test]
     fn a_matrix_whose_tile_is_too_large_to_bind_lies_in_rows() {
         let device =
             Capabilities { max_binding_bytes: 1_500_000, ..Capabilities::baseline(Family::Software) };

@@ -93,7 +93,6 @@ fn workgroups_may_be_tuned() {
         for (rows, cols, parts) in [(1, 4, 1), (5, 36, 2), (70, 1028, 1), (13, 4096, 2)] {
             let case = Case::new(rows, cols, layout, parts);
             let gain = Some(numbers(9, 1, case.x.len()));
-            case.check();
             Case { gain, ..case }.check();
         }
     });

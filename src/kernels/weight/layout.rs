@@ -324,7 +324,7 @@ mod tests {
         for row in 0..2 {
             let bytes = (0..96).map(|c| byte(3 * row + c / 32, c % 32) as i8 as u8);
             let scales = scales[3 * row..][..3].iter().flat_map(|scale| scale.to_le_bytes());
-            let want: Vec<u8> = bytes.chain(scales).chain([0, 0]).collect();
+            let want: Vec<u8> = bytes.chain(scales).chain([0; 10]).collect();
             assert_eq!(packed[row * want.len()..][..want.len()], want, "row {row}");
         }
     }
