@@ -158,7 +158,7 @@ fn every_variant_is_valid_and_needs_no_feature_it_does_not_name() {
     for_every_variant(|_, _, _| n += 1);
     for_every_variant(|_, variant, _| _ = workgroups.insert(variant.workgroup));
     assert!(n >= 60, "only {n} variants");
-    // One invocation, a software device with narrow subgroups and others, a GPU and what may be faster there, and the walk over a vocabulary.
+    // One invocation, a software device with narrow subgroups and others, a GPU and what it may be tuned to, and the walk over a vocabulary.
     assert_eq!(workgroups, BTreeSet::from([1, 4, 8, 32, 64, 128, 256]));
 }
 

@@ -51,6 +51,10 @@ fn leave(folder: &Path, name: &str, text: &str, entry: &str, files: &[File]) {
 /// layouts of weights, with the fewest and the most inputs, which are stored and not added, and attention of the fewest and the most
 /// queries; the others are less text of the same kind.
 fn is_for_fxc(one: &Implementation, variant: &Variant) -> bool {
+    // The other numbers of lanes that a device may be tuned to: the same text, but for that number. A square has more of it.
+    if one.tunable.contains(&variant.workgroup) && !one.lanes.contains(&variant.workgroup) && !one.square {
+        return false;
+    }
     let Some(weight) = variant.weight.filter(|_| one.kernel.reads_texels()) else {
         let sums = |variant: &Variant| (variant.inputs, variant.texels);
         let most = one.variants().iter().map(sums).max();

@@ -3,9 +3,9 @@
 // in a word; and for each block of 32 columns a word of two 16-bit floats, the scales of its halves.
 // `NAME` is the binding: this part is linked once for each.
 alias NAME_word = u32;
-// Where a row begins.
+// Where a row begins: at whole 16 bytes.
 fn NAME_row(row: u32) -> u32 {
-    return row * (params.cols4 / 8u * 7u);
+    return row * ((params.cols4 / 8u * 7u + 3u) & ~3u);
 }
 // Columns 4 c to 4 c + 3 of the row that begins at `origin`.
 fn NAME_at(origin: u32, c: u32) -> vec4<f32> {

@@ -15,7 +15,7 @@ use crate::bench::TunedProduct;
 use crate::engine::{Engine, Opened};
 use crate::error::Error;
 use crate::gpu::{AdapterDescription, Family};
-use crate::kernels::{IMPLEMENTATIONS, WeightFormat, WeightLayout};
+use crate::kernels::{WeightFormat, choose};
 use crate::model::PlannedProduct;
 
 /// How long a start may take over it; what there was no time for is measured at the next one.
@@ -100,13 +100,13 @@ fn read(file: &PathBuf) -> Vec<TunedProduct> {
         .and_then(|open| open.take(MAX_KEPT_BYTES).read_to_string(&mut text))
         .ok()
         .and_then(|_| serde_json::from_str::<Kept>(&text).ok());
-    kept.filter(|kept| kept.kernels == kernels()).map(|kept| kept.products).unwrap_or_default()
+    kept.filter(|kept| kept.kernels == choose::fingerprint()).map(|kept| kept.products).unwrap_or_default()
 }
 
 /// Keeps what was measured. Two programs may do so at a time: each file is whole, and the last one stays.
 fn write(file: &PathBuf, adapter: &AdapterDescription, products: &[TunedProduct]) {
     let adapter = format!("{}, {} {}", adapter.name, adapter.driver, adapter.driver_info);
-    let kept = Kept { adapter, kernels: kernels(), products: products.to_vec() };
+    let kept = Kept { adapter, kernels: choose::fingerprint(), products: products.to_vec() };
     let beside = file.with_extension(format!("{}.part", std::process::id()));
     let written = file
         .parent()
@@ -117,16 +117,4 @@ fn write(file: &PathBuf, adapter: &AdapterDescription, products: &[TunedProduct]
         let _ = fs::remove_file(&beside);
         log::warn!("what was measured of the kernels could not be kept in {}: {error}", file.display());
     }
-}
-
-/// A number for all that is measured: another text of a kernel, another number.
-fn kernels() -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for one in IMPLEMENTATIONS {
-        (one.kernel.name, one.kernel.source, one.lanes, one.tunable).hash(&mut hasher);
-    }
-    for layout in WeightLayout::ALL {
-        (layout.name(), layout.part().source).hash(&mut hasher);
-    }
-    hasher.finish()
 }

@@ -231,6 +231,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         max_uniform_bytes,
         forced: None,
         tuning: Tuning::default(),
+        workgroup: None,
     };
     Ok(Opened { device, queue, adapter: description, capabilities })
 }

@@ -41,6 +41,8 @@ pub struct Capabilities {
     pub forced: Option<(&'static str, &'static str)>,
     /// What was measured to be fastest here.
     pub tuning: Tuning,
+    /// Invocations of a workgroup, for the implementations that may be tuned to as many.
+    pub workgroup: Option<u32>,
 }
 
 impl Capabilities {
@@ -55,6 +57,7 @@ impl Capabilities {
             max_uniform_bytes: 64 << 10,
             forced: None,
             tuning: Tuning::default(),
+            workgroup: None,
         }
     }
 

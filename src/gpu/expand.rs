@@ -9,7 +9,7 @@
 //! | `$i` | inputs or queries: [`Counts::inputs`] |
 //! | `$n` | the fours of columns that a part reads at once: [`Counts::fours`] |
 //! | `$c` | the texels of a head that a lane gathers: [`Counts::texels`] |
-//! | `$s` | a lane's keys, four |
+//! | `$s` | a lane's keys, or parts of a step of columns, four |
 //! | `$k` | lanes of a workgroup: [`Counts::lanes`] |
 //!
 //! Lines from `#each $n` to `#end` are repeated as a whole.
@@ -29,8 +29,8 @@ pub(super) struct Counts {
 
 /// Rows of a tile that one lane makes.
 const ROWS: u32 = 8;
-/// Keys that one lane scores at a time.
-const KEYS: u32 = 4;
+/// Keys that one lane scores at a time; fours of columns that a tile of a product goes in a step.
+const STEPS: u32 = 4;
 
 impl Counts {
     fn of(&self) -> [(&'static str, u32); 6] {
@@ -39,7 +39,7 @@ impl Counts {
             ("$r", ROWS),
             ("$i", self.inputs),
             ("$c", self.texels),
-            ("$s", KEYS),
+            ("$s", STEPS),
             ("$k", self.lanes),
         ]
     }

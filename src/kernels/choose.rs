@@ -5,15 +5,17 @@
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use half::f16;
 
 use super::*;
-use crate::gpu::pipeline::{KvFormat, Variant};
+use crate::gpu::pipeline::{KvFormat, Part, Variant};
 use crate::gpu::{Capabilities, Dispatch, Family};
 use crate::model_file::Heads;
 
-/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then the order here.
+/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then whether the device is
+/// hardware, then the number of inputs, then the order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&add_bias::KERNEL, MAP_WORKGROUP),
     Implementation::only(&adjust::KERNEL, MAP_WORKGROUP),
@@ -24,14 +26,17 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     embed::TEXELS,
     Implementation::only(&emit::KERNEL, 1),
     Implementation::only(&gate_mul::KERNEL, MAP_WORKGROUP),
+    gated_mlp::RUNS,
     gated_mlp::ROWS,
     gated_mlp::TEXELS,
     Implementation::only(&kv_step::KERNEL, 1),
     kv_write::ROWS,
     kv_write::TEXELS,
     Implementation::only(&masked_attention::KERNEL, attention::TILE),
+    matmul::TILED,
     matmul::ROWS,
     matmul::TEXELS,
+    matvec::RUNS,
     matvec::ROWS,
     matvec::TEXELS,
     multiply_add::ONLY,
@@ -177,6 +182,10 @@ pub type Lanes = [u32; 2];
 /// For kernels whose lanes sum together. On a software device a workgroup is a loop over vectors that a barrier breaks up, so one as small
 /// as its vectors is fastest; a GPU wants enough lanes to cover its latency.
 pub(super) const LANES_OF_SUMS: Lanes = [8, 64];
+/// Where each lane takes a run of 32 columns, half as many: a row of a small model is no more than 18 runs.
+pub(super) const LANES_OF_RUNS: Lanes = [8, 32];
+/// What these may be tuned to.
+pub(super) const TUNED_SUMS: &[u32] = &[32, 64, 128];
 
 /// One way to compute an op.
 #[derive(Clone, Copy, Debug)]
@@ -189,8 +198,17 @@ pub struct Implementation {
     pub layouts: &'static [Layout],
     /// Invocations of a workgroup, where nothing was measured.
     pub lanes: Lanes,
-    /// Invocations of a workgroup that a measurement on a GPU may take in their place.
+    /// Invocations of a workgroup that a measurement may take in their place.
     pub tunable: &'static [u32],
+    /// Whether it counts on what a program that poses as a GPU has not: memory of a workgroup that is faster than other memory, and loads
+    /// that go on while others wait. There another one is taken, where there is one.
+    pub for_hardware: bool,
+    /// The fewest inputs that it is taken for where there is another one; it is right for any number.
+    pub least_inputs: u32,
+    /// Whether the lanes of a workgroup are a square, each of whose sides makes as many times `rows` and `inputs`.
+    pub square: bool,
+    /// Whether it reads rows of weights by the part that takes a run of columns at once.
+    pub runs: bool,
     /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
     pub least_subgroup: u32,
     /// A smaller workgroup, for smaller subgroups.
@@ -220,6 +238,10 @@ impl Implementation {
             layouts: &[Layout::Plain],
             lanes: [lanes; 2],
             tunable: &[],
+            for_hardware: false,
+            least_inputs: 1,
+            square: false,
+            runs: false,
             least_subgroup: 1,
             narrow: None,
             rows: 1,
@@ -276,6 +298,7 @@ impl Implementation {
     pub(super) fn variant(&self, device: &Capabilities) -> Variant {
         let [on_software, on_gpu] = self.lanes;
         let lanes = if device.software { on_software } else { on_gpu };
+        let lanes = device.workgroup.filter(|lanes| self.tunable.contains(lanes)).unwrap_or(lanes);
         let uses = |least: u32| self.kernel.uses_subgroups && device.subgroups >= least;
         let narrow = self.narrow.filter(|lanes| !uses(self.least_subgroup) && uses(*lanes));
         Variant {
@@ -285,18 +308,29 @@ impl Implementation {
         }
     }
 
+    /// The WGSL by which it reads weights of this layout.
+    pub(super) fn part(&self, layout: WeightLayout) -> Part {
+        if self.runs { layout.part_in_runs() } else { layout.part() }
+    }
+
+    /// Rows and inputs that one workgroup of so many lanes makes, where the text makes `inputs` at once.
+    pub(super) fn tile(&self, workgroup: u32, inputs: u32) -> [u32; 2] {
+        let side = if self.square { workgroup.isqrt() } else { 1 };
+        [self.rows * side, inputs * side]
+    }
+
     /// Every variant that can be recorded on some device, with the longest uniform arrays for all.
     pub fn variants(&self) -> Vec<Variant> {
         let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
         let layouts: Vec<_> = self.weight_layouts().map(Some).collect();
         let layouts = if layouts.is_empty() { vec![None] } else { layouts };
-        let lanes: BTreeSet<_> = self.lanes.iter().chain(self.tunable).copied().collect();
-        let lanes: Vec<_> = lanes.into_iter().collect();
+        let lanes: BTreeSet<u32> = self.lanes.iter().chain(self.tunable).copied().collect();
+        let lanes: Vec<u32> = lanes.into_iter().collect();
         let mut all = Vec::new();
         for layout in layouts {
             let most = layout.map_or(u32::MAX, WeightLayout::most_inputs);
             let plain = Variant {
-                weight: layout.map(WeightLayout::part),
+                weight: layout.map(|layout| self.part(layout)),
                 uniform_len: LONGEST_UNIFORM,
                 ..Variant::plain(0)
             };
@@ -342,50 +376,89 @@ pub fn implementations(op: &str) -> impl Iterator<Item = &'static Implementation
 /// The implementation of `op` for what lies in `layout`, on `device`.
 ///
 /// # Errors
-/// [`GpuError::NoImplementation`] if none reads it, or not the one that the device is bound to.
+/// As [`choose_for`].
 pub fn choose(
     op: &'static str,
+    layout: Layout,
+    device: &Capabilities,
+) -> Result<&'static Implementation, GpuError> {
+    choose_for(op, 1, layout, device)
+}
+
+/// The implementation of `op` for so many inputs.
+///
+/// # Errors
+/// [`GpuError::NoImplementation`] if none reads the layout, or not the one that the device is bound to.
+pub fn choose_for(
+    op: &'static str,
+    inputs: u32,
     layout: Layout,
     device: &Capabilities,
 ) -> Result<&'static Implementation, GpuError> {
     let forced = device.forced.filter(|(forced, _)| *forced == op).map(|(_, name)| name);
     implementations(op)
         .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
-        .min_by_key(|one| one.family != device.family)
+        .min_by_key(|one| {
+            (one.family != device.family, one.for_hardware && device.software, inputs < one.least_inputs)
+        })
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }
 
-/// A matrix of `shape` (rows, cols) times one or many inputs, or two such matrices times one: by which implementation of `op`, and in
-/// workgroups of how many invocations, if that was measured. What was measured holds for as long as the implementation is there.
+/// Inputs of the product by which those of a prompt are measured.
+pub const PROMPT_INPUTS: u32 = 64;
+
+/// A matrix of `shape` (rows, cols) times so many inputs, or two such matrices times one: by which implementation of `op`, and in workgroups
+/// of how many invocations, if that was measured. What was measured of a prompt says nothing of the few inputs for which another
+/// implementation is usual.
 ///
 /// # Errors
-/// As [`choose`].
+/// As [`choose_for`].
 pub(super) fn choose_product(
     op: &'static str,
+    inputs: u32,
     layout: WeightLayout,
     shape: [u32; 2],
     device: &Capabilities,
 ) -> Result<(&'static Implementation, Option<u32>), GpuError> {
-    let measured = device.tuning.find(op, layout.name(), shape).filter(|_| device.forced.is_none());
+    let usual = choose_for(op, inputs, Layout::Weight(layout), device)?;
+    let is_prompt = || {
+        inputs == 1
+            || usual_product(op, layout, device).is_ok_and(|(one, _)| one.kernel.name == usual.kernel.name)
+    };
+    let measured =
+        device.tuning.find(op, layout.name(), shape).filter(|_| device.forced.is_none() && is_prompt());
     let tuned = measured.and_then(|tuned| {
         let one = implementations(op).find(|one| one.kernel.name == tuned.implementation)?;
         let may_be = one.lanes.contains(&tuned.workgroup) || one.tunable.contains(&tuned.workgroup);
         (one.reads(Layout::Weight(layout)) && may_be).then_some((one, Some(tuned.workgroup)))
     });
-    tuned.map_or_else(|| choose(op, Layout::Weight(layout), device).map(|one| (one, None)), Ok)
+    Ok(tuned.unwrap_or((usual, None)))
 }
 
-/// What computes such a product where nothing was measured, and in workgroups of how many invocations.
+/// What computes such a product, of a prompt if it is one of many inputs, where nothing was measured, and in workgroups of how many
+/// invocations.
 ///
 /// # Errors
-/// As [`choose`].
+/// As [`choose_for`].
 pub fn usual_product(
     op: &'static str,
     layout: WeightLayout,
     device: &Capabilities,
 ) -> Result<(&'static Implementation, u32), GpuError> {
-    let one = choose(op, Layout::Weight(layout), device)?;
+    let inputs = if op == matmul::KERNEL.op { PROMPT_INPUTS } else { 1 };
+    let one = choose_for(op, inputs, Layout::Weight(layout), device)?;
     Ok((one, one.variant(device).workgroup))
+}
+
+/// A number for the texts of all kernels and of the parts that read weights, and for the workgroups they offer: what was measured of others
+/// says nothing of these.
+pub fn fingerprint() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for one in IMPLEMENTATIONS {
+        (one.kernel.name, one.kernel.source, one.lanes, one.tunable).hash(&mut hasher);
+        one.weight_layouts().for_each(|layout| one.part(layout).source.hash(&mut hasher));
+    }
+    hasher.finish()
 }
 
 /// Whether a dispatch is a variant that its implementation lists. What is not listed is shown to no other backend's compiler, so tests let
@@ -451,7 +524,7 @@ mod tests {
             Capabilities { tuning, ..Capabilities::baseline(Family::Gpu) }
         };
         let chosen = |device: &Capabilities, shape| {
-            let (one, workgroup) = choose_product("matvec", layout, shape, device).unwrap();
+            let (one, workgroup) = choose_product("matvec", 1, layout, shape, device).unwrap();
             (one.kernel.name, workgroup)
         };
         let usual = chosen(&Capabilities::baseline(Family::Gpu), shape);
@@ -471,6 +544,26 @@ mod tests {
             let texels = weight_layout(Precision::F16, cols, &device).is_texels();
             let most = (0..64).map(|row| product::uniform_bytes(1, cols, row * u64::from(cols) * 4)).max();
             assert_eq!(texels, most.unwrap() <= device.max_uniform_bytes, "{cols} columns");
+        }
+    }
+
+    #[test]
+    fn hardware_gets_runs_and_tiles_and_a_program_what_it_had() {
+        let hardware = Capabilities::baseline(Family::Gpu);
+        let program = Capabilities { software: true, ..hardware.clone() };
+        let name = |op, inputs, layout, device| {
+            choose_for(op, inputs, Layout::Weight(layout), device).unwrap().kernel.name
+        };
+        for (op, inputs, layout, on_hardware, on_program) in [
+            ("matvec", 1, WeightLayout::Q4Rows, "matvec_runs", "matvec"),
+            ("matvec", 1, WeightLayout::F32Rows, "matvec", "matvec"),
+            ("gated_mlp", 1, WeightLayout::F16Rows, "gated_mlp_runs", "gated_mlp"),
+            ("matmul", 15, WeightLayout::Q8Rows, "matmul", "matmul"),
+            ("matmul", 16, WeightLayout::Q8Rows, "matmul_tiled", "matmul"),
+            ("matmul", 64, WeightLayout::F16Texels, "matmul_texels", "matmul_texels"),
+        ] {
+            assert_eq!(name(op, inputs, layout, &hardware), on_hardware, "{op} of {inputs}");
+            assert_eq!(name(op, inputs, layout, &program), on_program, "{op} of {inputs}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! The gated half of a feed-forward block for one token: two products and their gate in one dispatch.
 
-use super::choose::{self, Implementation, LANES_OF_SUMS};
-use super::matmul;
+use super::choose::{self, Implementation, LANES_OF_RUNS, LANES_OF_SUMS, TUNED_SUMS};
 use super::product::{Inputs, uniform_tile};
-use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
+use super::weight::{IN_ROWS, IN_RUNS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -34,9 +33,31 @@ pub const KERNEL: Kernel = Kernel {
 pub(super) const ROWS: Implementation = Implementation {
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
-    tunable: matmul::ROWS.tunable,
+    tunable: TUNED_SUMS,
     rows: 4,
     ..Implementation::only(&KERNEL, 64)
+};
+
+const RUNS_KERNEL: Kernel = Kernel {
+    name: "gated_mlp_runs",
+    source: concat!(
+        include_str!("../../shaders/gated_mlp_runs.wgsl"),
+        include_str!("../../shaders/shared/runs.wgsl"),
+        include_str!("../../shaders/shared/params_gated_mlp.wgsl"),
+        include_str!("../../shaders/shared/activation.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// Weights in rows, lanes that take a run of columns each.
+pub(super) const RUNS: Implementation = Implementation {
+    kernel: &RUNS_KERNEL,
+    layouts: IN_RUNS,
+    lanes: LANES_OF_RUNS,
+    runs: true,
+    for_hardware: true,
+    ..ROWS
 };
 
 const TEXELS_KERNEL: Kernel = Kernel {
@@ -96,7 +117,7 @@ pub fn record(
     need(name, "bytes of out", out.all(), u64::from(gate.rows) * 4)?;
     for (gate_part, up_part) in gate.parts.iter().zip(&up.parts) {
         let shape = [gate.rows, gate.cols];
-        let (one, workgroup) = choose::choose_product(KERNEL.op, gate_part.layout, shape, rec.device())?;
+        let (one, workgroup) = choose::choose_product(KERNEL.op, 1, gate_part.layout, shape, rec.device())?;
         let name = one.kernel.name;
         let (x, uniform_len) = if one.kernel.bindings.contains(&Access::Uniform) {
             let (_, range) = uniform_tile(rec, name, &[1], x, 0, 1, gate.cols)?;
@@ -104,7 +125,7 @@ pub fn record(
         } else {
             (x.all(), 1)
         };
-        let weight = Some(gate_part.layout.part());
+        let weight = Some(one.part(gate_part.layout));
         let variant = Variant { weight, uniform_len, gain_len, ..one.variant_of(workgroup, rec.device()) };
         let params = GatedMlpParams {
             rows: gate_part.rows,

@@ -1,6 +1,6 @@
 //! Many vectors times one matrix: every projection of a prompt chunk.
 
-use super::choose::{Implementation, LANES_OF_SUMS};
+use super::choose::{Implementation, LANES_OF_SUMS, TUNED_SUMS};
 use super::product::{self, Product};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use crate::gpu::pipeline::{Access, Kernel, Shared};
@@ -28,10 +28,35 @@ pub const KERNEL: Kernel = Kernel {
 pub(super) const ROWS: Implementation = Implementation {
     layouts: IN_ROWS,
     lanes: LANES_OF_SUMS,
-    tunable: &[32, 128],
+    tunable: TUNED_SUMS,
     rows: 4,
     inputs: &[4],
     ..Implementation::only(&KERNEL, 64)
+};
+
+const TILED_KERNEL: Kernel = Kernel {
+    name: "matmul_tiled",
+    source: concat!(
+        include_str!("../../shaders/matmul_tiled.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    uses_reduce: false,
+    uses_subgroups: false,
+    ..KERNEL
+};
+
+/// Weights in rows, squares of lanes that share what they read through the memory of their workgroup.
+pub(super) const TILED: Implementation = Implementation {
+    layouts: IN_ROWS,
+    rows: 4,
+    inputs: &[4],
+    square: true,
+    tunable: &[256],
+    for_hardware: true,
+    // With fewer most of a tile would be empty.
+    least_inputs: 16,
+    ..Implementation::only(&TILED_KERNEL, 64)
 };
 
 pub(super) const TEXELS_KERNEL: Kernel = Kernel {

@@ -1,8 +1,9 @@
 //! Matrix times vector: every projection of a decoded token.
 
-use super::choose::Implementation;
+use super::choose::{Implementation, LANES_OF_RUNS};
 use super::matmul;
 use super::product::{self, Product};
+use super::weight::IN_RUNS;
 use crate::gpu::pipeline::{Access, Kernel, Shared};
 use crate::gpu::{GpuError, Recorder};
 
@@ -26,6 +27,27 @@ pub const KERNEL: Kernel = Kernel {
 
 /// Weights in rows, lanes that walk the columns together.
 pub(super) const ROWS: Implementation = Implementation { kernel: &KERNEL, inputs: &[1], ..matmul::ROWS };
+
+const RUNS_KERNEL: Kernel = Kernel {
+    name: "matvec_runs",
+    source: concat!(
+        include_str!("../../shaders/matvec_runs.wgsl"),
+        include_str!("../../shaders/shared/runs.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// Weights in rows, lanes that take a run of columns each.
+pub(super) const RUNS: Implementation = Implementation {
+    kernel: &RUNS_KERNEL,
+    layouts: IN_RUNS,
+    lanes: LANES_OF_RUNS,
+    runs: true,
+    for_hardware: true,
+    ..ROWS
+};
 
 const TEXELS_KERNEL: Kernel = Kernel { op: KERNEL.op, gain: Some(Access::Uniform), ..matmul::TEXELS_KERNEL };
 

@@ -165,7 +165,7 @@ fn record_part(
 ) -> Result<(), GpuError> {
     let Product { weight, inputs, out, update } = io;
     let shape = [weight.rows, weight.cols];
-    let (one, workgroup) = choose::choose_product(op, part.layout, shape, rec.device())?;
+    let (one, workgroup) = choose::choose_product(op, inputs.count, part.layout, shape, rec.device())?;
     let Kernel { name, bindings, .. } = *one.kernel;
     let unit = part.layout.run_cols();
     if weight.cols == 0 || !weight.cols.is_multiple_of(unit) {
@@ -202,15 +202,16 @@ fn record_part(
             eps,
             pad0: 0,
         };
-        let groups = u64::from(part.rows).div_ceil(one.rows.into()) * u64::from(taken).div_ceil(tile.into());
         let variant = Variant {
-            weight: Some(part.layout.part()),
+            weight: Some(one.part(part.layout)),
             residual: update == Update::Add,
             inputs: tile,
             uniform_len: x.len,
             gain_len,
             ..one.variant_of(workgroup, rec.device())
         };
+        let [rows, tile] = one.tile(variant.workgroup, tile);
+        let groups = u64::from(part.rows.div_ceil(rows)) * u64::from(taken.div_ceil(tile));
         let mut bindings = vec![part.binding(), x.binding, out.all()];
         bindings.extend(inputs.norm.map(|norm| norm.gain.all()));
         rec.dispatch(one.kernel, variant, &bindings, &params, spread(name, groups)?)?;

@@ -4,7 +4,9 @@ use killick::kernels::{Inputs, Norm, Precision, Weight, WeightLayout, gated_mlp}
 use killick::model_file::Activation;
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, input_rows, is_asked, output, run, thorough};
+use crate::support::gpu::{
+    Produced, buffer, each_layout, each_workgroup, input_rows, is_asked, output, run, thorough,
+};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
@@ -81,6 +83,17 @@ fn matches_the_reference() {
             (1536, 576, 3),
         ] {
             Case::new(rows, cols, layout, parts).check();
+        }
+    });
+}
+
+#[test]
+fn workgroups_may_be_tuned() {
+    each_workgroup("gated_mlp", |layout| {
+        for (rows, cols, parts) in [(1, 4, 1), (5, 36, 2), (70, 1028, 1), (13, 4096, 2)] {
+            let case = Case::new(rows, cols, layout, parts);
+            let gain = Some(numbers(9, 1, case.x.len()));
+            Case { gain, ..case }.check();
         }
     });
 }

@@ -3,7 +3,9 @@
 use killick::kernels::{Inputs, Precision, Product, Update, Weight, WeightLayout, choose, matmul};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, gpu, input_rows, is_asked, output, run};
+use crate::support::gpu::{
+    Produced, buffer, each_layout, each_workgroup, gpu, input_rows, is_asked, output, run,
+};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
@@ -94,6 +96,37 @@ fn matches_the_reference() {
         ] {
             Case::new(inputs, rows, cols, layout, 1, rows % 2 == 0).check();
             Case::new(inputs, rows, cols, layout, 1, rows % 2 == 1).check();
+        }
+    });
+}
+
+/// Around the sizes of a tile, in rows and in inputs, and columns that fill no step.
+#[test]
+fn tiles_may_be_filled_in_part() {
+    each_layout("matmul", |layout| {
+        for (inputs, rows) in [(15, 31), (16, 32), (31, 33), (32, 65), (33, 1), (70, 97), (1, 40)] {
+            for cols in [4, 12, 20, 1028] {
+                Case::new(inputs, rows, cols, layout, 1 + rows % 2, rows % 3 == 0).check();
+            }
+        }
+    });
+}
+
+#[test]
+fn workgroups_may_be_tuned() {
+    each_workgroup("matmul", |layout| {
+        for (inputs, rows, cols) in [(1, 1, 4), (17, 63, 260), (70, 129, 1028), (65, 64, 64), (64, 65, 20)] {
+            Case::new(inputs, rows, cols, layout, 1 + rows % 2, false).check();
+        }
+        let case = Case::new(70, 65, 1028, layout, 1, false);
+        let got = case.produce(&case.weight.weight, 70);
+        let want = case.want();
+        for (fault, wrong) in [
+            ("off-by-one row", off_by_one_row(&want, 1)),
+            ("off-by-one input", off_by_one_row(&want, 65)),
+            ("two lanes swapped", swap_two(&want)),
+        ] {
+            rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
         }
     });
 }

@@ -3,7 +3,9 @@
 use killick::kernels::{Inputs, Norm, Product, Update, Weight, WeightLayout, matvec};
 use killick::reference::{self, Matrix};
 
-use crate::support::gpu::{Produced, buffer, each_layout, input_rows, is_asked, output, run, thorough};
+use crate::support::gpu::{
+    Produced, buffer, each_layout, each_workgroup, input_rows, is_asked, output, run, thorough,
+};
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 use crate::support::skip::skipped;
@@ -125,6 +127,15 @@ fn an_input_is_normalized_on_the_way() {
             ("normalized as another row", case.want_of(case.x(), X_ROW + 1)),
         ] {
             rejects("matvec", &format!("{} {fault}", case.name()), &got, compare("matvec", &got, &wrong));
+        }
+    });
+}
+
+#[test]
+fn workgroups_may_be_tuned() {
+    each_workgroup("matvec", |layout| {
+        for (rows, cols) in [(1, 4), (5, 36), (70, 1028), (257, 576), (6, 8192)] {
+            Case::new(rows, cols, layout, 1 + rows % 2, false).normalized().check();
         }
     });
 }

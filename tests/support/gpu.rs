@@ -173,6 +173,8 @@ fn matvec_milliseconds() -> f64 {
 thread_local! {
     /// What the test at work is bound to.
     static BOUND: Cell<Option<&'static Implementation>> = const { Cell::new(None) };
+    /// How many invocations its workgroups have, if not as many as suit the device.
+    static WORKGROUP: Cell<Option<u32>> = const { Cell::new(None) };
     /// How keys and values lie there.
     static ENTRIES: Cell<CacheLayout> = const { Cell::new(CacheLayout::F32Rows) };
 }
@@ -201,6 +203,20 @@ pub fn each_layout(op: &str, mut test: impl FnMut(WeightLayout)) {
     each_implementation(op, |one| one.weight_layouts().for_each(&mut test));
 }
 
+/// [`each_implementation`] that may be tuned, with each number of invocations that it may be tuned to. Of its layouts two are asked, because
+/// no layout knows how many lanes there are, and each is a pipeline to be compiled.
+pub fn each_workgroup(op: &str, mut test: impl FnMut(WeightLayout)) {
+    each_implementation(op, |one| {
+        for workgroup in one.tunable {
+            println!("{workgroup} invocations");
+            WORKGROUP.set(Some(*workgroup));
+            let asked = [WeightLayout::F16Rows, WeightLayout::Q4Rows];
+            one.weight_layouts().filter(|layout| asked.contains(layout)).for_each(&mut test);
+        }
+        WORKGROUP.set(None);
+    });
+}
+
 /// Whether a case of so many rows and columns is asked of a layout. Large matrices are asked of one layout of each kind: what is peculiar
 /// to the others is the same at any size, and a matrix of millions takes seconds to make.
 pub fn is_asked(layout: WeightLayout, rows: usize, cols: usize) -> bool {
@@ -213,7 +229,10 @@ pub fn is_asked(layout: WeightLayout, rows: usize, cols: usize) -> bool {
 pub fn capabilities() -> Capabilities {
     let device = gpu().capabilities().clone();
     match BOUND.get() {
-        Some(one) => device.forcing(one.kernel.op, one.kernel.name),
+        Some(one) => {
+            let forced = device.forcing(one.kernel.op, one.kernel.name);
+            Capabilities { workgroup: WORKGROUP.get(), ..forced }
+        }
         None => device,
     }
 }

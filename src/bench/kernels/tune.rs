@@ -19,8 +19,6 @@ use crate::model::PlannedProduct;
 
 /// Weights of a matrix that is measured, at most: the rest of a larger one only takes longer.
 const MOST_WEIGHTS: u32 = 4 << 20;
-/// Inputs of a product of a prompt.
-const PROMPT: u32 = 64;
 /// How long one candidate is timed, and in how many repetitions, of which the fastest counts.
 const TIMED: Duration = Duration::from_millis(9);
 const REPETITIONS: u32 = 3;
@@ -106,7 +104,7 @@ async fn tune_one(gpu: &Gpu, product: PlannedProduct) -> Result<Option<TunedProd
     let of = |rows| TunedOp { op: op.to_owned(), layout: layout.name().to_owned(), rows, cols };
     let sizes = match op {
         "gated_mlp" => Sizes::Gated { rows: rows_measured, cols },
-        "matmul" => Sizes::Product { rows: rows_measured, cols, inputs: PROMPT },
+        "matmul" => Sizes::Product { rows: rows_measured, cols, inputs: choose::PROMPT_INPUTS },
         _ => Sizes::Product { rows: rows_measured, cols, inputs: 1 },
     };
     let case = KernelCase { implementation: default.0, layout: Layout::Weight(layout), sizes, of: "" };

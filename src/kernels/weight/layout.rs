@@ -8,7 +8,7 @@ use crate::model_file::BLOCK;
 
 /// How the elements of a matrix lie in memory.
 ///
-/// The layouts in rows are storage buffers, row after row. Those in texels are textures read as a linear array of 16 bytes a texel
+/// The layouts in rows are storage buffers, row after row, each from a multiple of 16 bytes on. Those in texels are textures read as a linear array of 16 bytes a texel
 /// (`gpu::BufferUse::Words`): rows come in tiles of 64, and a tile goes through the columns one run at a time. In a run, lane `l` of a
 /// workgroup of eight finds row `8 r + l` of the tile, for r = 0..8; so all that eight lanes read at once, and what they read next,
 /// lies together. Of blocks, a row or tile has first four bits of all numbers, then the bits above, then the scales (`pack.rs`).
@@ -129,6 +129,30 @@ impl WeightLayout {
         }
     }
 
+    /// The WGSL that reads a whole run of 16 or 32 bytes at once, for kernels that read rows so.
+    ///
+    /// # Panics
+    /// Where no kernel reads them so.
+    pub(in crate::kernels) fn part_in_runs(self) -> Part {
+        macro_rules! part {
+            ($name:literal, $fours:literal) => {
+                Part {
+                    name: concat!($name, "_runs"),
+                    source: include_str!(concat!("../../../shaders/shared/weight_", $name, "_runs.wgsl")),
+                    fours: $fours,
+                }
+            };
+        }
+        match self {
+            Self::F16Rows => part!("f16", 2),
+            Self::Q8Rows => part!("q8", 8),
+            Self::Q6Rows => part!("q6", 8),
+            Self::Q5Rows => part!("q5", 8),
+            Self::Q4Rows => part!("q4", 8),
+            _ => unreachable!("{} is not read in runs", self.name()),
+        }
+    }
+
     /// Columns of a run, which the number of columns must be a multiple of.
     pub fn run_cols(self) -> u32 {
         match self {
@@ -180,12 +204,16 @@ impl WeightLayout {
         if self.is_texels() {
             return tiles * self.tile_texels(runs) * 16;
         }
-        let row = match self.precision() {
+        u64::from(rows) * self.row_bytes(cols)
+    }
+
+    /// Bytes of a row, where each lies by itself.
+    pub(super) fn row_bytes(self, cols: u32) -> u64 {
+        match self.precision() {
             Precision::F32 => u64::from(cols) * 4,
-            Precision::F16 => u64::from(cols) * 2,
-            precision => row_words(precision, runs as usize) as u64 * 4,
-        };
-        u64::from(rows) * row
+            Precision::F16 => (u64::from(cols) * 2).next_multiple_of(16),
+            precision => row_words(precision, cols as usize / BLOCK) as u64 * 4,
+        }
     }
 
     /// The memory for `rows` rows of `cols` columns.
@@ -296,7 +324,7 @@ mod tests {
         for row in 0..2 {
             let bytes = (0..96).map(|c| byte(3 * row + c / 32, c % 32) as i8 as u8);
             let scales = scales[3 * row..][..3].iter().flat_map(|scale| scale.to_le_bytes());
-            let want: Vec<u8> = bytes.chain(scales).chain([0, 0]).collect();
+            let want: Vec<u8> = bytes.chain(scales).chain([0; 10]).collect();
             assert_eq!(packed[row * want.len()..][..want.len()], want, "row {row}");
         }
     }

@@ -21,6 +21,15 @@ pub(super) const IN_ROWS: &[Layout] = &[
     Layout::Weight(WeightLayout::Q4Rows),
 ];
 
+/// Those of them that are read a run at a time. Of 32-bit floats four columns are 16 bytes already.
+pub(super) const IN_RUNS: &[Layout] = &[
+    Layout::Weight(WeightLayout::F16Rows),
+    Layout::Weight(WeightLayout::Q8Rows),
+    Layout::Weight(WeightLayout::Q6Rows),
+    Layout::Weight(WeightLayout::Q5Rows),
+    Layout::Weight(WeightLayout::Q4Rows),
+];
+
 /// Weights in textures, which the kernels for software devices read.
 pub(super) const IN_TEXELS: &[Layout] = &[
     Layout::Weight(WeightLayout::F32Texels),

@@ -28,7 +28,7 @@ impl WeightLayout {
                 let encoded = floats(values, self.precision())?;
                 Ok(match self.run_bytes() {
                     Some(run) => tiles(&encoded, cols as usize * run / self.run_cols() as usize, run),
-                    None => encoded.into_owned(),
+                    None => filled_rows(encoded, values.len() / cols.max(1) as usize, self.row_bytes(cols)),
                 })
             }
             // Of the numbers of five and six bits, files alone have them; tests make theirs of eight.
@@ -168,13 +168,14 @@ pub(super) fn high_words(precision: Precision) -> usize {
     }
 }
 
-/// Words of a row of `blocks` blocks.
+/// Words of a row of `blocks` blocks. Rows begin at whole 16 bytes, so that they may be read in loads of as many.
 pub(super) fn row_words(precision: Precision, blocks: usize) -> usize {
-    match precision {
+    let words = match precision {
         // Scales come two in a word.
         Precision::Q8 => blocks * 8 + blocks.div_ceil(2),
         _ => blocks * (4 + high_words(precision) + 1),
-    }
+    };
+    words.next_multiple_of(TEXEL_WORDS)
 }
 
 /// The values as floats of a file.
@@ -183,6 +184,19 @@ fn floats(values: &[f32], precision: Precision) -> Result<Cow<'_, [u8]>, Unfit> 
         return Ok(Cow::Borrowed(bytemuck::cast_slice(values)));
     }
     Ok(Cow::Owned(encode(values, Encoding::F16)?))
+}
+
+/// So many rows, each filled up with zeros to `wanted` bytes.
+fn filled_rows(bytes: Cow<'_, [u8]>, rows: usize, wanted: u64) -> Vec<u8> {
+    let (there, wanted) = (bytes.len() / rows.max(1), wanted as usize);
+    if there == wanted || rows == 0 {
+        return bytes.into_owned();
+    }
+    let mut filled = vec![0; rows * wanted];
+    for (to, from) in filled.chunks_exact_mut(wanted).zip(bytes.chunks_exact(there)) {
+        to[..there].copy_from_slice(from);
+    }
+    filled
 }
 
 fn encode(values: &[f32], encoding: Encoding) -> Result<Vec<u8>, Unfit> {
