@@ -24,11 +24,17 @@
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
 fn value_at(place: u32, column: u32) -> f32 {
-    let i = (place & ~IN_CHUNK) * params.head_dim + column;
+    let first = (place & ~IN_CHUNK) * (params.head_dim + 4u * SCALE_FOURS);
+    let i = first + column;
+    let scale_at = (first + params.head_dim) / COLUMNS_OF_WORD; // where there is one
     if (place & IN_CHUNK) != 0u {
-        return column_of(v_chunk[i / COLUMNS_OF_WORD], i);
+        let value = column_of(v_chunk[i / COLUMNS_OF_WORD], i);
+        if SCALED { return value * scale_of_word(v_chunk[scale_at]); }
+        return value;
     }
-    return column_of(v_cache[i / COLUMNS_OF_WORD], i);
+    let value = column_of(v_cache[i / COLUMNS_OF_WORD], i);
+    if SCALED { return value * scale_of_word(v_cache[scale_at]); }
+    return value;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -67,16 +73,18 @@ fn attention(
             place = ((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) | (slot & IN_CHUNK);
             // Keys of the pinned prefix are read by the query's second rotation.
             let query = params.q_at + ((i / params.n_heads * 2u + select(0u, 1u, key < pinned)) * params.n_heads + head) * dim4;
-            let at = (place & ~IN_CHUNK) * dim4;
+            let at = (place & ~IN_CHUNK) * (dim4 + SCALE_FOURS);
             var sum = 0.0;
             if (place & IN_CHUNK) != 0u {
                 for (var d = 0u; d < dim4; d++) {
                     sum += dot(q[query + d], decoded(k_chunk[at + d]));
                 }
+                if SCALED { sum *= scale_of(k_chunk[at + dim4]); }
             } else {
                 for (var d = 0u; d < dim4; d++) {
                     sum += dot(q[query + d], decoded(k_cache[at + d]));
                 }
+                if SCALED { sum *= scale_of(k_cache[at + dim4]); }
             }
             score = capped(vec4<f32>(sum * params.scale), params.cap).x;
         }

@@ -27,7 +27,7 @@
 // Finite, because a shader may assume that there is no infinity. Real scores lie far inside.
 const LOWEST: f32 = -3.0e38;
 
-fn key_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
+fn key_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> KvTexel {
     let i = (place & ~IN_CHUNK) + d;
     if (place & IN_CHUNK) != 0u {
         return textureLoad(k_chunk, fold(i, chunk_shift)$level);
@@ -35,7 +35,7 @@ fn key_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
     return textureLoad(k_cache, fold(i, cache_shift)$level);
 }
 
-fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> vec4<f32> {
+fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> KvTexel {
     let i = (place & ~IN_CHUNK) + d;
     if (place & IN_CHUNK) != 0u {
         return textureLoad(v_chunk, fold(i, chunk_shift)$level);
@@ -108,15 +108,23 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         var place: array<u32, 4>;
         for (var s = 0u; s < 4u; s++) {
             let slot = locate(all, pinned, anchors, min(base + lane + WORKGROUP * s, end - 1u));
-            place[s] = (((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) * dim4) | (slot & IN_CHUNK);
+            place[s] = (((slot & ~IN_CHUNK) * params.n_kv_heads + kv_head) * (dim4 + SCALE_FOURS)) | (slot & IN_CHUNK);
         }
 
+        // Whole heads are scaled, so each key is once, and each value with its weight. The scales are loaded first: they lie where heads
+        // end, which brings the lines of all lanes into the processor's cache at once. Later, each lane would wait for its own.
+        var scale_of_keys = vec4<f32>(1.0);
+        if SCALED {
+            let scale$s = scale_of_texel(key_at(place[$s], dim4, cache_shift, chunk_shift));
+            scale_of_keys = vec4<f32>(scale0, scale1, scale2, scale3);
+        }
         var score$i = vec4<f32>();
         for (var d = 0u; d < dim4; d++) {
-            let k$s = key_at(place[$s], d, cache_shift, chunk_shift);
+            let k$s = vec4<f32>(key_at(place[$s], d, cache_shift, chunk_shift));
             let q$i = q[at$i + d];
             score$i += vec4<f32>(dot(q$i, k0), dot(q$i, k1), dot(q$i, k2), dot(q$i, k3));
         }
+        if SCALED { score$i *= scale_of_keys; }
 
         // The keys by their numbers in their ranges, and which of them each query sees.
         let is_live = key >= vec4<u32>(live);
@@ -136,14 +144,18 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         let turns = (min(end - base, 4u * WORKGROUP) + WORKGROUP - 1u) / WORKGROUP;
         for (var turn = 0u; turn < turns; turn++) {
             let mine = place[turn];
-            let mine$i = bitcast<u32>(weight$i[turn]);
+            var scale = 1.0;
+            if SCALED {
+                scale = scale_of_texel(value_at(mine, dim4, cache_shift, chunk_shift));
+            }
+            let mine$i = bitcast<u32>(weight$i[turn] * scale);
             begin_telling();
             tell(0u, mine, lanes);
             tell(1u + $iu, mine$i, lanes);
             end_telling();
             #lanes
             let home = told$k(0u, mine);
-            let v$c = value_at(home, lane + WORKGROUP * $cu, cache_shift, chunk_shift);
+            let v$c = vec4<f32>(value_at(home, lane + WORKGROUP * $cu, cache_shift, chunk_shift));
             let w$i = bitcast<f32>(told$k(1u + $iu, mine$i));
             value$i_$c += w$i * v$c;
             #end

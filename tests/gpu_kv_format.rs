@@ -1,4 +1,4 @@
-//! Keys and values as 16-bit floats, end to end: rounded once, read the same by everyone, half the memory, and never garbage.
+//! Keys and values as 16-bit floats and as bytes, end to end: rounded once, read the same by everyone, less memory, and never garbage.
 
 #![allow(clippy::print_stdout, reason = "the figures measured are part of a test's report")]
 
@@ -25,7 +25,21 @@ use support::golden::{data, ids, json, list, nmse};
 use support::gpu::{gpu, leave_idle, share};
 
 const VOCAB: u32 = 321;
-const HALF: SessionOptions = SessionOptions { chunk: 16, in_flight: 32, kv: KvFormat::F16 };
+/// The formats that round.
+const ROUNDED: [KvFormat; 2] = [KvFormat::F16, KvFormat::Q8_0];
+
+fn options(kv: KvFormat) -> SessionOptions {
+    SessionOptions { chunk: 16, in_flight: 32, kv }
+}
+
+/// What `docs/numerics.md` calls entries of a format.
+fn entries(kv: KvFormat) -> &'static str {
+    match kv {
+        KvFormat::F32 => "32-bit entries",
+        KvFormat::F16 => "16-bit entries",
+        KvFormat::Q8_0 => "8-bit entries",
+    }
+}
 
 fn load(file: &ModelFile) -> Arc<Model> {
     leave_idle(gpu());
@@ -65,47 +79,54 @@ fn mean(nll: &[f32]) -> f64 {
 #[test]
 fn the_decode_loop_gives_the_tokens_of_single_steps() {
     let model = tiny();
-    for policy in policies() {
+    for (policy, kv) in policies().into_iter().flat_map(|policy| ROUNDED.map(|kv| (policy.clone(), kv))) {
         let mut all = [Steps::OnHost, Steps::Fixed(1), Steps::Fixed(16), Steps::Auto].map(|steps| {
-            let mut session = session(&model, &policy, HALF);
+            let mut session = session(&model, &policy, options(kv));
             block_on(session.append(&text(37))).unwrap();
             generated(&mut session, steps, 40)
         });
         all.rotate_left(1);
-        assert!(all.iter().all(|ids| *ids == all[0]), "{}: {all:?}", policy.preset);
+        assert!(all.iter().all(|ids| *ids == all[0]), "{}, {}: {all:?}", policy.preset, kv.name());
     }
 }
 
-/// A number that falls next to the border of two 16-bit ones may be rounded to either, where another order of sums moves it.
+/// A number that falls next to the border of two of the format may be rounded to either, where another order of sums moves it.
 #[test]
 fn chunks_and_steps_leave_the_same_text() {
     let model = tiny();
-    let mut worst = 0.0_f64;
-    for policy in policies() {
-        let text = text(share(160, 80) as u32);
-        let [steps, chunks] = [Path::Ring, Path::Chunk(16)]
-            .map(|path| block_on(score_with(&model, &policy, KvFormat::F16, &text, path)).unwrap().nll);
-        for (step, chunk) in steps.iter().zip(&chunks) {
-            worst = worst.max(f64::from((step - chunk).abs()));
+    for kv in ROUNDED {
+        let mut worst = 0.0_f64;
+        for policy in policies() {
+            let text = text(share(160, 80) as u32);
+            let [steps, chunks, odd] = [Path::Ring, Path::Chunk(16), Path::Chunk(7)]
+                .map(|path| block_on(score_with(&model, &policy, kv, &text, path)).unwrap().nll);
+            for (step, chunk) in steps.iter().zip(&chunks).chain(steps.iter().zip(&odd)) {
+                worst = worst.max(f64::from((step - chunk).abs()));
+            }
+            // The formats differ by more, so that both paths kept the same rounded numbers.
+            let floats = block_on(score_with(&model, &policy, KvFormat::F32, &text, Path::Ring)).unwrap().nll;
+            let moved = steps.iter().zip(&floats).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+            let (name, of) = (kv.name(), entries(kv));
+            println!(
+                "{}: {name} moves a token by up to {moved:.1e} nats, a chunk by {worst:.1e}",
+                policy.preset
+            );
+            assert!(moved > 0.0, "nothing was rounded");
+            assert!(moved <= bound(&format!("nats of a token of a tiny model by {of}")), "{name}: {moved:e}");
         }
-        // The formats differ by more, so that it was 16 bits that both paths kept.
-        let floats = block_on(score_with(&model, &policy, KvFormat::F32, &text, Path::Ring)).unwrap().nll;
-        let moved = steps.iter().zip(&floats).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-        println!("{}: f16 moves a token by up to {moved:.1e} nats, a chunk by {worst:.1e}", policy.preset);
-        assert!(moved > 0.0, "nothing was rounded");
-        assert!(moved <= bound("nats of a token of a tiny model by 16-bit entries"), "{moved:e}");
+        let most = bound(&format!("nats of a token of a tiny model with {} between paths", entries(kv)));
+        assert!(worst <= most, "{}: {worst:e}", kv.name());
     }
-    assert!(worst <= bound("nats of a token of a tiny model with 16-bit entries between paths"), "{worst:e}");
 }
 
 #[test]
 fn a_fork_and_a_pool_copy_entries_bit_by_bit() {
     let model = tiny();
-    for policy in policies() {
-        let mut first = session(&model, &policy, HALF);
+    for (policy, kv) in policies().into_iter().flat_map(|policy| ROUNDED.map(|kv| (policy.clone(), kv))) {
+        let mut first = session(&model, &policy, options(kv));
         block_on(first.append(&text(50))).unwrap();
         let mut fork = block_on(first.fork()).unwrap();
-        let pool = block_on(Pool::new(&model, &policy, HALF, 3)).unwrap();
+        let pool = block_on(Pool::new(&model, &policy, options(kv), 3)).unwrap();
         let [mut low, mut high] = [(); 2].map(|()| block_on(pool.session()).unwrap());
         low.copy_from(&first).unwrap();
         high.copy_from(&low).unwrap();
@@ -113,30 +134,34 @@ fn a_fork_and_a_pool_copy_entries_bit_by_bit() {
             let want = block_on(first.step_logits(id)).unwrap();
             for (what, other) in [("fork", &mut fork), ("pool", &mut low), ("within a pool", &mut high)] {
                 let got = block_on(other.step_logits(id)).unwrap();
-                assert_eq!(got, want, "{what}, {}", policy.preset);
+                assert_eq!(got, want, "{what}, {}, {}", policy.preset, kv.name());
             }
         }
-        // A text in the other format is another kind of text.
-        let mut floats = session(&model, &policy, SessionOptions { kv: KvFormat::F32, ..HALF });
-        assert!(floats.copy_from(&first).is_err());
+        // A text in another format is another kind of text.
+        for other in KvFormat::ALL.into_iter().filter(|other| *other != kv) {
+            let mut other = session(&model, &policy, options(other));
+            assert!(other.copy_from(&first).is_err());
+        }
     }
 }
 
 #[test]
-fn entries_take_half_the_memory_and_scratch_of_the_other_format_is_not_shared() {
+fn entries_take_less_memory_and_scratch_of_another_format_is_not_shared() {
     let model = tiny();
     let policy = &policies()[1];
-    let [half, floats] =
-        [KvFormat::F16, KvFormat::F32].map(|kv| session(&model, policy, SessionOptions { kv, ..HALF }));
-    assert_eq!((half.kv().format, floats.kv().format), (KvFormat::F16, KvFormat::F32));
-    // In textures whole rows are counted, so a little more than half.
-    let share = half.kv().bytes_allocated as f64 / floats.kv().bytes_allocated as f64;
-    assert!((0.5..0.75).contains(&share), "{share}");
-    for mut session in [half, floats] {
+    let all = KvFormat::ALL.map(|kv| session(&model, policy, options(kv)));
+    assert_eq!(all.each_ref().map(|session| session.kv().format), KvFormat::ALL);
+    // In textures whole rows are counted, so a little more. A scale of 4 bytes is much beside 16 columns.
+    let floats = all[0].kv().bytes_allocated as f64;
+    for (session, expected) in all.iter().zip([1.0..1.01, 0.5..0.75, 0.312..0.5]) {
+        let share = session.kv().bytes_allocated as f64 / floats;
+        assert!(expected.contains(&share), "{}: {share}", session.kv().format.name());
+    }
+    for mut session in all {
         block_on(session.append(&text(40))).unwrap();
         let kv = session.kv();
-        let numbers = u64::from(kv.live) * 3 * 2 * 2 * 16;
-        assert_eq!(kv.bytes_live, kv.format.bytes(1) * numbers);
+        let keys_and_values = u64::from(kv.live) * 3 * 2;
+        assert_eq!(kv.bytes_live, kv.format.bytes(2, 16) * keys_and_values);
         assert!(block_on(session.next_logits()).unwrap().iter().all(|logit| logit.is_finite()));
     }
 }
@@ -160,46 +185,63 @@ fn grown(matrix: &str, times: f32) -> Arc<Model> {
     load(&block_on(ModelFile::open(FileSet::from_bytes(files))).unwrap())
 }
 
-/// Beyond 65,504 there is no 16-bit float: the text ends with an error, whoever reads the entry.
+/// Whatever reads a text under `policy` with such entries ends with an error.
+fn is_refused(model: &Arc<Model>, policy: &Policy, kv: KvFormat) {
+    for path in [Path::Ring, Path::Chunk(16)] {
+        let error = block_on(score_with(model, policy, kv, &text(20), path)).unwrap_err();
+        assert!(
+            error.to_string().contains("not finite; the weights are broken, or need f32"),
+            "{}, {path}: {error}",
+            kv.name()
+        );
+    }
+    for steps in [Steps::OnHost, Steps::Fixed(4)] {
+        let mut session = session(model, policy, options(kv));
+        let options = GenerateOptions { steps, max_tokens: 4, ..GenerateOptions::default() };
+        let error = match block_on(session.append(&text(5))) {
+            Err(error) => error.to_string(),
+            Ok(()) => session.generate(options).unwrap().find_map(Result::err).unwrap().to_string(),
+        };
+        assert!(error.contains("not finite"), "{}, {steps:?}: {error}", kv.name());
+    }
+}
+
+/// Beyond 65,504 there is no 16-bit float: the text ends with an error, whoever reads the entry. A scale reaches as far as 32 bits do.
 #[test]
 fn an_entry_too_large_for_16_bits_is_an_error_and_no_garbage() {
     for matrix in ["k_proj", "v_proj"] {
         let model = grown(matrix, 1e6);
         for policy in policies() {
-            let nll =
-                block_on(score_with(&model, &policy, KvFormat::F32, &text(20), Path::Ring)).unwrap().nll;
-            assert!(nll.iter().all(|nll| nll.is_finite()), "32 bits hold it");
-            for path in [Path::Ring, Path::Chunk(16)] {
-                let error =
-                    block_on(score_with(&model, &policy, KvFormat::F16, &text(20), path)).unwrap_err();
-                assert!(
-                    error.to_string().contains("not finite; the weights are broken, or need f32"),
-                    "{matrix}, {path}: {error}"
-                );
+            for kv in [KvFormat::F32, KvFormat::Q8_0] {
+                let nll = block_on(score_with(&model, &policy, kv, &text(20), Path::Ring)).unwrap().nll;
+                assert!(nll.iter().all(|nll| nll.is_finite()), "{} holds it", kv.name());
             }
-            for steps in [Steps::OnHost, Steps::Fixed(4)] {
-                let mut session = session(&model, &policy, HALF);
-                let options = GenerateOptions { steps, max_tokens: 4, ..GenerateOptions::default() };
-                let error = match block_on(session.append(&text(5))) {
-                    Err(error) => error.to_string(),
-                    Ok(()) => session.generate(options).unwrap().find_map(Result::err).unwrap().to_string(),
-                };
-                assert!(error.contains("not finite"), "{matrix}, {steps:?}: {error}");
-            }
+            is_refused(&model, &policy, KvFormat::F16);
         }
+    }
+}
+
+/// The bytes of a head that holds what is no number say nothing; its scale does.
+#[test]
+fn an_entry_that_is_no_number_is_an_error_and_no_garbage() {
+    let model = grown("v_proj", f32::MAX);
+    for (policy, kv) in policies().into_iter().flat_map(|policy| ROUNDED.map(|kv| (policy.clone(), kv))) {
+        is_refused(&model, &policy, kv);
     }
 }
 
 #[test]
 fn the_masked_path_says_that_it_has_no_other_format() {
     let (model, policy) = (tiny(), &policies()[0]);
-    let error = block_on(score_with(&model, policy, KvFormat::F16, &text(9), Path::Masked)).unwrap_err();
-    assert!(error.to_string().contains("masked") && error.to_string().contains("f16"), "{error}");
+    for kv in ROUNDED {
+        let error = block_on(score_with(&model, policy, kv, &text(9), Path::Masked)).unwrap_err();
+        assert!(error.to_string().contains("masked") && error.to_string().contains(kv.name()), "{error}");
+    }
 }
 
-/// The embedded model on held-out text: what 16 bits cost in loss.
+/// The embedded model on held-out text: what rounding costs in loss.
 #[test]
-fn sixteen_bits_cost_next_to_no_loss() {
+fn rounded_entries_cost_next_to_no_loss() {
     let golden = json("embedded/windows.json");
     let file = block_on(ModelFile::open(FileSet::embedded())).unwrap();
     let model = load(&file);
@@ -209,7 +251,7 @@ fn sixteen_bits_cost_next_to_no_loss() {
     for spec in [recorded, PolicySpec::new(Preset::Full)] {
         let policy = spec.resolve(model.config()).unwrap();
         let mut left = tokens;
-        let mut all = [Vec::new(), Vec::new()];
+        let mut all = KvFormat::ALL.map(|_| Vec::new());
         for window in list(&golden["windows"]) {
             let mut text = ids(window);
             text.truncate(left.min(policy.limit.unwrap_or(u32::MAX) as usize));
@@ -221,17 +263,15 @@ fn sixteen_bits_cost_next_to_no_loss() {
                 nll.extend(block_on(score_with(&model, &policy, kv, &text, Path::Chunk(128))).unwrap().nll);
             }
         }
-        let [floats, half] = &all;
-        let moved = mean(half) - mean(floats);
-        println!(
-            "{}: {} tokens, {:.5} nats with f32 entries, {:+.1e} with f16; NMSE {:.1e}",
-            policy.preset,
-            floats.len(),
-            mean(floats),
-            moved,
-            nmse(half, floats)
-        );
-        assert!(floats != half, "nothing was rounded");
-        assert!(moved.abs() <= bound("mean nats of the embedded model by 16-bit entries"), "{moved:e}");
+        let [floats, rounded @ ..] = &all;
+        let (preset, of_floats) = (policy.preset, mean(floats));
+        println!("{preset}: {} tokens, {of_floats:.5} nats with f32 entries", floats.len());
+        for (kv, rounded) in ROUNDED.into_iter().zip(rounded) {
+            let moved = mean(rounded) - of_floats;
+            println!("{preset}: {moved:+.1e} with {}; NMSE {:.1e}", kv.name(), nmse(rounded, floats));
+            assert!(floats != rounded, "nothing was rounded");
+            let most = bound(&format!("mean nats of the embedded model by {}", entries(kv)));
+            assert!(moved.abs() <= most, "{}: {moved:e}", kv.name());
+        }
     }
 }

@@ -72,16 +72,15 @@ fn allocated_bytes_equal_the_plan() {
             policy.preset
         );
 
-        // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, 4 or 2 bytes, in every layer.
+        // The cache by the formula of the design: (S + A + X + L + X) slots, K and V, in every layer.
         let anchor_slots =
             if policy.has_anchors() && policy.max_anchors > 0 { policy.max_anchors + 5 } else { 0 };
         let slots = u64::from(policy.sinks + anchor_slots + policy.live_len() + 5);
         // Each in memory of its own, which comes in whole rows where it is a texture.
         let heads =
             Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim };
-        let memory =
-            choose::cache_layout(options.kv, heads, gpu.capabilities()).request("", slots, heads.kv_dim());
-        assert!(memory.bytes >= slots * kv.bytes(heads.kv_dim()));
+        let memory = choose::cache_layout(options.kv, heads, gpu.capabilities()).request("", slots, heads);
+        assert!(memory.bytes >= slots * kv.bytes(heads.n_kv_heads, heads.head_dim));
         let each = u64::from(config.n_layers) * 2;
         assert_eq!(session.kv().bytes_allocated, each * memory.bytes, "{}", policy.preset);
     }

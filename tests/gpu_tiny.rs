@@ -121,7 +121,12 @@ fn gguf_and_safetensors_give_the_same_logits() {
         };
         let (from_folder, from_gguf) =
             (logits(&data(&format!("tiny/{model_name}"))), logits(&data(&format!("tiny/{gguf}"))));
-        assert_eq!(from_folder, from_gguf, "{model_name}");
+        // On a GPU the pieces of a text follow the clock, and with them the order of sums.
+        if gpu().is_software() {
+            assert_eq!(from_folder, from_gguf, "{model_name}");
+        } else {
+            assert!(nmse(&from_folder, &from_gguf) <= bound("logits of a tiny model"), "{model_name}");
+        }
     }
 }
 

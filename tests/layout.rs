@@ -54,6 +54,8 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
                 "kv_write_texels",
                 "rope",
                 "rope_halves",
+                "rope_q8",
+                "rope_q8_texels",
                 "rope_texels",
             ],
         ),
@@ -203,11 +205,14 @@ fn image_class(access: Access, sampled: bool) -> Option<ImageClass> {
         Access::Floats | Access::Halves if sampled => {
             Some(ImageClass::Sampled { kind: ScalarKind::Float, multi: false })
         }
+        Access::Bytes if sampled => Some(ImageClass::Sampled { kind: ScalarKind::Sint, multi: false }),
         Access::Words => storage(StorageFormat::Rgba32Uint, StorageAccess::LOAD),
         Access::Floats => storage(StorageFormat::Rgba32Float, StorageAccess::LOAD),
         Access::FloatsOut => storage(StorageFormat::Rgba32Float, StorageAccess::STORE),
         Access::Halves => storage(StorageFormat::Rgba16Float, StorageAccess::LOAD),
         Access::HalvesOut => storage(StorageFormat::Rgba16Float, StorageAccess::STORE),
+        Access::Bytes => storage(StorageFormat::Rgba8Sint, StorageAccess::LOAD),
+        Access::BytesOut => storage(StorageFormat::Rgba8Sint, StorageAccess::STORE),
         Access::Read | Access::ReadWrite | Access::Uniform => None,
     }
 }
@@ -228,9 +233,13 @@ fn bindings_are_those_of_the_table() {
             Access::Read => AddressSpace::Storage { access: StorageAccess::LOAD },
             Access::ReadWrite => AddressSpace::Storage { access: StorageAccess::LOAD | StorageAccess::STORE },
             Access::Uniform => AddressSpace::Uniform,
-            Access::Words | Access::Floats | Access::FloatsOut | Access::Halves | Access::HalvesOut => {
-                AddressSpace::Handle
-            }
+            Access::Words
+            | Access::Floats
+            | Access::FloatsOut
+            | Access::Halves
+            | Access::HalvesOut
+            | Access::Bytes
+            | Access::BytesOut => AddressSpace::Handle,
         };
         let bound = kernel.bound(variant);
         assert_eq!(found.len(), bound.len(), "{} {variant:?}", kernel.name);

@@ -61,7 +61,7 @@ fn the_largest_setting_named_is_the_largest_that_fits() {
         cases.iter().flat_map(|case| families.iter().map(move |family| (case, *family)))
     {
         // A slot of one layer is two heads of 16 floats; other buffers are far smaller.
-        let limit = 65_000 * kv.bytes(2 * 16);
+        let limit = 65_000 * kv.bytes(2, 16);
         let error = plan(spec, kv, family, limit).unwrap_err();
         let PlanError::BufferTooLarge { setting, most, .. } = &error else { panic!("{error}") };
         assert_eq!(setting, name, "{error}");

@@ -119,7 +119,11 @@ fn an_op_has_its_files_and_an_implementation_its_shader() {
     let listed: BTreeSet<_> = IMPLEMENTATIONS.iter().map(|one| (one.kernel.op, one.kernel.name)).collect();
     assert_eq!(listed.len(), IMPLEMENTATIONS.len(), "an implementation is listed twice");
     assert_eq!(stems("shaders", "wgsl", &[]), kernels, "shaders/");
-    assert_eq!(stems("src/kernels", "rs", &["mod", "choose", "product"]), table, "src/kernels/");
+    assert_eq!(
+        stems("src/kernels", "rs", &["mod", "cache_layout", "choose", "product"]),
+        table,
+        "src/kernels/"
+    );
     assert_eq!(stems("src/reference", "rs", &["mod"]), table, "src/reference/");
     assert_eq!(stems("tests/kernels", "rs", &[]), table, "tests/kernels/");
     // A test file that no program declares is not compiled, and so never fails.

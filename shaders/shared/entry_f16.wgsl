@@ -1,9 +1,13 @@
 
 // Keys and values as 16-bit floats. Needs no `f16` feature; arithmetic is 32-bit.
-// Four columns as they lie in a buffer, and a word of them.
+// Four columns as they lie in a buffer, a word of them, and what a texture gives for them.
 alias KvFour = vec2<u32>;
 alias KvWord = u32;
+alias KvTexel = vec4<f32>;
 const COLUMNS_OF_WORD: u32 = 2u;
+// Whether a head has a scale, and how many fours it takes.
+const SCALED: bool = false;
+const SCALE_FOURS: u32 = 0u;
 fn decoded(four: KvFour) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(four.x), unpack2x16float(four.y));
 }
@@ -14,6 +18,15 @@ fn encoded(x: vec4<f32>) -> KvFour {
 // Column `column` of the word that holds it.
 fn column_of(word: KvWord, column: u32) -> f32 {
     return unpack2x16float(word)[column % 2u];
+}
+fn scale_of(four: KvFour) -> f32 {
+    return 1.0;
+}
+fn scale_of_word(word: KvWord) -> f32 {
+    return 1.0;
+}
+fn scale_of_texel(texel: KvTexel) -> f32 {
+    return 1.0;
 }
 // The nearest 16-bit floats, of two as near the even one. In integers, because devices round as they please, in pack2x16float as where they
 // store into a texture. What is too large becomes no number, not infinity: a key of minus infinity would be overlooked in silence.

@@ -23,14 +23,18 @@ impl Expected {
         Self::Numbers(numbers.into_iter().enumerate().collect())
     }
 
-    /// What keys or values are kept as, of which `got` came.
-    pub(super) fn kept(self, op: &str, format: KvFormat, got: &[u32]) -> Self {
+    /// What keys or values of heads of this width are kept as, of which `got` came.
+    pub(super) fn kept(self, op: &str, format: KvFormat, head_dim: u32, got: &[u32]) -> Self {
         let (Self::Numbers(mut numbers), Some(allowed)) = (self.clone(), tolerance(op)) else { return self };
         let squares: f64 = numbers.iter().map(|(_, want)| want * want).sum();
         let slack = allowed.element * (squares / numbers.len().max(1) as f64).sqrt();
-        for (at, want) in &mut numbers {
-            let got = f32::from_bits(got.get(*at).copied().unwrap_or(POISON));
-            *want = crate::reference::kept(format, *want, got, slack);
+        let value = |at: usize| f32::from_bits(got.get(at).copied().unwrap_or(POISON));
+        for head in numbers.chunks_mut(head_dim.max(1) as usize) {
+            let (want, got): (Vec<_>, Vec<_>) = head.iter().map(|(at, want)| (*want, value(*at))).unzip();
+            let kept = crate::reference::kept(format, &want, &got, slack);
+            for ((_, want), kept) in head.iter_mut().zip(kept) {
+                *want = kept;
+            }
         }
         Self::Numbers(numbers)
     }

@@ -10,6 +10,7 @@ use super::timing::{Timed, repeat};
 use crate::gpu::{BufferRequest, Gpu, GpuError, Recorder, Recording};
 use crate::kernels::stream::{self, Walk};
 use crate::kernels::{CacheLayout, multiply_add};
+use crate::model_file::Heads;
 
 /// The best rates that the device has reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +59,7 @@ async fn bandwidth(gpu: &Gpu, layout: CacheLayout) -> Result<f64, BenchError> {
     let row_bytes = u64::from(ROW) * 16;
     let rows = (most.min(layout.most_bytes(gpu.max_binding_bytes())) / row_bytes).max(1);
     let requests = [
-        layout.request("bandwidth x", rows, ROW * 4),
+        layout.request("bandwidth x", rows, Heads { n_heads: 1, n_kv_heads: 1, head_dim: ROW * 4 }),
         BufferRequest::storage("bandwidth out", u64::from(lanes) * 16),
     ];
     let made = gpu.allocate(&requests).await?;

@@ -25,6 +25,10 @@ pub enum BufferUse {
     Pairs,
     /// A texture of four 16-bit floats a texel, which kernels read and write as a linear array.
     Halves,
+    /// A buffer as [`BufferUse::Storage`], of signed bytes, four a word, and of 32-bit floats between them.
+    Bytes,
+    /// A texture of what such a buffer holds, a word a texel.
+    ByteTexels,
 }
 
 impl BufferUse {
@@ -33,13 +37,9 @@ impl BufferUse {
         match self {
             Self::Words | Self::Floats => Some(16),
             Self::Halves => Some(8),
-            Self::Storage | Self::Readback | Self::Pairs => None,
+            Self::ByteTexels => Some(4),
+            Self::Storage | Self::Readback | Self::Pairs | Self::Bytes => None,
         }
-    }
-
-    /// Whether it holds 16-bit floats.
-    pub fn is_half(self) -> bool {
-        matches!(self, Self::Pairs | Self::Halves)
     }
 }
 
@@ -89,6 +89,16 @@ impl BufferRequest {
     /// A texture of 16-bit floats.
     pub fn halves(label: impl Into<String>, bytes: u64) -> Self {
         Self::texture(label, bytes, BufferUse::Halves)
+    }
+
+    /// A storage buffer of signed bytes.
+    pub fn byte_words(label: impl Into<String>, bytes: u64) -> Self {
+        Self { usage: BufferUse::Bytes, ..Self::storage(label, bytes) }
+    }
+
+    /// A texture of signed bytes.
+    pub fn byte_texels(label: impl Into<String>, bytes: u64) -> Self {
+        Self::texture(label, bytes, BufferUse::ByteTexels)
     }
 
     /// The texture that holds `bytes` bytes.
@@ -281,13 +291,14 @@ impl Gpu {
             }))
         };
         let raw = match request.usage {
-            BufferUse::Storage | BufferUse::Pairs => {
+            BufferUse::Storage | BufferUse::Pairs | BufferUse::Bytes => {
                 buffer(Usage::STORAGE | Usage::UNIFORM | Usage::COPY_SRC | Usage::COPY_DST)
             }
             BufferUse::Readback => buffer(Usage::MAP_READ | Usage::COPY_DST),
             BufferUse::Words => self.texture(request, wgpu::TextureFormat::Rgba32Uint),
             BufferUse::Floats => self.texture(request, wgpu::TextureFormat::Rgba32Float),
             BufferUse::Halves => self.texture(request, wgpu::TextureFormat::Rgba16Float),
+            BufferUse::ByteTexels => self.texture(request, wgpu::TextureFormat::Rgba8Sint),
         };
         let mut counters = lock(&self.shared.counters);
         counters.buffers += 1;

@@ -26,17 +26,24 @@ pub enum Access {
     Halves,
     /// A texture of 16-bit floats that is written.
     HalvesOut,
+    /// A texture of signed bytes that is read.
+    Bytes,
+    /// A texture of signed bytes that is written.
+    BytesOut,
 }
 
 impl Access {
     /// Whether memory of this use can be bound so.
     pub fn takes(self, usage: BufferUse) -> bool {
         match self {
-            Self::Read | Self::ReadWrite => matches!(usage, BufferUse::Storage | BufferUse::Pairs),
+            Self::Read | Self::ReadWrite => {
+                matches!(usage, BufferUse::Storage | BufferUse::Pairs | BufferUse::Bytes)
+            }
             Self::Uniform => usage == BufferUse::Storage,
             Self::Words => usage == BufferUse::Words,
             Self::Floats | Self::FloatsOut => usage == BufferUse::Floats,
             Self::Halves | Self::HalvesOut => usage == BufferUse::Halves,
+            Self::Bytes | Self::BytesOut => usage == BufferUse::ByteTexels,
         }
     }
 
@@ -45,6 +52,8 @@ impl Access {
         match (self, format) {
             (Self::Floats, KvFormat::F16) => Self::Halves,
             (Self::FloatsOut, KvFormat::F16) => Self::HalvesOut,
+            (Self::Floats, KvFormat::Q8_0) => Self::Bytes,
+            (Self::FloatsOut, KvFormat::Q8_0) => Self::BytesOut,
             _ => self,
         }
     }
@@ -59,26 +68,40 @@ pub enum KvFormat {
     F32,
     /// 16-bit floats, half the memory. A number is rounded once, when it is made; all arithmetic is 32-bit.
     F16,
+    /// Signed bytes, with a 32-bit scale behind each head of an entry: little more than a quarter of the memory. A head is rounded once, when
+    /// it is made; all arithmetic is 32-bit.
+    Q8_0,
 }
 
 impl KvFormat {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::F32, Self::F16];
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
         }
     }
 
-    /// Bytes of `columns` numbers.
-    pub fn bytes(self, columns: u32) -> u64 {
+    /// Fours of a head: vectors of four columns and, behind them, its scale where it has one.
+    pub fn fours(self, head_dim: u32) -> u32 {
         match self {
-            Self::F32 => u64::from(columns) * 4,
-            Self::F16 => u64::from(columns) * 2,
+            Self::F32 | Self::F16 => head_dim / 4,
+            Self::Q8_0 => head_dim / 4 + 1,
         }
+    }
+
+    /// Bytes of so many heads of one entry: of its key, or of its value.
+    pub fn bytes(self, heads: u32, head_dim: u32) -> u64 {
+        let four = match self {
+            Self::F32 => 16,
+            Self::F16 => 8,
+            Self::Q8_0 => 4,
+        };
+        u64::from(heads) * u64::from(self.fours(head_dim)) * four
     }
 
     /// What reads and writes the numbers in a shader.
@@ -86,6 +109,7 @@ impl KvFormat {
         match self {
             Self::F32 => include_str!("../../shaders/shared/entry_f32.wgsl"),
             Self::F16 => include_str!("../../shaders/shared/entry_f16.wgsl"),
+            Self::Q8_0 => include_str!("../../shaders/shared/entry_q8.wgsl"),
         }
     }
 
@@ -94,6 +118,15 @@ impl KvFormat {
         match self {
             Self::F32 => "rgba32float",
             Self::F16 => "rgba16float",
+            Self::Q8_0 => "rgba8sint",
+        }
+    }
+
+    /// What a texel of them is made of where it is sampled.
+    fn component(self) -> &'static str {
+        match self {
+            Self::F32 | Self::F16 => "f32",
+            Self::Q8_0 => "i32",
         }
     }
 }
@@ -334,6 +367,7 @@ impl Kernel {
         }
         text.replace("$level", if variant.sampled { ", 0" } else { "" })
             .replace("$format", variant.entries.unwrap_or_default().texels())
+            .replace("$component", variant.entries.unwrap_or_default().component())
     }
 }
 
@@ -399,6 +433,7 @@ impl Gpu {
                 Access::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }, false),
                 Access::Uniform => buffer(wgpu::BufferBindingType::Uniform, false),
                 Access::Words if sampled => sampled_texels(wgpu::TextureSampleType::Uint),
+                Access::Bytes if sampled => sampled_texels(wgpu::TextureSampleType::Sint),
                 Access::Floats | Access::Halves if sampled => {
                     sampled_texels(wgpu::TextureSampleType::Float { filterable: false })
                 }
@@ -416,6 +451,12 @@ impl Gpu {
                 }
                 Access::HalvesOut => {
                     storage_texels(wgpu::TextureFormat::Rgba16Float, wgpu::StorageTextureAccess::WriteOnly)
+                }
+                Access::Bytes => {
+                    storage_texels(wgpu::TextureFormat::Rgba8Sint, wgpu::StorageTextureAccess::ReadOnly)
+                }
+                Access::BytesOut => {
+                    storage_texels(wgpu::TextureFormat::Rgba8Sint, wgpu::StorageTextureAccess::WriteOnly)
                 }
             };
             entry(binding, ty)

@@ -1,4 +1,4 @@
-//! A texture as a linear array of texels of 16 bytes, or of 8 where they are 16-bit floats.
+//! A texture as a linear array of texels of 16 bytes, of 8 where they are 16-bit floats, or of 4 where they are bytes.
 //!
 //! A software device reads textures many times faster than buffers, but a texture has sides of at most 8,192. So the array is
 //! folded into rows: texel `i` lies at `(i mod width, i / width)`, and the width is a power of two, which a shader asks for.

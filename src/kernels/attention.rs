@@ -1,6 +1,7 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
-use super::choose::{self, CacheLayout, Implementation, Layout, MOST_SUMS, ROW_LAYOUTS, TEXEL_LAYOUTS};
+use super::cache_layout::{CacheLayout, ROW_LAYOUTS, TEXEL_LAYOUTS};
+use super::choose::{self, Implementation, Layout, MOST_SUMS};
 use super::product::{InputRange, uniform_tile};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};
@@ -141,11 +142,11 @@ pub fn record(
     need(name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
     need(name, "bytes of out", io.out.all(), rows * u64::from(heads.q_dim()) * 4)?;
-    let cache_bytes = u64::from(layout.slots()) * place.format().bytes(heads.kv_dim());
+    let cache_bytes = u64::from(layout.slots()) * place.entry_bytes(heads);
     need(name, "bytes of k_cache", io.k_cache.all(), cache_bytes)?;
     need(name, "bytes of v_cache", io.v_cache.all(), cache_bytes)?;
     if let Some(chunk) = chunk {
-        let chunk_bytes = rows * place.format().bytes(heads.kv_dim());
+        let chunk_bytes = rows * place.entry_bytes(heads);
         need(name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
         need(name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
         need(name, "bytes of chunk_anchors", io.chunk_anchors.all(), u64::from(chunk.anchors) * 4)?;

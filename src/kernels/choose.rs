@@ -7,8 +7,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use half::f16;
-
+use super::cache_layout::CacheLayout;
 use super::*;
 use crate::gpu::pipeline::{KvFormat, Part, Variant};
 use crate::gpu::{Capabilities, Dispatch, Family};
@@ -46,7 +45,9 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&rms_norm::KERNEL, 64),
     rope::ROWS,
     rope::HALVES,
+    rope::Q8,
     rope::TEXELS,
+    rope::Q8_TEXELS,
     Implementation::only(&sample::KERNEL, crate::sampling::DRAW_LANES),
     Implementation::only(&soft_cap::KERNEL, MAP_WORKGROUP),
     stream::ROWS,
@@ -63,114 +64,6 @@ pub enum Layout {
     Weight(WeightLayout),
     /// Keys and values.
     Cache(CacheLayout),
-}
-
-/// How keys and values lie in memory: (slots, kv_dim) in every case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CacheLayout {
-    /// 32-bit floats in storage buffers.
-    F32Rows,
-    /// 16-bit floats in storage buffers, two a word.
-    F16Rows,
-    /// 32-bit floats in textures, four columns a texel.
-    F32Texels,
-    /// 16-bit floats in textures, four columns a texel.
-    F16Texels,
-}
-
-/// What a shader reads whose keys and values lie in storage buffers.
-pub(super) const ROW_LAYOUTS: &[Layout] =
-    &[Layout::Cache(CacheLayout::F32Rows), Layout::Cache(CacheLayout::F16Rows)];
-/// What a shader reads whose keys and values lie in textures.
-pub(super) const TEXEL_LAYOUTS: &[Layout] =
-    &[Layout::Cache(CacheLayout::F32Texels), Layout::Cache(CacheLayout::F16Texels)];
-
-impl CacheLayout {
-    /// Entries of this format in rows, or in texels.
-    pub fn new(format: KvFormat, texels: bool) -> Self {
-        match (format, texels) {
-            (KvFormat::F32, false) => Self::F32Rows,
-            (KvFormat::F16, false) => Self::F16Rows,
-            (KvFormat::F32, true) => Self::F32Texels,
-            (KvFormat::F16, true) => Self::F16Texels,
-        }
-    }
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32Rows => "rows",
-            Self::F16Rows => "f16_rows",
-            Self::F32Texels => "texels",
-            Self::F16Texels => "f16_texels",
-        }
-    }
-
-    /// How the numbers are kept.
-    pub fn format(self) -> KvFormat {
-        match self {
-            Self::F32Rows | Self::F32Texels => KvFormat::F32,
-            Self::F16Rows | Self::F16Texels => KvFormat::F16,
-        }
-    }
-
-    /// Whether they lie in textures.
-    pub fn is_texels(self) -> bool {
-        matches!(self, Self::F32Texels | Self::F16Texels)
-    }
-
-    /// Memory for `rows` rows of `kv_dim` columns.
-    pub fn request(self, label: impl Into<String>, rows: u64, kv_dim: u32) -> BufferRequest {
-        let bytes = rows * self.format().bytes(kv_dim);
-        match self {
-            Self::F32Rows => BufferRequest::storage(label, bytes),
-            Self::F16Rows => BufferRequest::pairs(label, bytes),
-            Self::F32Texels => BufferRequest::floats(label, bytes),
-            Self::F16Texels => BufferRequest::halves(label, bytes),
-        }
-    }
-
-    /// `values` as they lie in memory, rounded as `rope` rounds them.
-    pub fn pack(self, values: &[f32]) -> Vec<u8> {
-        match self.format() {
-            KvFormat::F32 => bytemuck::cast_slice(values).to_vec(),
-            KvFormat::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-        }
-    }
-
-    /// The values that `bytes` of its memory hold.
-    pub fn unpack(self, bytes: &[u8]) -> Vec<f32> {
-        match self.format() {
-            KvFormat::F32 => bytemuck::pod_collect_to_vec(bytes),
-            KvFormat::F16 => {
-                bytes.chunks_exact(2).map(|x| f16::from_le_bytes([x[0], x[1]]).to_f32()).collect()
-            }
-        }
-    }
-
-    /// The most bytes of one piece of memory, on a device that binds `limit`.
-    pub fn most_bytes(self, limit: u64) -> u64 {
-        match self {
-            Self::F32Rows | Self::F16Rows => limit & !15,
-            Self::F32Texels => limit.min(MOST_TEXTURE_BYTES),
-            // As many texels, of half the bytes.
-            Self::F16Texels => limit.min(MOST_TEXTURE_BYTES / 2),
-        }
-    }
-
-    /// The most rows of one piece of memory, on a device that binds `limit` bytes.
-    pub fn most_rows(self, kv_dim: u32, limit: u64) -> u64 {
-        let limit = self.most_bytes(limit);
-        // Memory comes in whole units, which may take the last rows over the limit.
-        let fits = |rows: &u64| self.request("", *rows, kv_dim).bytes <= limit;
-        (0..=limit / self.format().bytes(kv_dim).max(1)).rev().find(fits).unwrap_or(0)
-    }
-
-    /// The layout of memory that was made so.
-    pub fn of(buffer: &Buffer) -> Self {
-        let format = if buffer.usage().is_half() { KvFormat::F16 } else { KvFormat::F32 };
-        Self::new(format, buffer.is_texels())
-    }
 }
 
 /// The most `vec4`s of a uniform that every device binds: 64 KiB.

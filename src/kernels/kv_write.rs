@@ -1,12 +1,14 @@
 //! From a chunk's scratch to the cache: the survivors of a prompt chunk.
 
-use super::choose::{self, CacheLayout, Implementation, Layout, ROW_LAYOUTS, TEXEL_LAYOUTS};
+use super::cache_layout::{CacheLayout, ROW_LAYOUTS, TEXEL_LAYOUTS};
+use super::choose::{self, Implementation, Layout};
 use super::{MAP_WORKGROUP, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::Row;
+use crate::model_file::Heads;
 
-params! { KvWriteParams { rows: u32, kv_dim4: u32, pad0: u32, pad1: u32 } }
+params! { KvWriteParams { rows: u32, fours: u32, pad0: u32, pad1: u32 } }
 
 /// Copies rows of k and v to the slots their [`Row`] names, as they are: chunk and cache have one format.
 pub const KERNEL: Kernel = Kernel {
@@ -66,20 +68,20 @@ pub struct KvWrite<'a> {
     pub v_cache: &'a Buffer,
 }
 
-/// Copies the survivors of `n` rows.
+/// Copies the survivors of `n` rows of keys and values of these heads.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small.
-pub fn record(rec: &mut Recorder, io: KvWrite<'_>, n: u32, kv_dim: u32) -> Result<(), GpuError> {
-    let kv_dim4 = multiple_of_4(KERNEL.name, "kv_dim", kv_dim)?;
-    let elements = u64::from(n) * u64::from(kv_dim);
+pub fn record(rec: &mut Recorder, io: KvWrite<'_>, n: u32, heads: Heads) -> Result<(), GpuError> {
+    multiple_of_4(KERNEL.name, "head_dim", heads.head_dim)?;
     let place = CacheLayout::of(io.k_cache);
-    let chunk_bytes = u64::from(n) * place.format().bytes(kv_dim);
+    let fours = heads.n_kv_heads * place.format().fours(heads.head_dim);
+    let chunk_bytes = u64::from(n) * place.entry_bytes(heads);
     need(KERNEL.name, "bytes of rows", io.rows.all(), u64::from(n) * size_of::<Row>() as u64)?;
     need(KERNEL.name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
     need(KERNEL.name, "bytes of v_chunk", io.v_chunk.all(), chunk_bytes)?;
-    let params = KvWriteParams { rows: n, kv_dim4, pad0: 0, pad1: 0 };
-    let groups = spread(KERNEL.name, (elements / 4).div_ceil(MAP_WORKGROUP.into()))?;
+    let params = KvWriteParams { rows: n, fours, pad0: 0, pad1: 0 };
+    let groups = spread(KERNEL.name, (u64::from(n) * u64::from(fours)).div_ceil(MAP_WORKGROUP.into()))?;
     let bindings = [io.rows.all(), io.k_chunk.all(), io.v_chunk.all(), io.k_cache.all(), io.v_cache.all()];
     let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
     rec.dispatch(one.kernel, one.variant_for(place, rec.device()), &bindings, &params, groups)

@@ -9,6 +9,7 @@ pub mod add_bias;
 pub mod adjust;
 pub mod argmax;
 pub mod attention;
+mod cache_layout;
 pub mod choose;
 pub mod embed;
 pub mod emit;
@@ -34,8 +35,9 @@ mod weight;
 
 use crate::gpu::pipeline::Kernel;
 pub use crate::gpu::pipeline::KvFormat;
-use crate::gpu::{Binding, Buffer, BufferRequest, GpuError, MOST_TEXTURE_BYTES};
-pub use choose::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
+use crate::gpu::{Binding, GpuError};
+pub use cache_layout::CacheLayout;
+pub use choose::{IMPLEMENTATIONS, Implementation, Layout};
 pub use product::{Inputs, Norm, Product, Update};
 pub use weight::{Precision, Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
 

@@ -1,8 +1,10 @@
 //! Rotary position embedding, and the way of new keys and values into the cache.
 
-use super::choose::{self, CacheLayout, Implementation, Layout, TEXEL_LAYOUTS};
+use super::attention::check_heads;
+use super::cache_layout::CacheLayout;
+use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
 use super::{MAP_WORKGROUP, need, params, spread};
-use crate::gpu::pipeline::{Access, Kernel};
+use crate::gpu::pipeline::{Access, Kernel, KvFormat};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
 use crate::kv::{MAX_POSITIONS, Row};
 use crate::model_file::{Heads, Rotation};
@@ -52,6 +54,7 @@ const HALVES_KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/rope_halves.wgsl"),
         include_str!("../../shaders/shared/rope_fours.wgsl"),
+        include_str!("../../shaders/shared/turned.wgsl"),
         include_str!("../../shaders/shared/params_rope.wgsl"),
         include_str!("../../shaders/shared/rotation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
@@ -73,6 +76,7 @@ const TEXELS_KERNEL: Kernel = Kernel {
     source: concat!(
         include_str!("../../shaders/rope_texels.wgsl"),
         include_str!("../../shaders/shared/rope_fours.wgsl"),
+        include_str!("../../shaders/shared/turned.wgsl"),
         include_str!("../../shaders/shared/params_rope.wgsl"),
         include_str!("../../shaders/shared/rotation.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
@@ -89,13 +93,57 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ..KERNEL
 };
 
-/// Keys and values into textures, a texel of four columns an invocation.
+/// Floats into textures, a texel of four columns an invocation.
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
-    layouts: TEXEL_LAYOUTS,
+    layouts: &[Layout::Cache(CacheLayout::F32Texels), Layout::Cache(CacheLayout::F16Texels)],
     entries: true,
     columns: 4,
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
+};
+
+const Q8_KERNEL: Kernel = Kernel {
+    name: "rope_q8",
+    source: concat!(
+        include_str!("../../shaders/rope_q8.wgsl"),
+        include_str!("../../shaders/shared/rope_heads.wgsl"),
+        include_str!("../../shaders/shared/turned.wgsl"),
+        include_str!("../../shaders/shared/params_rope.wgsl"),
+        include_str!("../../shaders/shared/rotation.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// Signed bytes and their scales into storage buffers, a head a workgroup.
+pub(super) const Q8: Implementation = Implementation {
+    layouts: &[Layout::Cache(CacheLayout::Q8Rows)],
+    entries: true,
+    lanes: LANES_OF_SUMS,
+    ..Implementation::only(&Q8_KERNEL, MAP_WORKGROUP)
+};
+
+const Q8_TEXELS_KERNEL: Kernel = Kernel {
+    name: "rope_q8_texels",
+    source: concat!(
+        include_str!("../../shaders/rope_q8_texels.wgsl"),
+        include_str!("../../shaders/shared/rope_heads.wgsl"),
+        include_str!("../../shaders/shared/turned.wgsl"),
+        include_str!("../../shaders/shared/params_rope.wgsl"),
+        include_str!("../../shaders/shared/rotation.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl")
+    ),
+    ..TEXELS_KERNEL
+};
+
+/// Signed bytes and their scales into textures, a head a workgroup.
+pub(super) const Q8_TEXELS: Implementation = Implementation {
+    kernel: &Q8_TEXELS_KERNEL,
+    family: Family::Software,
+    layouts: &[Layout::Cache(CacheLayout::Q8Texels)],
+    ..Q8
 };
 
 /// Positions one fine table covers, and the distance of two entries of the coarse table.
@@ -151,7 +199,7 @@ pub struct Rope<'a> {
 /// Rotates the first `rope_dim` columns of each head in `n` rows; 0 is a layer without positions.
 ///
 /// # Errors
-/// [`GpuError::Shape`] when a buffer is too small.
+/// [`GpuError::Shape`] when a buffer is too small, or a head that is kept as bytes is too wide.
 pub fn record(
     rec: &mut Recorder,
     io: Rope<'_>,
@@ -167,8 +215,8 @@ pub fn record(
     need(KERNEL.name, "bytes of table", io.table.all(), table_bytes(rope_dim))?;
     need(KERNEL.name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
     if matches!(target, Target::Chunk) {
-        need(KERNEL.name, "bytes of k", io.k.all(), rows * place.format().bytes(heads.kv_dim()))?;
-        need(KERNEL.name, "bytes of v", io.v.all(), rows * place.format().bytes(heads.kv_dim()))?;
+        need(KERNEL.name, "bytes of k", io.k.all(), rows * place.entry_bytes(heads))?;
+        need(KERNEL.name, "bytes of v", io.v.all(), rows * place.entry_bytes(heads))?;
     }
     let params = RopeParams {
         rows: n,
@@ -181,8 +229,14 @@ pub fn record(
         pad1: 0,
     };
     let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
-    let invocations = rows * u64::from(heads.qkv_dim() / one.columns);
-    let groups = spread(KERNEL.name, invocations.div_ceil(MAP_WORKGROUP.into()))?;
+    let workgroups = if place.format() == KvFormat::Q8_0 {
+        // Its workgroup memory is that of the widest head.
+        check_heads(one.kernel.name, heads)?;
+        rows * u64::from(heads.n_heads + 2 * heads.n_kv_heads)
+    } else {
+        (rows * u64::from(heads.qkv_dim() / one.columns)).div_ceil(MAP_WORKGROUP.into())
+    };
+    let groups = spread(KERNEL.name, workgroups)?;
     let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];
     rec.dispatch(one.kernel, one.variant_for(place, rec.device()), &bindings, &params, groups)
 }

@@ -1,6 +1,7 @@
 //! Reads memory and does next to nothing with it: what the bandwidth of a device is measured by.
 
-use super::choose::{self, CacheLayout, Implementation, Layout};
+use super::cache_layout::CacheLayout;
+use super::choose::{self, Implementation, Layout};
 use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};

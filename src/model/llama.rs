@@ -96,7 +96,7 @@ pub(crate) fn forward(
                 let (k_chunk, v_chunk) = chunk_kv;
                 let (k_cache, v_cache) = cache;
                 let io = KvWrite { rows: &s.rows, k_chunk, v_chunk, k_cache, v_cache };
-                kv_write::record(rec, io, n, heads.kv_dim())?;
+                kv_write::record(rec, io, n, heads)?;
             }
             Attend::Masked(policy) => {
                 let io = MaskedAttention { tags: &s.tags, q: &s.q, k, v, out: &s.attended };

@@ -444,5 +444,6 @@ impl MemoryPlan {
 
 /// Bytes of K and V of one token over all layers.
 pub(crate) fn entry_bytes(config: &Config, kv: KvFormat) -> u64 {
-    kv.bytes(config.heads().kv_dim()) * 2 * u64::from(config.n_layers)
+    let heads = config.heads();
+    kv.bytes(heads.n_kv_heads, heads.head_dim) * 2 * u64::from(config.n_layers)
 }

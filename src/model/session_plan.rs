@@ -4,10 +4,9 @@ use super::named::{Make, requests_of};
 use super::plan::PlanError;
 use super::session_buffers::{Control, Scratch, ScratchShape, SharedScratch, Texts};
 use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
-use crate::kernels::KvFormat;
-use crate::kernels::choose::{self, CacheLayout};
 use crate::kernels::emit::LoopState;
 use crate::kernels::sample::RowSettings;
+use crate::kernels::{CacheLayout, KvFormat, choose};
 use crate::kv::{AtMaxSegment, Policy, RingLayout, RingState, Row, Tag};
 use crate::model_file::Config;
 
@@ -121,7 +120,6 @@ impl<'a> SessionPlan<'a> {
     ) -> Result<Self, PlanError> {
         let limit = device.max_binding_bytes;
         let layout = RingLayout::new(policy, shape.in_flight)?;
-        let kv_dim = config.heads().kv_dim();
         let texts = u64::from(shape.texts.max(1));
         let vocab_bytes = floats(config.vocab_size);
         let logit_rows = (limit / vocab_bytes).min(LOGIT_ROWS.into()).min(shape.chunk.max(1).into());
@@ -151,7 +149,7 @@ impl<'a> SessionPlan<'a> {
         };
         let cache_bytes = plan.cache("").bytes;
         plan.kv_bytes = cache_bytes * 2 * u64::from(config.n_layers);
-        let most_slots = place.most_rows(kv_dim, limit);
+        let most_slots = place.most_rows(config.heads(), limit);
         if plan.slots() * texts > most_slots {
             let what = "the cache of one layer".to_owned();
             let (setting, most) = match most_slots / plan.slots() {
@@ -203,7 +201,7 @@ impl<'a> SessionPlan<'a> {
     /// Keys or values of a layer, of all texts.
     fn cache(&self, label: impl Into<String>) -> BufferRequest {
         let slots = u64::from(self.texts()) * self.slots();
-        self.place.request(label, slots, self.config.heads().kv_dim())
+        self.place.request(label, slots, self.config.heads())
     }
 
     /// Rows of a chunk.
@@ -215,9 +213,9 @@ impl<'a> SessionPlan<'a> {
             RowUse::Plain => (BufferRequest::storage(what, rows * row_bytes), limit & !15, None),
             RowUse::Inputs => (BufferRequest::inputs(what, rows * row_bytes), limit & !255, None),
             RowUse::Entries => {
-                let (kv_dim, place) = (self.config.heads().kv_dim(), self.place);
-                let most = place.most_rows(kv_dim, limit);
-                (place.request(what, rows, kv_dim), place.most_bytes(limit), Some(most))
+                let (heads, place) = (self.config.heads(), self.place);
+                let most = place.most_rows(heads, limit);
+                (place.request(what, rows, heads), place.most_bytes(limit), Some(most))
             }
         };
         if request.bytes > limit {
@@ -257,8 +255,8 @@ impl<'a> SessionPlan<'a> {
             h: rows("h", hidden, Inputs)?,
             qkv: rows("qkv", floats(heads.qkv_dim()), Plain)?,
             q: rows("q", floats(heads.q_dim()) * 2, Inputs)?,
-            k_chunk: rows("chunk k", shape.kv.bytes(heads.kv_dim()), Entries)?,
-            v_chunk: rows("chunk v", shape.kv.bytes(heads.kv_dim()), Entries)?,
+            k_chunk: rows("chunk k", self.place.entry_bytes(heads), Entries)?,
+            v_chunk: rows("chunk v", self.place.entry_bytes(heads), Entries)?,
             attended: rows("attended", floats(heads.q_dim()), Inputs)?,
             gate: rows("gate", ffn, Inputs)?,
             up: rows("up", ffn, Plain)?,

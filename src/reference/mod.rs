@@ -88,16 +88,30 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What a key or value that is computed as `want` is kept as. Where `want` is nearly halfway between two numbers of the format, 32-bit
-/// arithmetic may take either: then it is `got`, if that is a number within `slack` of the border.
-pub fn kept(format: KvFormat, want: f64, got: f32, slack: f64) -> f64 {
-    let nearest = |x: f64| half::f16::from_f64(x).to_f64();
+/// What a head of a key or value that is computed as `want` is kept as. Where a column is nearly halfway between two numbers of the format,
+/// 32-bit arithmetic may take either: then it is that of `got`, if that is a number within `slack` of the border.
+pub fn kept(format: KvFormat, want: &[f64], got: &[f32], slack: f64) -> Vec<f64> {
+    let columns = want.iter().zip(got);
     match format {
-        KvFormat::F32 => want,
-        KvFormat::F16 if (nearest(want - slack)..=nearest(want + slack)).contains(&f64::from(got)) => {
-            f64::from(got)
+        KvFormat::F32 => want.to_vec(),
+        KvFormat::F16 => {
+            let nearest = |x: f64| half::f16::from_f64(x).to_f64();
+            let kept = |(want, got): (&f64, &f32)| {
+                let either = nearest(want - slack)..=nearest(want + slack);
+                if either.contains(&f64::from(*got)) { f64::from(*got) } else { nearest(*want) }
+            };
+            columns.map(kept).collect()
         }
-        KvFormat::F16 => nearest(want),
+        KvFormat::Q8_0 => {
+            let largest = want.iter().fold(0.0, |largest: f64, want| largest.max(want.abs()));
+            let scale = largest / 127.0;
+            let kept = |(want, got): (&f64, &f32)| {
+                let nearest = |x: f64| if scale > 0.0 { (x / scale).round() * scale } else { 0.0 };
+                let of_got = nearest(f64::from(*got));
+                if (of_got - want).abs() <= scale / 2.0 + slack { of_got } else { nearest(*want) }
+            };
+            columns.map(kept).collect()
+        }
     }
 }
 

@@ -52,7 +52,8 @@ impl Session {
     /// The live entries of every layer, and the last hidden state if it is needed.
     fn copies_from(&self, other: &Self, copy: &mut dyn FnMut(CopyOut)) -> Result<(), GpuError> {
         let (to, from) = (self.memory(), other.memory());
-        let slot_bytes = self.kv_format().bytes(self.model.config.heads().kv_dim());
+        let heads = self.model.config.heads();
+        let slot_bytes = self.kv_format().bytes(heads.n_kv_heads, heads.head_dim);
         let of_text = u64::from(self.ring.layout().slots()) * slot_bytes;
         let first_byte = |session: &Self| u64::from(session.place.index) * of_text;
         let slots = other.ring.live_slots();

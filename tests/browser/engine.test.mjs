@@ -91,10 +91,12 @@ test('the smallest device of all writes the same', async () => {
   const browser = await Browser.open('chromium', setting('KILLICK_SITE'));
   try {
     const { ids } = native('generate', PROMPT, '--max-tokens', '16', '--temperature', '0');
-    const load = { device: { baseline: true }, kv: 'f16' };
-    const small = await browser.run('writes', { model: 'killick-4m', load, prompt: PROMPT, tokens: 16 });
-    assert.deepEqual(small.ids, ids);
-    assert.deepEqual([small.device.features, small.memory.kv.format], [[], 'f16']);
+    for (const kv of ['f16', 'q8_0']) {
+      const load = { device: { baseline: true }, kv };
+      const small = await browser.run('writes', { model: 'killick-4m', load, prompt: PROMPT, tokens: 16 });
+      assert.deepEqual(small.ids, ids, kv);
+      assert.deepEqual([small.device.features, small.memory.kv.format], [[], kv]);
+    }
   } finally {
     await browser.close();
   }

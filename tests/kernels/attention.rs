@@ -1,13 +1,15 @@
 //! `attention`: rows and slots of a real ring, single steps and prompt chunks, against the walk of the ring and against
 //! the mask of the whole text.
 
+use killick::kernels::KvFormat;
 use killick::kernels::attention::{self, Attention};
 use killick::kv::{Chunk, Policy, Ring, RingLayout, Row};
 use killick::model_file::{Heads, Scoring};
 use killick::reference::{self, Cache};
 
 use crate::support::gpu::{
-    POISON, Produced, buffer, each_implementation, entries, held, input_rows, output, run, share, thorough,
+    POISON, Produced, buffer, each_implementation, entries, held, input_rows, layout_of_entries, output, run,
+    share, thorough,
 };
 use crate::support::inputs::{numbers, off_by_one_row};
 use crate::support::numerics::{compare, compare_row_sums, passes, rejects};
@@ -20,8 +22,16 @@ const IN_FLIGHT: u32 = 8;
 
 /// A text whose keys and values are those that the layout at work holds.
 fn text_of(policy: Policy, ids: Vec<u32>, heads: Heads) -> Text {
-    let text = Text::new(policy, ids, heads);
-    Text { k: held(&text.k), v: held(&text.v), ..text }
+    let mut text = Text::new(policy, ids, heads);
+    if layout_of_entries().format() == KvFormat::Q8_0 {
+        // Values whose scale is a power of two, so that a 1 is held as it is.
+        let most = 127.0 / 64.0;
+        for head in text.v.chunks_mut(heads.head_dim as usize) {
+            head.iter_mut().for_each(|value| *value = value.clamp(-most, most));
+            head[0] = most;
+        }
+    }
+    Text { k: held(&text.k, heads.head_dim), v: held(&text.v, heads.head_dim), ..text }
 }
 
 /// Some rows of a text, with all that one dispatch reads.
@@ -49,6 +59,7 @@ impl Rows<'_> {
         let out = output("out", n * heads.q_dim() as usize);
         let rows = buffer("rows", &self.rows);
         let q = input_rows("q", self.part(&self.text.q, 2 * heads.q_dim()));
+        let entries = |label, values: &[f32]| entries(label, values, heads.head_dim);
         let (k_cache, v_cache) = (entries("k cache", &self.k_cache), entries("v cache", &self.v_cache));
         let in_chunk = |values| if self.chunk.is_some() { self.part(values, heads.kv_dim()) } else { &[] };
         let k_chunk = entries("k chunk", in_chunk(&self.text.k));
@@ -207,7 +218,9 @@ fn more_slots_than_a_texture_is_high() {
         let text = text_of(policy.clone(), vec![1; 3], HEADS[1]);
         let layout = *Ring::new(&policy, IN_FLIGHT).unwrap().layout();
         let row = |pos| Row { pos, live_first: pos - 20, n_keys: 21, ..Row::default() };
-        let cache = |seed| held(&numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize));
+        let cache = |seed| {
+            held(&numbers(seed, layout.slots() as usize, HEADS[1].kv_dim() as usize), HEADS[1].head_dim)
+        };
         let rows = [8195, 8210, 8999].map(row).to_vec();
         let (k_cache, v_cache) = (cache(1), cache(2));
         let scoring = text.scoring;
@@ -306,6 +319,11 @@ fn the_check_rejects_faults_of_single_steps() {
             });
             fault("live ring of another capacity", &|rows| rows.layout.live_cap -= 1);
             fault("anchor ring of another capacity", &|rows| rows.layout.anchor_cap -= 1);
+            fault("a key under a scale a little larger", &|rows| {
+                let kv_dim = rows.text.heads.kv_dim() as usize;
+                let slot = (rows.rows[6].base + rows.rows[6].live_slot) as usize;
+                rows.k_cache[slot * kv_dim..][..kv_dim].iter_mut().for_each(|key| *key *= 1.02);
+            });
             fault("a stale key", &|rows| {
                 let kv_dim = rows.text.heads.kv_dim() as usize;
                 let slot = (rows.rows[6].base + rows.rows[6].live_slot) as usize;

@@ -1,5 +1,6 @@
 //! `rope`: every kind of position against 64-bit angles, both targets, pinned queries, heads that turn in part or not at all.
 
+use killick::kernels::KvFormat;
 use killick::kernels::rope::{self, Rope, Target};
 use killick::kv::{MAX_POSITIONS, NONE, Row};
 use killick::model_file::{Heads, Rotation};
@@ -47,8 +48,8 @@ fn rows(max_distance: u32) -> Vec<Row> {
 }
 
 /// Compares keys or values.
-fn kept(got: &Produced, want: &[f64]) -> Result<f64, String> {
-    compare_entries("rope", layout_of_entries().format(), got, want)
+fn kept(heads: Heads, got: &Produced, want: &[f64]) -> Result<f64, String> {
+    compare_entries("rope", (layout_of_entries().format(), heads.head_dim), got, want)
 }
 
 impl Case {
@@ -70,7 +71,8 @@ impl Case {
     /// q, k and v.
     fn produce(&self, n: usize) -> Vec<Produced> {
         let [q, k, v] = self.sizes();
-        let (q, k, v) = (output("q", q), entries_out("k", k), entries_out("v", v));
+        let head_dim = self.heads.head_dim;
+        let (q, k, v) = (output("q", q), entries_out("k", k, head_dim), entries_out("v", v, head_dim));
         let (rows, qkv) = (buffer("rows", &self.rows), buffer("qkv", &self.qkv));
         let table = buffer("rope table", &rope::table(&self.rotation));
         let io = Rope { rows: &rows, qkv: &qkv, table: &table, q: &q, k: &k, v: &v };
@@ -95,7 +97,8 @@ impl Case {
                 self.target,
                 self.rotation.rope_dim()
             );
-            let compared = if what == "q" { compare("rope", got, &want) } else { kept(got, &want) };
+            let compared =
+                if what == "q" { compare("rope", got, &want) } else { kept(self.heads, got, &want) };
             passes("rope", &case, got, compared);
         }
     }
@@ -183,8 +186,11 @@ fn the_check_rejects_faults() {
             change(&mut wrong);
             let got = wrong.produce(n);
             for &i in which {
-                let compared =
-                    if i == 0 { compare("rope", &got[0], &want[0]) } else { kept(&got[i], &want[i]) };
+                let compared = if i == 0 {
+                    compare("rope", &got[0], &want[0])
+                } else {
+                    kept(right.heads, &got[i], &want[i])
+                };
                 rejects("rope", name, &got[i], compared);
             }
         };
@@ -212,12 +218,70 @@ fn the_check_rejects_faults() {
         let got = right.produce(n);
         for (i, (got, want)) in got.iter().zip(&want).take(2).enumerate() {
             let swapped = swap_halves(want, right.heads.head_dim as usize);
-            let compared = if i == 0 { compare("rope", got, &swapped) } else { kept(got, &swapped) };
+            let compared =
+                if i == 0 { compare("rope", got, &swapped) } else { kept(right.heads, got, &swapped) };
             rejects("rope", "halves of a head swapped", got, compared);
         }
         rejects("rope", "two lanes swapped", &got[0], compare("rope", &got[0], &swap_two(&want[0])));
         let got = right.produce(n - 1);
         rejects("rope", "last workgroups missing", &got[0], compare("rope", &got[0], &want[0]));
+    });
+}
+
+/// What is peculiar to a scale: whose it is, and how it ends where there is none.
+#[test]
+fn a_head_has_a_scale_of_its_own_and_zeros_stay_zeros() {
+    each_implementation("rope", |_| {
+        for (heads, target) in [(HEADS[4], Target::Chunk), (HEADS[5], Target::Cache)] {
+            let mut case = Case::new(heads, 10_000.0, target);
+            let dim = heads.head_dim as usize;
+            // Of each row: keys and values that are zero, others a thousand times as large.
+            for row in case.qkv.chunks_mut(heads.qkv_dim() as usize) {
+                for of_kind in row[heads.q_dim() as usize..].chunks_mut(heads.kv_dim() as usize) {
+                    of_kind[..dim].fill(0.0);
+                    of_kind[dim..2 * dim].iter_mut().for_each(|x| *x *= 1000.0);
+                }
+            }
+            case.check();
+            let (got, want) = (case.produce(case.rows.len()), case.want());
+            for (got, want) in got[1..].iter().zip(&want[1..]) {
+                let firsts = got.words.chunks(dim).zip(want.chunks(dim)).step_by(heads.n_kv_heads as usize);
+                for (got, want) in firsts.filter(|(_, want)| !want[0].is_nan()) {
+                    assert!(got.iter().all(|word| *word << 1 == 0), "{got:x?}");
+                    assert!(want.iter().all(|want| *want == 0.0));
+                }
+                if layout_of_entries().format() != KvFormat::Q8_0 {
+                    continue;
+                }
+                rejects("rope", "no rounding", got, compare("rope", got, want));
+                let whole = (KvFormat::Q8_0, heads.kv_dim());
+                rejects("rope", "a scale of all heads", got, compare_entries("rope", whole, got, want));
+                let halves = (KvFormat::Q8_0, heads.head_dim / 2);
+                rejects("rope", "a scale of half a head", got, compare_entries("rope", halves, got, want));
+            }
+        }
+    });
+}
+
+/// A byte says nothing of what is no number, so its scale must.
+#[test]
+fn a_head_with_what_is_no_number_is_none() {
+    each_implementation("rope", |_| {
+        for odd in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let heads = HEADS[4];
+            let mut case = Case::new(heads, 10_000.0, Target::Chunk);
+            let dim = heads.head_dim as usize;
+            // The last column of the first value head.
+            let at = (heads.q_dim() + heads.kv_dim()) as usize + dim - 1;
+            case.qkv[at] = odd;
+            let got = &case.produce(case.rows.len())[2];
+            let values = got.floats(2 * dim);
+            assert!(!values[dim - 1].is_finite(), "{odd} became {}", values[dim - 1]);
+            assert!(values[dim..].iter().all(|value| value.is_finite()), "the head beside it");
+            if layout_of_entries().format() == KvFormat::Q8_0 {
+                assert!(values[..dim].iter().all(|value| value.is_nan()), "{:?}", &values[..dim]);
+            }
+        }
     });
 }
 

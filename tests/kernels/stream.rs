@@ -8,7 +8,7 @@ use crate::support::inputs::{numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
 
 fn produce(x: &[f32], count: usize, walk: Walk) -> Produced {
-    let x = entries("x", x);
+    let x = entries("x", x, 4);
     let out = output("out", 4 * walk.lanes as usize);
     run(&out, |rec| stream::record(rec, &x, &out, count as u32, walk))
 }

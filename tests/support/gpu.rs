@@ -21,9 +21,10 @@ use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
 use killick::kernels::{
-    CacheLayout, Implementation, Inputs, Precision, Product, Update, Weight, WeightLayout, WeightPart,
-    choose, matvec,
+    CacheLayout, Implementation, Inputs, KvFormat, Precision, Product, Update, Weight, WeightLayout,
+    WeightPart, choose, matvec,
 };
+use killick::model_file::Heads;
 use pollster::block_on;
 
 use super::skip::{promised, skip_program};
@@ -177,6 +178,8 @@ thread_local! {
     static WORKGROUP: Cell<Option<u32>> = const { Cell::new(None) };
     /// How keys and values lie there.
     static ENTRIES: Cell<CacheLayout> = const { Cell::new(CacheLayout::F32Rows) };
+    /// The width of a head in the entries that were made last: all of a test are alike.
+    static HEAD_DIM: Cell<u32> = const { Cell::new(4) };
 }
 
 /// Runs a test of `op` once for each of its implementations, and each layout of keys and values that it reads; what [`run`] records in it is
@@ -299,39 +302,45 @@ pub fn layout_of_entries() -> CacheLayout {
     ENTRIES.get()
 }
 
-/// The values that are held where `values` are kept as keys or values of the layout at work.
-pub fn held(values: &[f32]) -> Vec<f32> {
+/// The values that are held where `values`, of heads of this width, are kept as keys or values of the layout at work.
+pub fn held(values: &[f32], head_dim: u32) -> Vec<f32> {
     let layout = layout_of_entries();
-    layout.unpack(&layout.pack(values))
+    layout.unpack(&layout.pack(values, head_dim), head_dim)
 }
 
-/// Keys or values as the implementation at work reads them, with poison behind them.
-pub fn entries(label: &str, values: &[f32]) -> Buffer {
-    let mut values = values.to_vec();
-    values.extend([f32::from_bits(POISON); SENTINEL]);
+/// Keys or values of heads of this width as the implementation at work reads them, with poison behind them.
+pub fn entries(label: &str, values: &[f32], head_dim: u32) -> Buffer {
     let layout = layout_of_entries();
-    let request = layout.request(label, 1, values.len() as u32);
-    let number = layout.format().bytes(1);
-    values.resize((request.bytes / number) as usize, f32::from_bits(POISON));
+    let heads = Heads { n_heads: 1, n_kv_heads: 1, head_dim };
+    let poisoned = (values.len() + SENTINEL).div_ceil(head_dim as usize);
+    let request = layout.request(label, poisoned as u64, heads);
+    // Its memory may end within a head.
+    let room = request.bytes.div_ceil(layout.entry_bytes(heads)) as usize * head_dim as usize;
+    let mut values = values.to_vec();
+    values.resize(room, f32::from_bits(POISON));
+    let mut packed = layout.pack(&values, head_dim);
+    packed.truncate(request.bytes as usize);
     let buffer = block_on(gpu().allocate(&[request])).unwrap().remove(0);
-    gpu().upload(&buffer, 0, &layout.pack(&values)).unwrap();
+    gpu().upload(&buffer, 0, &packed).unwrap();
+    HEAD_DIM.set(head_dim);
     buffer
 }
 
-/// The words of a buffer; of 16-bit floats, each as a 32-bit one.
+/// The words of a buffer; of keys and values that are no 32-bit floats, each as one.
 fn words_of(buffer: &Buffer, bytes: &[u8]) -> Vec<u32> {
-    if !buffer.usage().is_half() {
+    let (layout, head_dim) = (CacheLayout::of(buffer), HEAD_DIM.get());
+    if layout.format() == KvFormat::F32 {
         return bytemuck::pod_collect_to_vec(bytes);
     }
-    let layout = CacheLayout::of(buffer);
-    let packed_poison = layout.unpack(&layout.pack(&[f32::from_bits(POISON)]))[0].to_bits();
+    let poison = vec![f32::from_bits(POISON); head_dim as usize];
+    let packed_poison = layout.unpack(&layout.pack(&poison, head_dim), head_dim)[0].to_bits();
     let poison = |word| if word == packed_poison { POISON } else { word };
-    layout.unpack(bytes).iter().map(|value| poison(value.to_bits())).collect()
+    layout.unpack(bytes, head_dim).iter().map(|value| poison(value.to_bits())).collect()
 }
 
-/// An output of `elements` keys or values, all poison.
-pub fn entries_out(label: &str, elements: usize) -> Buffer {
-    entries(label, &vec![f32::from_bits(POISON); elements])
+/// An output of `elements` keys or values of heads of this width, all poison.
+pub fn entries_out(label: &str, elements: usize, head_dim: u32) -> Buffer {
+    entries(label, &vec![f32::from_bits(POISON); elements], head_dim)
 }
 
 /// An output of `elements` words, all poison, with poison behind it.

@@ -64,17 +64,26 @@ pub fn compare(stem: &str, got: &Produced, want: &[f64]) -> Result<f64, String> 
     Err(format!("{wrong}worst is element {worst_at} of {}: {is:e} instead of {should:e}", want.len()))
 }
 
-/// [`compare`] of keys or values, which are kept in `format`: each must be the number of the format that the twin's is nearest to, where no
-/// other is as near within the tolerance of an element.
-pub fn compare_entries(stem: &str, format: KvFormat, got: &Produced, want: &[f64]) -> Result<f64, String> {
+/// [`compare`] of keys or values of heads of this width, which are kept in `format`: each must be the number of the format that the twin's is
+/// nearest to, where no other is as near within the tolerance of an element.
+pub fn compare_entries(
+    stem: &str,
+    (format, head_dim): (KvFormat, u32),
+    got: &Produced,
+    want: &[f64],
+) -> Result<f64, String> {
     let squares: Vec<f64> = want.iter().filter(|want| want.is_finite()).map(|want| want * want).collect();
     let rms = (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt();
     let slack = tolerance(stem).element * rms;
-    let kept = |(want, got): (&f64, &u32)| match want.is_nan() {
-        true => f64::NAN,
-        false => reference::kept(format, *want, f32::from_bits(*got), slack),
+    let heads = want.chunks(head_dim as usize).zip(got.words.chunks(head_dim as usize));
+    let kept = |(want, got): (&[f64], &[u32])| match want.iter().any(|want| want.is_nan()) {
+        true => want.to_vec(),
+        false => {
+            let got: Vec<f32> = got.iter().map(|got| f32::from_bits(*got)).collect();
+            reference::kept(format, want, &got, slack)
+        }
     };
-    compare(stem, got, &want.iter().zip(&got.words).map(kept).collect::<Vec<_>>())
+    compare(stem, got, &heads.flat_map(kept).collect::<Vec<_>>())
 }
 
 /// Compares word by word.

@@ -57,6 +57,9 @@ export interface AdapterSource {
 
 export type Dtype = 'file' | 'f32' | 'f16' | 'q8_0' | 'q4_0';
 
+/** `f32` is the default, `f16` takes half its memory, and `q8_0`, bytes under a scale for each head, little more than a quarter. */
+export type KvFormat = 'f32' | 'f16' | 'q8_0';
+
 export interface OpenOptions {
   model: ModelSource;
   adapters?: AdapterSource[];
@@ -74,7 +77,7 @@ export interface LoadOptions extends OpenOptions {
   /** The policy of texts that name none; by default the one recorded with the model, else `full`. */
   policy?: PolicyName | PolicyOptions;
   /** How keys and values are kept. */
-  kv?: 'f32' | 'f16';
+  kv?: KvFormat;
   device?: DeviceOptions;
 }
 
@@ -223,7 +226,7 @@ export interface KvReport {
   seen: number;
   live: number;
   peak_live: number;
-  format: 'f32' | 'f16';
+  format: KvFormat;
   bytes_live: number;
   bytes_allocated: number;
   anchors: number;

@@ -60,7 +60,7 @@ pub(super) async fn attention(
     let q = numbers(1, n * 2 * q_dim);
     let slots = u64::from(ring_layout.slots());
     // As the device holds them.
-    let held = |seed, n| layout.unpack(&layout.pack(&numbers(seed, n)));
+    let held = |seed, n| layout.unpack(&layout.pack(&numbers(seed, n), heads.head_dim), heads.head_dim);
     let [k, v] = [2, 3].map(|seed| held(seed, slots * kv_dim));
     let [k_new, v_new] = [4, 5].map(|seed| held(seed, n * kv_dim));
     let (rows_buffer, q_buffer) = (inputs(gpu, "rows", &filled).await?, inputs(gpu, "q", &q).await?);
@@ -68,7 +68,7 @@ pub(super) async fn attention(
     let chunk_anchors = inputs(gpu, "chunk anchors", &anchors).await?;
     let mut caches = Vec::new();
     for (label, values) in [("k cache", &k), ("v cache", &v), ("k chunk", &k_new), ("v chunk", &v_new)] {
-        caches.push(entries(gpu, label, layout, values, heads.kv_dim()).await?);
+        caches.push(entries(gpu, label, layout, values, heads).await?);
     }
     let out = output(gpu, "out", n * q_dim).await?;
 
@@ -102,7 +102,7 @@ pub(super) async fn attention(
             attention::record(rec, io, rows, (heads, Scoring::of(heads)), &ring_layout, chunk.as_ref())
         }),
         outputs: vec![(written, Expected::Numbers(wanted))],
-        bytes: 2 * read * layout.format().bytes(heads.kv_dim()) + 3 * n * q_dim * FLOAT,
+        bytes: 2 * read * layout.entry_bytes(heads) + 3 * n * q_dim * FLOAT,
         flops: 4 * keys * q_dim,
         checked_percent: 100.0 * checked.len() as f64 / f64::from(rows.max(1)),
     })
@@ -132,8 +132,8 @@ pub(super) async fn rotation(
     let table = inputs(gpu, "rope table", &rope::table(&rotation)).await?;
     let poison = vec![f32::from_bits(crate::bench::agree::POISON); (n * kv_dim) as usize];
     let q = output(gpu, "q", 2 * n * q_dim).await?;
-    let k = entries(gpu, "k", layout, &poison, heads.kv_dim()).await?;
-    let v = entries(gpu, "v", layout, &poison, heads.kv_dim()).await?;
+    let k = entries(gpu, "k", layout, &poison, heads).await?;
+    let v = entries(gpu, "v", layout, &poison, heads).await?;
 
     let [mut q_want, mut k_want, mut v_want] =
         [2 * n * q_dim, n * kv_dim, n * kv_dim].map(|length| vec![0.0; length as usize]);
@@ -148,8 +148,7 @@ pub(super) async fn rotation(
             rope::record(rec, io, rows, heads, rope_dim, target)
         }),
         outputs: outputs.map(|(buffer, want)| (buffer, Expected::all(want))).into(),
-        bytes: n * (u64::from(heads.qkv_dim()) + 2 * q_dim) * FLOAT
-            + 2 * n * layout.format().bytes(heads.kv_dim()),
+        bytes: n * (u64::from(heads.qkv_dim()) + 2 * q_dim) * FLOAT + 2 * n * layout.entry_bytes(heads),
         // Two products and a sum for each of two columns, twice for queries.
         flops: n * 3 * (2 * q_dim + kv_dim),
         checked_percent: 100.0,

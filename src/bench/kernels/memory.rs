@@ -7,7 +7,7 @@ use crate::bench::agree::POISON;
 use crate::bench::random::Random;
 use crate::gpu::{Buffer, BufferRequest, Gpu};
 use crate::kernels::{CacheLayout, Precision, Weight, WeightLayout, WeightPart};
-use crate::model_file::{BLOCK, Block, Blocks};
+use crate::model_file::{BLOCK, Block, Blocks, Heads};
 
 /// Weights made at a time, in elements.
 const PIECE: u32 = 1 << 20;
@@ -42,17 +42,17 @@ pub(super) async fn output(gpu: &Gpu, label: &str, words: u64) -> Result<Buffer,
     inputs(gpu, label, &vec![POISON; words as usize]).await
 }
 
-/// Keys or values (rows, kv_dim) as `layout` has them.
+/// Keys or values (rows, kv_dim) of these heads as `layout` has them.
 pub(super) async fn entries(
     gpu: &Gpu,
     label: &str,
     layout: CacheLayout,
     values: &[f32],
-    kv_dim: u32,
+    heads: Heads,
 ) -> Result<Buffer, BenchError> {
-    let rows = values.len() as u64 / u64::from(kv_dim.max(1));
-    let buffer = memory(gpu, layout.request(label, rows.max(1), kv_dim)).await?;
-    gpu.upload(&buffer, 0, &layout.pack(values))?;
+    let rows = values.len() as u64 / u64::from(heads.kv_dim().max(1));
+    let buffer = memory(gpu, layout.request(label, rows.max(1), heads)).await?;
+    gpu.upload(&buffer, 0, &layout.pack(values, heads.head_dim))?;
     Ok(buffer)
 }
 

@@ -31,7 +31,7 @@ use super::schema::{KernelRow, Kind, Machine, mean_and_deviation};
 use super::shapes::{shape_sizes, unknown_shape};
 use super::timing::repeat;
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError, Readback, Recorder};
-use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, Layout};
+use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, KvFormat, Layout};
 use crate::kv::Preset;
 use crate::model_file::Heads;
 use memory::MadeUp;
@@ -327,13 +327,15 @@ impl KernelCase {
         let bytes = Readback::new(staging).take(gpu, total, submission).await?;
         let mut rest = bytes.as_slice();
         let mut outputs = Vec::new();
+        // Keys and values are what a rotation makes.
+        let head_dim = if let Sizes::Rotation { heads, .. } = self.sizes { heads.head_dim } else { 4 };
         for ((buffer, expected), size) in built.outputs.iter().zip(sizes) {
             let (own, others) = rest.split_at(size as usize);
             rest = others;
-            outputs.push(if buffer.usage().is_half() {
-                let layout = CacheLayout::of(buffer);
-                let words: Vec<u32> = layout.unpack(own).iter().map(|x| x.to_bits()).collect();
-                let expected = expected.clone().kept(self.op(), layout.format(), &words);
+            let layout = CacheLayout::of(buffer);
+            outputs.push(if layout.format() != KvFormat::F32 {
+                let words: Vec<u32> = layout.unpack(own, head_dim).iter().map(|x| x.to_bits()).collect();
+                let expected = expected.clone().kept(self.op(), layout.format(), head_dim, &words);
                 (words, expected)
             } else {
                 (bytemuck::pod_collect_to_vec(own), expected.clone())

@@ -98,7 +98,7 @@ pub(super) async fn streamed(gpu: &Gpu, layout: CacheLayout, mebibytes: u32) -> 
     let walk = walk(gpu, lanes);
     let stretch = walk.stretch((count / 4) as u32);
     let want = reference::stream(&values, lanes as usize, walk.width as usize, stretch as usize);
-    let x = entries(gpu, "x", layout, &values, 1024).await?;
+    let x = entries(gpu, "x", layout, &values, Heads { n_heads: 1, n_kv_heads: 1, head_dim: 1024 }).await?;
     let out = output(gpu, "out", u64::from(lanes) * 4).await?;
     Ok(Built {
         outputs: vec![(out.clone(), Expected::all(want))],

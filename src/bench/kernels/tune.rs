@@ -129,8 +129,11 @@ fn candidates(product: PlannedProduct, device: &Capabilities) -> Vec<(&'static I
     let PlannedProduct { op, layout, .. } = product;
     let Ok(default) = choose::usual_product(op, layout, device) else { return Vec::new() };
     let mut all = vec![default];
-    for one in choose::implementations(op).filter(|one| one.reads(Layout::Weight(layout))) {
-        let sizes: BTreeSet<u32> = one.tunable.iter().copied().collect();
+    let may_be =
+        |one: &&Implementation| one.reads(Layout::Weight(layout)) && !(one.for_hardware && device.software);
+    for one in choose::implementations(op).filter(may_be) {
+        let [_, on_gpu] = one.lanes;
+        let sizes: BTreeSet<u32> = one.tunable.iter().copied().chain([on_gpu]).collect();
         all.extend(sizes.into_iter().map(|workgroup| (one, workgroup)));
     }
     let mut seen = BTreeSet::new();

@@ -107,6 +107,9 @@ pub(crate) enum KvArg {
     F32,
     /// 16-bit floats, half the memory of a text; arithmetic stays 32-bit.
     F16,
+    /// Signed bytes under a 32-bit scale for each head of an entry, little more than a quarter of the memory; arithmetic stays 32-bit.
+    #[value(name = "q8_0")]
+    Q8,
 }
 
 impl From<KvArg> for KvFormat {
@@ -114,6 +117,7 @@ impl From<KvArg> for KvFormat {
         match format {
             KvArg::F32 => Self::F32,
             KvArg::F16 => Self::F16,
+            KvArg::Q8 => Self::Q8_0,
         }
     }
 }

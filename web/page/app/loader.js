@@ -7,6 +7,7 @@ import { bytes, duration } from './format.js';
 /**
  * @typedef {import('../killick/index.js').Progress} Progress
  * @typedef {import('../killick/index.js').OpenOptions} OpenOptions
+ * @typedef {import('../killick/index.js').KvFormat} KvFormat
  *
  * What to load, and what people call it.
  * @typedef {{ name: string, open: Pick<OpenOptions, 'model' | 'adapters'> }} Choice
@@ -28,7 +29,7 @@ fill(panel, title, phase, bar, detail, make('div', { className: 'row' }, cancel)
 
 /**
  * @param {Choice} choice
- * @param {'f32' | 'f16'} kv
+ * @param {KvFormat} kv
  * @returns {Promise<Killick>}
  */
 export async function load(choice, kv) {

@@ -10,6 +10,7 @@ import { POLICIES } from './words.js';
 /**
  * @typedef {import('./loader.js').Choice} Choice
  * @typedef {import('../killick/index.js').Fit} Fit
+ * @typedef {import('../killick/index.js').KvFormat} KvFormat
  * @typedef {'small' | 'smollm2' | 'files' | 'address'} Way
  */
 
@@ -51,7 +52,7 @@ export class Models {
   /**
    * @param {object} actions
    * @param {(choice: Choice) => void} actions.onLoad
-   * @param {() => 'f32' | 'f16'} actions.kv
+   * @param {() => KvFormat} actions.kv
    */
   constructor({ onLoad, kv }) {
     this.onLoad = onLoad;

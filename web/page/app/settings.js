@@ -6,6 +6,7 @@ import { POLICIES } from './words.js';
 /**
  * @typedef {import('../killick/index.js').ModelInfo} ModelInfo
  * @typedef {import('../killick/index.js').PolicyName} PolicyName
+ * @typedef {import('../killick/index.js').KvFormat} KvFormat
  * @typedef {import('../killick/index.js').PolicyOptions} PolicyOptions
  * @typedef {import('../killick/index.js').GenerateOptions} GenerateOptions
  *
@@ -34,7 +35,7 @@ const SETTINGS = [
   { key: 'top_p', label: 'Top-p', unit: 'of 1', help: 'Draws only from the likeliest tokens that together have this chance.', needs: 'now', value: '0.95', min: 0.01, max: 1, step: 0.01 },
   { key: 'min_p', label: 'Min-p', unit: 'of 1', help: 'Leaves out tokens with less than this part of the likeliest one’s chance. 0 leaves out none.', needs: 'now', value: '0', min: 0, max: 1, step: 0.01 },
   { key: 'seed', label: 'Seed', help: 'The same seed draws the same text again. Empty: another each time.', needs: 'now', value: '', min: 0, max: 4294967295, step: 1 },
-  { key: 'kv', label: 'Numbers in the cache', help: '16-bit numbers halve the memory of the cache and round what it holds a little.', needs: 'model', value: 'f32', choices: [['f32', '32 bits each'], ['f16', '16 bits each']] },
+  { key: 'kv', label: 'Numbers in the cache', help: 'Shorter numbers halve or quarter the memory of the cache and round what it holds a little.', needs: 'model', value: 'f32', choices: [['f32', '32 bits each'], ['f16', '16 bits each'], ['q8_0', '8 bits each']] },
 ];
 
 const NEEDS = { now: '', text: 'for a new text', model: 'loads the model again' };
@@ -113,9 +114,10 @@ export class Settings {
     return this.#value('system').trim() || undefined;
   }
 
-  /** @returns {'f32' | 'f16'} */
+  /** @returns {KvFormat} */
   get kv() {
-    return this.#value('kv') === 'f16' ? 'f16' : 'f32';
+    const chosen = this.#value('kv');
+    return chosen === 'f16' || chosen === 'q8_0' ? chosen : 'f32';
   }
 
   /**

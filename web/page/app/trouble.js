@@ -16,7 +16,7 @@ const TROUBLES = {
   'no-adapter': { title: 'The browser offers no graphics device', says: 'WebGPU is there, but it gave no device to compute on.', remedies: ['retry'] },
   'device-lost': { title: 'The graphics device was lost', says: 'The driver was reset, or the browser took the device away. The text is safe: restarting makes a new device, reads the text again and goes on.', remedies: ['restart', 'retry', 'small'] },
   crashed: { title: 'Killick has failed', says: 'That is a fault in Killick, not yours. A text that was begun is safe: it is read again and goes on.', remedies: ['restart', 'retry', 'small'] },
-  'out-of-memory': { title: 'It does not fit into the device’s memory', says: 'Close other tabs, choose a smaller model, or set 16-bit numbers in the cache or fewer anchors in the settings.', remedies: ['choose', 'small'] },
+  'out-of-memory': { title: 'It does not fit into the device’s memory', says: 'Close other tabs, choose a smaller model, or set shorter numbers in the cache or fewer anchors in the settings.', remedies: ['choose', 'small'] },
   'bad-model': { title: 'This model cannot be used', says: 'The file is broken, or of a kind that Killick does not support.', remedies: ['choose', 'small'] },
   'bad-option': { title: 'That setting does not go with this model', says: 'Change it in the settings, then start over.', remedies: ['retry'] },
   integrity: { title: 'The download is not what it should be', says: 'Its bytes differ from those expected, so nothing of it is used or kept.', remedies: ['retry', 'choose'] },
