@@ -219,11 +219,14 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     let (layers, head_dim) = (number("num_hidden_layers"), number("head_dim"));
     let (q, kv) = (number("num_attention_heads") * head_dim, number("num_key_value_heads") * head_dim);
 
-    let layer = (q + 2 * kv) * hidden + q * hidden + 3 * ffn * hidden;
+    // A row of a matrix begins at a multiple of 16 bytes.
+    let matrix = |rows: u64, cols: u64| rows * (cols * weight_bytes).next_multiple_of(16);
+    let layer =
+        matrix(q + 2 * kv, hidden) + matrix(hidden, q) + matrix(2 * ffn, hidden) + matrix(hidden, ffn);
     let norms = (2 * layers + 1) * hidden * 4;
     // Pairs (cos, sin) for 1,024 fine steps and 4,096 coarse ones.
     let rotations = (1024 + 4096) * (head_dim / 2) * 8;
-    let weights = (vocab * hidden + layers * layer) * weight_bytes + norms + rotations;
+    let weights = matrix(vocab, hidden) + layers * layer + norms + rotations;
 
     // A chunk of 128 rows. Words of a row: residual and normalized, q k v, q rotated twice, k and v, attended, gate and
     // up; a token, its target, chunk anchors, nll, top; the 15 of its extents.
