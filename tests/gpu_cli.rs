@@ -7,6 +7,7 @@ mod support {
     pub mod skip;
 }
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -149,7 +150,16 @@ fn what_was_measured_of_the_kernels_is_kept_for_the_next_start() {
             "--tune",
             tune,
         ]);
-        let output = command.env("XDG_CACHE_HOME", cache.path()).output().expect("the program runs");
+        command.env("XDG_CACHE_HOME", cache.path());
+        // Mesa's compiled shaders stay where they are, or each start would compile all of them.
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        command.envs(
+            std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or(home)
+                .map(|of| ("MESA_SHADER_CACHE_DIR", of)),
+        );
+        let output = command.output().expect("the program runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("one JSON document")
     };
