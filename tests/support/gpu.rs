@@ -21,7 +21,7 @@ use killick::gpu::{
     Buffer, BufferRequest, Capabilities, Family, Gpu, GpuError, GpuOptions, Readback, Recorder,
 };
 use killick::kernels::{
-    CacheLayout, Implementation, Inputs, KvFormat, Precision, Product, Update, Weight, WeightLayout,
+    CacheLayout, Implementation, Inputs, KvFormat, Layout, Precision, Product, Update, Weight, WeightLayout,
     WeightPart, choose, matvec,
 };
 use killick::model_file::Heads;
@@ -207,14 +207,15 @@ pub fn each_layout(op: &str, mut test: impl FnMut(WeightLayout)) {
 }
 
 /// [`each_implementation`] that may be tuned, with each number of invocations that it may be tuned to. Of its layouts two are asked, because
-/// no layout knows how many lanes there are, and each is a pipeline to be compiled.
+/// no layout knows how many lanes there are, and each is a pipeline to be compiled; where a step is not thorough one, with the most lanes.
 pub fn each_workgroup(op: &str, mut test: impl FnMut(WeightLayout)) {
     each_implementation(op, |one| {
-        for workgroup in one.tunable {
+        let asked = [WeightLayout::Q4Rows, WeightLayout::F16Rows];
+        for workgroup in one.tunable.iter().rev().take(share(one.tunable.len(), 1)) {
             println!("{workgroup} invocations");
             WORKGROUP.set(Some(*workgroup));
-            let asked = [WeightLayout::F16Rows, WeightLayout::Q4Rows];
-            one.weight_layouts().filter(|layout| asked.contains(layout)).for_each(&mut test);
+            let layouts = asked.iter().copied().take(share(asked.len(), 1));
+            layouts.filter(|layout| one.reads(Layout::Weight(*layout))).for_each(&mut test);
         }
         WORKGROUP.set(None);
     });
