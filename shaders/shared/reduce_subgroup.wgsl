@@ -1,6 +1,6 @@
 
 // Sum over the workgroup: inside each subgroup at once, then over the few subgroup sums.
-// Any subgroup size from 1 to WORKGROUP works.
+// Any subgroup size works: of one wider than the workgroup, the lanes that are not there add nothing.
 struct Lanes {
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,

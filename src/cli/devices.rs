@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 
-use super::args::{DevicesArgs, GpuArgs};
+use super::args::{DevicesArgs, GpuArgs, TuneArg};
 use super::tuning::{self, Measured};
 use super::{load, print_json, printable};
 use crate::bench::TunedProduct;
@@ -26,10 +26,10 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     if args.kernels {
         return kernels(args);
     }
-    let GpuArgs { gpu, baseline, max_binding, .. } = &args.gpu;
-    if gpu.is_some() || *baseline || max_binding.is_some() {
+    let GpuArgs { gpu, baseline, max_binding, tune, .. } = &args.gpu;
+    if gpu.is_some() || *baseline || max_binding.is_some() || *tune != TuneArg::Auto {
         bail!(
-            "--gpu, --baseline and --max-binding choose one device, which devices does for --kernels alone"
+            "--gpu, --baseline, --max-binding and --tune are about one device, which devices asks for --kernels alone"
         );
     }
     let adapters = pollster::block_on(list_adapters());
@@ -91,7 +91,7 @@ fn kernels(args: &DevicesArgs) -> anyhow::Result<()> {
     let engine = load::open_device(&args.gpu)?;
     let label = printable(model.file.label());
     let Measured { engine, planned, products } =
-        tuning::measured(&engine, &model, args.dtype.into(), args.gpu.tune)?;
+        tuning::measured(&engine, &model, args.dtype.into(), &args.gpu)?;
     let (adapter, capabilities) = (engine.gpu().adapter(), engine.gpu().capabilities());
     let mut lines = Vec::new();
     for product in planned {

@@ -118,7 +118,7 @@ pub(super) fn load(engine: &Engine, model: Opened, args: &ModelArgs, gpu: &GpuAr
             "killick: note: {floats} matrices that the adapter changes are kept in f16, not in the blocks of their file"
         );
     }
-    let engine = tuning::measured(engine, &model, args.dtype.into(), gpu.tune)?.engine;
+    let engine = tuning::measured(engine, &model, args.dtype.into(), gpu)?.engine;
     let (bar, mut progress) = progress_bar("loading");
     let loaded = pollster::block_on(engine.load_opened(model, args.dtype.into(), &mut progress))?;
     bar.finish_and_clear();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::args::TuneArg;
+use super::args::{GpuArgs, TuneArg};
 use super::load::bar;
 use crate::bench::TunedProduct;
 use crate::engine::{Engine, Opened};
@@ -48,8 +48,9 @@ pub(super) fn measured(
     engine: &Engine,
     model: &Opened,
     format: WeightFormat,
-    tune: TuneArg,
+    args: &GpuArgs,
 ) -> Result<Measured, Error> {
+    let tune = args.tune;
     let capabilities = engine.gpu().capabilities();
     let planned = PlannedProduct::of(&model.file, format, capabilities)?;
     let is_worth_it = capabilities.family == Family::Gpu && !capabilities.software;
@@ -57,13 +58,19 @@ pub(super) fn measured(
         return Ok(Measured { engine: engine.clone(), planned, products: Vec::new() });
     }
     let file = file_for(engine.gpu().adapter(), capabilities.subgroups > 0);
+    let mut engine = engine.clone();
     let mut kept = file.as_ref().map(read).unwrap_or_default();
     if tune == TuneArg::Anew {
         kept.retain(|one| !planned.iter().any(|other| one.is(other)));
     }
     let missing: Vec<_> =
         planned.iter().filter(|other| !kept.iter().any(|one| one.is(other))).copied().collect();
-    if !missing.is_empty() {
+    let can_be_kept =
+        file.as_ref().and_then(|file| file.parent()).is_some_and(|to| fs::create_dir_all(to).is_ok());
+    if !can_be_kept && tune == TuneArg::Auto {
+        log::info!("there is no cache folder to write to, so kernels are not measured");
+    } else if !missing.is_empty() {
+        log::info!("measuring which kernels are fastest here");
         let bar = bar("measuring which kernels are fastest here, once {spinner}");
         bar.enable_steady_tick(Duration::from_millis(100));
         let found = pollster::block_on(engine.tune(&missing, BUDGET));
@@ -76,7 +83,15 @@ pub(super) fn measured(
                 }
             }
             Ok(_) => {}
-            Err(error) => log::warn!("kernels were not measured, the usual ones run: {error}"),
+            Err(error) => {
+                log::warn!(
+                    "kernels were not measured, the usual ones run: {error}; --tune off leaves it out"
+                );
+                // A driver that refused one of them is asked no more by this device.
+                if engine.gpu().check().is_err() {
+                    engine = Engine::new(&args.options())?;
+                }
+            }
         }
     }
     let products: Vec<_> = kept.into_iter().filter(|one| planned.iter().any(|other| one.is(other))).collect();

@@ -301,8 +301,7 @@ pub fn choose_for(
 pub const PROMPT_INPUTS: u32 = 64;
 
 /// A matrix of `shape` (rows, cols) times so many inputs, or two such matrices times one: by which implementation of `op`, and in workgroups
-/// of how many invocations, if that was measured. What was measured of a prompt says nothing of the few inputs for which another
-/// implementation is usual.
+/// of how many invocations, if that was measured. What was measured of a prompt's whole tiles says nothing of a few inputs.
 ///
 /// # Errors
 /// As [`choose_for`].
@@ -314,12 +313,9 @@ pub(super) fn choose_product(
     device: &Capabilities,
 ) -> Result<(&'static Implementation, Option<u32>), GpuError> {
     let usual = choose_for(op, inputs, Layout::Weight(layout), device)?;
-    let is_prompt = || {
-        inputs == 1
-            || usual_product(op, layout, device).is_ok_and(|(one, _)| one.kernel.name == usual.kernel.name)
-    };
+    let is_measured = inputs == 1 || inputs > PROMPT_INPUTS / 2;
     let measured =
-        device.tuning.find(op, layout.name(), shape).filter(|_| device.forced.is_none() && is_prompt());
+        device.tuning.find(op, layout.name(), shape).filter(|_| device.forced.is_none() && is_measured);
     let tuned = measured.and_then(|tuned| {
         let one = implementations(op).find(|one| one.kernel.name == tuned.implementation)?;
         let may_be = one.lanes.contains(&tuned.workgroup) || one.tunable.contains(&tuned.workgroup);
@@ -343,13 +339,20 @@ pub fn usual_product(
     Ok((one, one.variant(device).workgroup))
 }
 
-/// A number for the texts of all kernels and of the parts that read weights, and for the workgroups they offer: what was measured of others
-/// says nothing of these.
+/// A number for the texts of the kernels that multiply, with all parts, for the workgroups they offer, and for the version: what was measured
+/// of others says nothing of these.
 pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
-    for one in IMPLEMENTATIONS {
-        (one.kernel.name, one.kernel.source, one.lanes, one.tunable).hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    for one in IMPLEMENTATIONS.iter().filter(|one| !one.tunable.is_empty()) {
+        (one.kernel.name, one.lanes, one.tunable).hash(&mut hasher);
         one.weight_layouts().for_each(|layout| one.part(layout).source.hash(&mut hasher));
+        let variants = one.variants();
+        variants
+            .first()
+            .into_iter()
+            .chain(variants.last())
+            .for_each(|v| one.kernel.compose(v).hash(&mut hasher));
     }
     hasher.finish()
 }
@@ -363,11 +366,14 @@ pub fn is_declared(dispatch: &Dispatch) -> bool {
     own.any(|one| one.variants().iter().any(|variant| free(variant) == free(&dispatch.variant)))
 }
 
-/// For people: of each op that has several implementations, those of `family`.
+/// For people: of each op that has several implementations, the usual one of `family` on the devices it is made for.
 pub fn listing(family: Family) -> Vec<String> {
     let several = |one: &&Implementation| implementations(one.kernel.op).count() > 1;
-    let of_family = IMPLEMENTATIONS.iter().filter(several).filter(|one| one.family == family);
-    of_family.map(|one| format!("{} by {}", one.kernel.op, one.kernel.name)).collect()
+    let mut of_family: Vec<_> =
+        IMPLEMENTATIONS.iter().filter(several).filter(|one| one.family == family).collect();
+    // What goes first is taken first, and the same op's stand together.
+    of_family.dedup_by_key(|one| one.kernel.op);
+    of_family.iter().map(|one| format!("{} by {}", one.kernel.op, one.kernel.name)).collect()
 }
 
 /// The op that multiplies a matrix with `n` inputs.
@@ -428,6 +434,18 @@ mod tests {
         assert_eq!(chosen(&device("of_old", 128), shape), usual, "a kernel that is gone");
         assert_eq!(chosen(&device("matmul_texels", 8), shape), usual, "one that reads another layout");
         assert_eq!(chosen(&tuned.forcing("matmul", "matmul"), shape), usual, "what is forced is not tuned");
+
+        let of = TunedOp { op: "matmul".to_owned(), ..of.clone() };
+        let tuned = Tuned { implementation: "matmul_tiled".to_owned(), workgroup: 256 };
+        let tuning = Tuning::new([(of, tuned)]);
+        let device = Capabilities { tuning, ..Capabilities::baseline(Family::Gpu) };
+        let chosen = |inputs| {
+            let (one, workgroup) = choose_product("matmul", inputs, layout, shape, &device).unwrap();
+            (one.kernel.name, workgroup)
+        };
+        assert_eq!([chosen(64), chosen(33)], [("matmul_tiled", Some(256)); 2]);
+        assert_eq!([chosen(32), chosen(16)], [("matmul_tiled", None); 2], "a wide tile for a few inputs");
+        assert_eq!([chosen(15), chosen(2)], [("matmul", None); 2]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Session {
             prefill: if model.gpu.is_software() {
                 Pace::fixed(shape.chunk)
             } else {
-                Pace::adaptive(32, shape.chunk)
+                Pace::adaptive(32, shape.chunk).in_steps_of(16)
             },
             model,
             policy,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// A submit should run about this long; it must stay under 50 ms.
 const TARGET: Duration = Duration::from_millis(30);
-/// Tokens by which larger submits grow and shrink.
-const STEP: u32 = 16;
+/// What a submit of one step may take.
+const BEARABLE: Duration = Duration::from_millis(45);
 
 /// The size of the next submit, in tokens.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +16,24 @@ pub(crate) struct Pace {
     size: u32,
     most: u32,
     adapts: bool,
+    /// Larger sizes are multiples of it, and what a submit of it can bear is not made smaller.
+    step: u32,
 }
 
 impl Pace {
     /// Always this many.
     pub(crate) fn fixed(size: u32) -> Self {
-        Self { size, most: size, adapts: false }
+        Self { size, most: size, adapts: false, step: 1 }
     }
 
     /// Begins with `first`, never more than `most`.
     pub(crate) fn adaptive(first: u32, most: u32) -> Self {
-        Self { size: first.min(most), most, adapts: true }
+        Self { size: first.min(most), most, adapts: true, step: 1 }
+    }
+
+    /// In whole steps of so many tokens, as the kernels for many tokens like it.
+    pub(crate) fn in_steps_of(self, step: u32) -> Self {
+        Self { step, ..self }
     }
 
     /// Tokens of the next submit, at least one.
@@ -42,8 +49,13 @@ impl Pace {
         let each = (time.as_secs_f64() / f64::from(tokens)).max(1e-9);
         let fits = (TARGET.as_secs_f64() / each) as u32;
         let size = fits.min(self.size.saturating_mul(2)).clamp(1, self.most.max(1));
-        // Whole steps, so that there are fewer ways of cutting a text, and no piece but its last is one that another kernel multiplies.
-        self.size = if size > STEP { size / STEP * STEP } else { size };
+        self.size = if size >= self.step {
+            size / self.step * self.step
+        } else if each * f64::from(self.step) <= BEARABLE.as_secs_f64() {
+            self.step.min(self.most.max(1))
+        } else {
+            size
+        };
     }
 }
 
@@ -63,15 +75,23 @@ mod tests {
 
     #[test]
     fn grows_by_doubling_to_what_fits() {
-        assert_eq!(after(Pace::adaptive(1, 64), Duration::from_millis(1), 6), [2, 4, 8, 16, 16, 16]);
+        assert_eq!(after(Pace::adaptive(1, 64), Duration::from_millis(1), 6), [2, 4, 8, 16, 30, 30]);
         assert_eq!(after(Pace::adaptive(1, 16), Duration::from_micros(1), 6), [2, 4, 8, 16, 16, 16]);
-        assert_eq!(after(Pace::adaptive(32, 128), Duration::from_micros(300), 3), [64, 96, 96]);
     }
 
     #[test]
     fn shrinks_at_once_and_never_below_one() {
         assert_eq!(after(Pace::adaptive(16, 16), Duration::from_millis(10), 2), [3, 3]);
         assert_eq!(after(Pace::adaptive(16, 16), Duration::from_secs(3), 2), [1, 1]);
+    }
+
+    #[test]
+    fn steps_are_whole_as_long_as_one_is_bearable() {
+        let pace = |most| Pace::adaptive(32, most).in_steps_of(16);
+        assert_eq!(after(pace(128), Duration::from_micros(300), 3), [64, 96, 96]);
+        assert_eq!(after(pace(128), Duration::from_millis(2), 3), [16, 16, 16]);
+        assert_eq!(after(pace(7), Duration::from_millis(2), 2), [7, 7]);
+        assert_eq!(after(pace(128), Duration::from_millis(10), 2), [3, 3]);
     }
 
     #[test]

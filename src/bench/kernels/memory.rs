@@ -11,6 +11,8 @@ use crate::model_file::{BLOCK, Block, Blocks, Heads};
 
 /// Weights made at a time, in elements.
 const PIECE: u32 = 1 << 20;
+/// Bytes that may be on their way to the device.
+const MOST_WAITING: u64 = 64 << 20;
 /// Products that the twin makes for one check, at most, so that a check takes a fraction of a second.
 const MOST_PRODUCTS: u64 = 32 << 20;
 
@@ -124,7 +126,8 @@ impl MadeUp {
     /// Rows to compare, the first and the last among them, for a twin that makes `inputs` products of each column.
     pub(super) fn checked(&self, inputs: u32) -> Vec<u32> {
         let all = u64::from(self.rows) * u64::from(self.cols) * u64::from(inputs.max(1));
-        let step = u32::try_from(all.div_ceil(MOST_PRODUCTS)).unwrap_or(u32::MAX).max(1);
+        // Odd, so that no lane of a tile and no component of a vector is left out.
+        let step = u32::try_from(all.div_ceil(MOST_PRODUCTS)).unwrap_or(u32::MAX) | 1;
         let mut rows: Vec<u32> = (0..self.rows).step_by(step as usize).collect();
         if rows.last().is_some_and(|last| last + 1 < self.rows) {
             rows.push(self.rows - 1);
@@ -137,6 +140,7 @@ impl MadeUp {
         let Self { rows, cols, layout, .. } = *self;
         let most = layout.most_rows(cols, gpu.max_binding_bytes()).max(1);
         let mut weights = vec![Weight { parts: Vec::new(), rows, cols }; copies];
+        let mut waiting = 0;
         for first_row in (0..rows).step_by(most as usize) {
             let of_part = most.min(rows - first_row);
             for weight in &mut weights {
@@ -148,9 +152,15 @@ impl MadeUp {
             for row in (0..of_part).step_by(step as usize) {
                 let piece = first_row + row..first_row + of_part.min(row + step);
                 let bytes = self.packed(piece);
+                waiting += bytes.len() as u64 * copies as u64;
                 for weight in &weights {
                     let Some(part) = weight.parts.last() else { unreachable!("it was just made") };
                     gpu.upload(&part.buffer, layout.bytes(row, cols), &bytes)?;
+                }
+                // What is on its way takes memory too.
+                if waiting > MOST_WAITING {
+                    gpu.idle().await?;
+                    waiting = 0;
                 }
             }
             gpu.idle().await?;
@@ -161,5 +171,23 @@ impl MadeUp {
     /// Bytes of the matrix.
     pub(super) fn bytes(&self) -> u64 {
         self.layout.bytes(self.rows, self.cols)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_that_are_checked_are_of_every_lane() {
+        let matrix = MadeUp { seed: 1, rows: 4096, cols: 1024, layout: WeightLayout::F32Rows };
+        for inputs in [1, 8, 16, 64] {
+            let checked = matrix.checked(inputs);
+            assert!(checked.contains(&0) && checked.contains(&4095), "{inputs}");
+            for lanes in [4, 8, 16, 32, 64] {
+                let met: std::collections::BTreeSet<_> = checked.iter().map(|row| row % lanes).collect();
+                assert_eq!(met.len(), lanes as usize, "{inputs} inputs, {lanes} lanes");
+            }
+        }
     }
 }
