@@ -1,7 +1,7 @@
 // Rotates queries and keys by their position and puts keys and values where attention will read them: buffers of signed bytes with a scale
 // behind each head.
 //
-// The formula is that of rope.wgsl. A head's scale is its largest absolute value divided by 127, and a column is the nearest multiple of it.
+// The formula is that of rope.wgsl. A head's scale is its largest absolute value times 1/127, and a column is the nearest multiple of it.
 //
 // rows (rows), qkv (rows, (n_heads + 2 n_kv_heads) head_dim), table ((1024 + 4096), rope_dim/2) of (cos, sin),
 // q (rows, 2, n_heads, head_dim), k and v (rows or slots, n_kv_heads, head_dim / 4 + 1) words. One workgroup per row and head.

@@ -11,7 +11,7 @@ const SCALE_FOURS: u32 = 1u;
 fn decoded(four: KvFour) -> vec4<f32> {
     return vec4<f32>(unpack4xI8(four));
 }
-// Of columns divided by their scale. What rounds to more than the largest byte is off by less than a rounding of the division.
+// Of columns divided by their scale, which exceed the largest byte only by rounding.
 fn encoded(x: vec4<f32>) -> KvFour {
     return word_of(vec4<i32>(clamp(round(x), vec4<f32>(-127.0), vec4<f32>(127.0))));
 }
@@ -22,7 +22,7 @@ fn column_of(word: KvWord, column: u32) -> f32 {
 fn scale_of(four: KvFour) -> f32 {
     return bitcast<f32>(four);
 }
-// The same word as a texel, and a texel as a word: in plain integer steps, which all compilers that the project can ask accept.
+// The same word as a texel, and a texel as a word, the latter in plain integer steps, which all compilers that the project can ask accept.
 fn texel_of(four: KvFour) -> KvTexel {
     return unpack4xI8(four);
 }

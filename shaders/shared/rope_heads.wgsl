@@ -2,11 +2,12 @@
 // Rotation of whole heads, for those who keep a head as signed bytes and their scale: see rope.wgsl. The scale is a number of the whole
 // head, so a workgroup makes one. The kernel says where its pieces go: `put_key` and `put_value` of a slot, from piece `at` of it on.
 const MOST_FOURS: u32 = 64u; // of a head
-// The largest byte. A head is divided by a product, because a division may round as it pleases.
+// The largest byte. The scale is a product, which rounds alike everywhere; a division need not.
 const MOST_BYTE: f32 = 127.0;
 // A head with no number of this size is kept as zeros: its scale would be no normal number.
 const LEAST: u32 = 0x0da24260u; // 1e-30
-const NO_NUMBER: u32 = 0x7f800000u; // infinity, and all above it is none either
+// 2^126, about 8.5e37: beyond it a division may come to nothing. Infinity and what is no number lie above it too.
+const MOST_SIZE: u32 = 0x7e800000u;
 const BROKEN: u32 = 0x7fc00000u;
 
 var<workgroup> head_columns: array<vec4<f32>, MOST_FOURS>;
@@ -59,12 +60,12 @@ fn rotate_head(i: u32, lane: u32) {
     }
     // What is no number must not end as one: the scale tells every reader.
     var scale = BROKEN;
-    var divisor = 0.0;
+    var factor = 0.0;
     if largest < LEAST {
         scale = 0u;
-    } else if largest < NO_NUMBER {
+    } else if largest <= MOST_SIZE {
         scale = bitcast<u32>(bitcast<f32>(largest) * (1.0 / MOST_BYTE));
-        divisor = MOST_BYTE / bitcast<f32>(largest);
+        factor = MOST_BYTE / bitcast<f32>(largest);
     }
 
     var home = r;
@@ -78,7 +79,11 @@ fn rotate_head(i: u32, lane: u32) {
     for (var d = lane; d < dim4 + SCALE_FOURS; d += WORKGROUP) {
         var piece = scale;
         if d < dim4 {
-            piece = encoded(head_columns[d] * divisor);
+            // Of a broken head the bytes say nothing, but they are the same everywhere.
+            piece = 0u;
+            if scale != BROKEN {
+                piece = encoded(head_columns[d] * factor);
+            }
         }
         if is_key {
             if home != NO_SLOT { put_key(home, at + d, piece); }

@@ -155,16 +155,17 @@ impl CacheLayout {
 const MOST: f32 = 127.0;
 /// A head with no number of this size is kept as zeros: its scale would be no normal number.
 const LEAST: f32 = 1e-30;
-/// What the bytes of a head are that holds what is no number: no byte that a number is rounded to.
-const NO_BYTE: u8 = 0x80;
+/// 2^126: a head with a number beyond it is kept as one that is no number, because devices need not divide by so much.
+const MOST_SIZE: f32 = 8.507_059e37;
 
 /// A head as `rope` writes it: its bytes, and its scale behind them.
 fn packed_head(head: &[f32]) -> Vec<u8> {
     // Bits of positive floats are in the order of the floats, and no number is above all of them.
     let largest = head.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or_default();
     let size = f32::from_bits(largest);
-    let (bytes, scale): (Vec<u8>, f32) = if !size.is_finite() {
-        (vec![NO_BYTE; head.len()], f32::from_bits(largest))
+    let (bytes, scale): (Vec<u8>, f32) = if !size.is_finite() || size > MOST_SIZE {
+        // Not the device's own NaN: a test's poison is to be found again.
+        (vec![0; head.len()], if size.is_nan() { size } else { f32::NAN })
     } else if size < LEAST {
         (vec![0; head.len()], 0.0)
     } else {

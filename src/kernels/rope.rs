@@ -2,7 +2,7 @@
 
 use super::attention::check_heads;
 use super::cache_layout::CacheLayout;
-use super::choose::{self, Implementation, LANES_OF_SUMS, Layout};
+use super::choose::{self, Implementation, Layout};
 use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, KvFormat};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};
@@ -120,7 +120,8 @@ const Q8_KERNEL: Kernel = Kernel {
 pub(super) const Q8: Implementation = Implementation {
     layouts: &[Layout::Cache(CacheLayout::Q8Rows)],
     entries: true,
-    lanes: LANES_OF_SUMS,
+    // A head is 16 or 32 fours, rarely more.
+    lanes: [8, 32],
     ..Implementation::only(&Q8_KERNEL, MAP_WORKGROUP)
 };
 

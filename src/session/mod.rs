@@ -266,7 +266,8 @@ impl Session {
     pub(crate) fn not_finite(&self, pos: u32) -> SessionError {
         SessionError::NonFiniteLogits {
             pos,
-            exact: self.model.is_exact() && self.kv_format() == KvFormat::F32,
+            // Only 16-bit floats end where others go on.
+            exact: self.model.is_exact() && self.kv_format() != KvFormat::F16,
         }
     }
 

@@ -24,9 +24,9 @@ const IN_FLIGHT: u32 = 8;
 fn text_of(policy: Policy, ids: Vec<u32>, heads: Heads) -> Text {
     let mut text = Text::new(policy, ids, heads);
     if layout_of_entries().format() == KvFormat::Q8_0 {
-        // Values whose scale is a power of two, so that a 1 is held as it is.
-        let most = 127.0 / 64.0;
-        for head in text.v.chunks_mut(heads.head_dim as usize) {
+        // Values whose scales are powers of two, so that a 1 is held as it is; heads side by side and rows side by side have others.
+        for (i, head) in text.v.chunks_mut(heads.head_dim as usize).enumerate() {
+            let most = 127.0 / [64.0, 32.0, 16.0][(i + i / heads.n_kv_heads as usize) % 3];
             head.iter_mut().for_each(|value| *value = value.clamp(-most, most));
             head[0] = most;
         }
@@ -323,6 +323,12 @@ fn the_check_rejects_faults_of_single_steps() {
                 let kv_dim = rows.text.heads.kv_dim() as usize;
                 let slot = (rows.rows[6].base + rows.rows[6].live_slot) as usize;
                 rows.k_cache[slot * kv_dim..][..kv_dim].iter_mut().for_each(|key| *key *= 1.02);
+            });
+            fault("a value under the scale of another head", &|rows| {
+                let heads = rows.text.heads;
+                let slot = (rows.rows[6].base + rows.rows[6].live_slot) * heads.kv_dim();
+                let head = &mut rows.v_cache[slot as usize..][..heads.head_dim as usize];
+                head.iter_mut().for_each(|value| *value *= 2.0);
             });
             fault("a stale key", &|rows| {
                 let kv_dim = rows.text.heads.kv_dim() as usize;

@@ -271,15 +271,16 @@ fn a_head_with_what_is_no_number_is_none() {
             let heads = HEADS[4];
             let mut case = Case::new(heads, 10_000.0, Target::Chunk);
             let dim = heads.head_dim as usize;
-            // The last column of the first value head.
-            let at = (heads.q_dim() + heads.kv_dim()) as usize + dim - 1;
-            case.qkv[at] = odd;
-            let got = &case.produce(case.rows.len())[2];
-            let values = got.floats(2 * dim);
-            assert!(!values[dim - 1].is_finite(), "{odd} became {}", values[dim - 1]);
-            assert!(values[dim..].iter().all(|value| value.is_finite()), "the head beside it");
-            if layout_of_entries().format() == KvFormat::Q8_0 {
-                assert!(values[..dim].iter().all(|value| value.is_nan()), "{:?}", &values[..dim]);
+            // The last column of the first key head and of the first value head.
+            let (key, value) = (heads.q_dim() as usize, (heads.q_dim() + heads.kv_dim()) as usize);
+            [key, value].iter().for_each(|head| case.qkv[head + dim - 1] = odd);
+            for got in &case.produce(case.rows.len())[1..3] {
+                let values = got.floats(2 * dim);
+                assert!(!values[dim - 1].is_finite(), "{odd} became {}", values[dim - 1]);
+                assert!(values[dim..].iter().all(|value| value.is_finite()), "the head beside it");
+                if layout_of_entries().format() == KvFormat::Q8_0 {
+                    assert!(values[..dim].iter().all(|value| value.is_nan()), "{:?}", &values[..dim]);
+                }
             }
         }
     });

@@ -35,7 +35,7 @@ const SETTINGS = [
   { key: 'top_p', label: 'Top-p', unit: 'of 1', help: 'Draws only from the likeliest tokens that together have this chance.', needs: 'now', value: '0.95', min: 0.01, max: 1, step: 0.01 },
   { key: 'min_p', label: 'Min-p', unit: 'of 1', help: 'Leaves out tokens with less than this part of the likeliest one’s chance. 0 leaves out none.', needs: 'now', value: '0', min: 0, max: 1, step: 0.01 },
   { key: 'seed', label: 'Seed', help: 'The same seed draws the same text again. Empty: another each time.', needs: 'now', value: '', min: 0, max: 4294967295, step: 1 },
-  { key: 'kv', label: 'Numbers in the cache', help: 'Shorter numbers halve or quarter the memory of the cache and round what it holds a little.', needs: 'model', value: 'f32', choices: [['f32', '32 bits each'], ['f16', '16 bits each'], ['q8_0', '8 bits each']] },
+  { key: 'kv', label: 'Numbers in the cache', help: 'Shorter numbers take half the memory of the cache, or little more than a quarter, and round what it holds a little.', needs: 'model', value: 'f32', choices: [['f32', '32 bits each'], ['f16', '16 bits each'], ['q8_0', '8 bits each']] },
 ];
 
 const NEEDS = { now: '', text: 'for a new text', model: 'loads the model again' };
