@@ -9,7 +9,7 @@ use minijinja::{Environment, Error, State, Value};
 
 use super::call::Call;
 use super::strings::is_space;
-use super::{failed, pay, repr};
+use super::{failed, formats, pay, repr};
 
 /// Adds all of them.
 pub(super) fn add(environment: &mut Environment<'_>) {
@@ -23,6 +23,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("d", default);
     environment.add_filter("string", |state: &State<'_, '_>, value: &Value| repr::display(state, value));
     environment.add_filter("trim", trim);
+    environment.add_filter("format", formats::format);
     environment.add_test("callable", |value: &Value| {
         value.kind() == ValueKind::Plain && value.downcast_object_ref::<Cycler>().is_none()
     });

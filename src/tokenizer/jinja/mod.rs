@@ -8,6 +8,7 @@
 //! strings.rs     methods of Python's strings
 //! containers.rs  methods of Python's lists, tuples and dictionaries
 //! filters.rs     filters and tests
+//! formats.rs     what the languages of format strings may not hold
 //! json.rs        `tojson`, as Python's json module writes
 //! repr.rs        values as Python shows them
 //! date.rs        `strftime_now`
@@ -17,6 +18,7 @@ mod call;
 mod containers;
 mod date;
 mod filters;
+mod formats;
 mod json;
 mod repr;
 mod source;

@@ -4,7 +4,7 @@ use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::call::Call;
-use super::{failed, pay};
+use super::{failed, formats, pay};
 
 /// Most characters that a text is filled up to.
 const MOST_WIDTH: i64 = 1 << 20;
@@ -254,6 +254,7 @@ fn formatted(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<Value,
     if nested {
         return Err(failed("a format in a format is not known here"));
     }
+    formats::check_braces(text)?;
     minijinja::formatting::format(minijinja::formatting::FormatStyle::StrFormat, text, args)
         .map(Value::from)
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, "the string is no format for these values"))
