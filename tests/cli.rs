@@ -48,6 +48,8 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     let untied = data("adapter/untied").display().to_string();
     let (config, golden) = (format!("{tiny}/config.json"), format!("{tiny}/golden.json"));
     for (args, words) in [
+        (vec!["devices", "--gpu", "0"], vec!["--gpu", "--kernels"]),
+        (vec!["devices", "--tune", "off"], vec!["--tune", "--kernels"]),
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
         (vec!["score", "--ids", "1", "--model", &empty], vec!["killick:"]),
         (vec!["inspect", "--model", &truncated], vec!["cut.gguf"]),

@@ -118,15 +118,14 @@ fn read(file: &PathBuf) -> Vec<TunedProduct> {
     kept.filter(|kept| kept.kernels == choose::fingerprint()).map(|kept| kept.products).unwrap_or_default()
 }
 
-/// Keeps what was measured. Two programs may do so at a time: each file is whole, and the last one stays.
+/// Keeps what was measured, in a folder that is there. Two programs may do so at a time: each file is whole, and the last one stays.
 fn write(file: &PathBuf, adapter: &AdapterDescription, products: &[TunedProduct]) {
     let adapter = format!("{}, {} {}", adapter.name, adapter.driver, adapter.driver_info);
     let kept = Kept { adapter, kernels: choose::fingerprint(), products: products.to_vec() };
     let beside = file.with_extension(format!("{}.part", std::process::id()));
-    let written = file
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::write(&beside, serde_json::to_vec(&kept)?))
+    let written = serde_json::to_vec(&kept)
+        .map_err(std::io::Error::from)
+        .and_then(|text| fs::write(&beside, text))
         .and_then(|()| fs::rename(&beside, file));
     if let Err(error) = written {
         let _ = fs::remove_file(&beside);

@@ -20,7 +20,7 @@ use crate::model::PlannedProduct;
 
 /// Weights of a matrix that is measured, at most: the rest of a larger one only takes longer.
 const MOST_WEIGHTS: u32 = 4 << 20;
-/// How long one candidate is timed, and in how many repetitions, of which the fastest counts.
+/// How long one candidate is timed, and in how many repetitions: by the host's clock the fastest counts, by the device's their mean.
 const TIMED: Duration = Duration::from_millis(9);
 const REPETITIONS: u32 = 3;
 /// A submit should not take longer, so that a display lives on and a slow device is soon done.

@@ -52,6 +52,8 @@ fn end_to_end(args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
     let policies = policies_of(args, &opened)?;
     let engine = load::open_device(&args.gpu)?;
     let loaded = load::load(&engine, opened, &args.model, &args.gpu)?;
+    // A device that refused a kernel while they were measured was opened anew.
+    let engine = Engine::from(loaded.model.gpu().clone());
     let load_time = begun.elapsed();
     if args.shape.is_none() {
         load::name_embedded(&args.model, args.output != Form::Md);
