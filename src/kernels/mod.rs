@@ -9,6 +9,7 @@ pub mod add_bias;
 pub mod adjust;
 pub mod argmax;
 pub mod attention;
+pub mod attention_join;
 mod cache_layout;
 pub mod choose;
 pub mod embed;
