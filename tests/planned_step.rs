@@ -39,7 +39,8 @@ fn step_with(
 
 /// A step under `full`, with room for 8,192 tokens, while a token sees so many keys.
 fn full_step(config: &Config, keys: u32, device: &Capabilities) -> Recording {
-    let policy = PolicySpec { ctx: Some(8192), ..PolicySpec::new(Preset::Full) }.resolve(config).unwrap();
+    let trained = Config { context_len: 8192, ..config.clone() };
+    let policy = PolicySpec::new(Preset::Full).resolve(&trained).unwrap();
     let options = SessionOptions::default();
     planned_step(config, WeightFormat::F32, &policy, options, &greedy(), keys, device).unwrap()
 }
@@ -193,7 +194,7 @@ fn memory_for_shares_is_planned_where_a_cache_may_hold_so_many_keys() {
     use killick::model::{MemoryPlan, SessionShape};
     let config = config("tiny/gqa");
     let working = |family, ctx, texts| {
-        let policy = PolicySpec { ctx: Some(ctx), ..PolicySpec::new(Preset::Full) }.resolve(&config).unwrap();
+        let policy = PolicySpec::new(Preset::Full).resolve(ctx).unwrap();
         let shape = SessionShape { chunk: 16, in_flight: 8, texts, ..SessionShape::default() };
         let device = Capabilities::baseline(family);
         let plan = MemoryPlan::new(&config, WeightFormat::F32, &policy, shape, &device).unwrap();
