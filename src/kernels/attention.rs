@@ -115,7 +115,7 @@ pub(super) const TEXELS: Implementation = Implementation {
 
 /// Keys of a row from which on they are split: the dispatch that joins the shares has to be earned.
 const SPLIT_FROM: u32 = 1024;
-/// Keys of a share, about.
+/// Keys of a share, about: half as many to one and a half times as many, until there are the most shares.
 const SHARE: u32 = 512;
 /// Shares of a row, at most: their results are all read once more.
 const MOST_SPLITS: u32 = 16;
