@@ -60,13 +60,13 @@ fn rows_of(heads: Heads, keys: &[[u32; 3]], test: impl FnOnce(Rows<'_>)) {
 #[test]
 fn keys_in_any_number_of_shares_are_all_keys_once() {
     each_implementation("attention", |one| {
-        let splits: &[u32] = if one.least_inputs > 1 { &[1, 2, 7, 16, 70] } else { &[16] };
+        let splits: &[u32] = if one.least_inputs > 1 { &[16, 1, 70, 2, 7] } else { &[16] };
         for heads in [HEADS[1], HEADS[4], HEADS[7], HEADS[8]].into_iter().take(share(4, 2)) {
             rows_of(heads, &KEYS, |mut rows| {
                 for (near, cap) in [(false, 0.0), (true, 2.0)] {
                     (rows.scoring.near, rows.scoring.cap) = (near, cap);
                     let want = rows.want();
-                    for splits in splits.iter().copied() {
+                    for splits in splits.iter().copied().take(share(5, 3)) {
                         rows.splits = splits;
                         let got = rows.produce();
                         let case = format!(
