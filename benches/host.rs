@@ -145,8 +145,16 @@ fn recording(criterion: &mut Criterion) {
         for family in [Family::Gpu, Family::Software] {
             let device = Capabilities::baseline(family);
             let step = || {
-                planned_step(config, WeightFormat::F16, &policy, SessionOptions::default(), &sampler, &device)
-                    .expect("a step")
+                planned_step(
+                    config,
+                    WeightFormat::F16,
+                    &policy,
+                    SessionOptions::default(),
+                    &sampler,
+                    1,
+                    &device,
+                )
+                .expect("a step")
             };
             group.bench_function(BenchmarkId::new(format!("{family:?}"), name), |bencher| bencher.iter(step));
         }

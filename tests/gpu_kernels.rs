@@ -26,6 +26,7 @@ mod kernels {
     mod adjust;
     mod argmax;
     mod attention;
+    mod attention_join;
     mod embed;
     mod emit;
     mod gate_mul;

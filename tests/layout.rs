@@ -48,6 +48,7 @@ fn shared_structs() -> Vec<(Struct, Vec<&'static str>)> {
             }),
             vec![
                 "attention",
+                "attention_split",
                 "attention_texels",
                 "kv_step",
                 "kv_write",

@@ -20,7 +20,7 @@ set -euo pipefail
 # The most that may be carried, all of it.
 MOST_MIB=64
 # The correctness suite, most telling first. These programs start nothing and read nothing but tests/data.
-TESTS=(gpu_tiny gpu_kernels gpu_loop gpu_memory gpu_families gpu_batch gpu_together gpu_adapter)
+TESTS=(gpu_tiny gpu_kernels gpu_loop gpu_split gpu_memory gpu_families gpu_batch gpu_together gpu_adapter)
 DATA=(tests/data/tiny tests/data/adapter)
 ARCHIVE='killick-gpu.tar.xz'
 
@@ -232,6 +232,8 @@ run() {
         models "smollm2-135m $dtype" 40 --shape smollm2-135m --dtype $dtype "${test[@]}"
         [ $quick = 1 ] || models "tinyllama-1.1b $dtype" 40 --shape tinyllama-1.1b --dtype $dtype "${test[@]}"
     done
+    # One workgroup a head against several.
+    step "kernels attention" 30 kernels.jsonl "$killick" bench "${gpu[@]}" -o jsonl --kernels --filter attention --filter 'rows 1 of 4096 tokens, full' "${shape[@]}"
     # A layout is one word of a kernel's name; those of the other family have longer ones.
     for op in matvec matmul; do
         for layout in f16 q8 q4; do

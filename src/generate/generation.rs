@@ -1,6 +1,6 @@
 //! A text being generated, as a value of its own: the loop on the host.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,8 +24,9 @@ pub struct Generation {
     turn: u64,
     options: GenerateOptions,
     sampler: Sampler,
-    /// One decode step, recorded once.
-    step: Prepared,
+    /// Decode steps, each recorded once, by the shares that they split the keys of a row into; the last one submitted, or to be.
+    steps: BTreeMap<u32, Prepared>,
+    splits: u32,
     /// Submits under way, oldest first.
     in_flight: VecDeque<Batch>,
     /// Number of the next submit.
@@ -84,7 +85,8 @@ impl Generation {
         let too_long = tagger.check_segments(&session.policy, pos, session.pending.as_slice()).is_err();
         session.rewind()?;
         step::prepare(session, &options)?;
-        let step = step::record(session, &options.sampler)?;
+        let splits = session.splits();
+        let steps = BTreeMap::from([(splits, step::record(session, &options.sampler)?)]);
         let most = (session.ring.params().in_flight / SUBMITS as u32).max(1);
         let pace = match options.steps {
             _ if guide.is_some() => Pace::fixed(1),
@@ -96,7 +98,8 @@ impl Generation {
             turn: session.next_turn(),
             options,
             sampler,
-            step,
+            steps,
+            splits,
             in_flight: VecDeque::new(),
             submits: 0,
             submitted: 0,
@@ -155,9 +158,14 @@ impl Generation {
         }
     }
 
-    /// The dispatches of one decode step, in order.
+    /// The dispatches of one decode step, in order: of the one submitted last, where a text has several because it sees more and more keys.
     pub fn step_dispatches(&self) -> &[Dispatch] {
-        self.step.recording().dispatches()
+        self.step().recording().dispatches()
+    }
+
+    fn step(&self) -> &Prepared {
+        let Some(step) = self.steps.get(&self.splits) else { unreachable!("it was recorded") };
+        step
     }
 
     fn end(&mut self, reason: Option<StopReason>) {
@@ -278,7 +286,11 @@ impl Generation {
             let draw = step::record_first(session, &self.options.sampler)?;
             step::submit(session, &draw, 1, staging, logprobs)?
         } else {
-            step::submit(session, &self.step, steps, staging, logprobs)?
+            self.splits = session.splits();
+            if !self.steps.contains_key(&self.splits) {
+                self.steps.insert(self.splits, step::record(session, &self.options.sampler)?);
+            }
+            step::submit(session, self.step(), steps, staging, logprobs)?
         };
         Ok(Batch { read, steps, on_host: false, begun })
     }

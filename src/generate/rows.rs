@@ -20,7 +20,8 @@ use crate::kernels::emit::LoopState;
 use crate::model::{Control, Memory, SUBMITS};
 use crate::session::{Pace, Pool, Session, alone};
 
-/// Prepared steps that are kept. A step is one for each number of rows and each chain that they need; a batch meets few of these.
+/// Prepared steps that are kept. A step is one for each number of rows, each chain that they need, and each number of shares that the keys of
+/// a row are split into; a batch meets few of these.
 const MOST_STEPS: usize = 64;
 
 /// The rows of a batch, and the submits over them.
@@ -31,8 +32,8 @@ pub(super) struct Rows {
     control: Option<Arc<Control>>,
     /// The text of each row.
     ids: Vec<TextId>,
-    /// Steps by their number of rows and their chain.
-    steps: BTreeMap<(usize, Chain), Prepared>,
+    /// Steps by their number of rows, their chain, and the shares of a row's keys.
+    steps: BTreeMap<(usize, Chain, u32), Prepared>,
     /// Submits under way, oldest first.
     under_way: VecDeque<UnderWay>,
     /// Number of the next submit.
@@ -180,19 +181,20 @@ impl Rows {
         Poll::Ready(Ok(()))
     }
 
-    /// Submits `steps` steps over all rows. `session` is one of theirs.
+    /// Submits `steps` steps over all rows, whose keys are split into `splits` shares each. `session` is one of theirs.
     pub(super) fn submit(
         &mut self,
         session: &Session,
         chain: Chain,
+        splits: u32,
         steps: u32,
     ) -> Result<(), GenerateError> {
-        let (begun, key) = (Instant::now(), (self.ids.len(), chain));
+        let (begun, key) = (Instant::now(), (self.ids.len(), chain, splits));
         if !self.steps.contains_key(&key) {
             if self.steps.len() >= MOST_STEPS {
                 self.steps.clear();
             }
-            let step = self.record(session, chain)?;
+            let step = self.record(session, chain, splits)?;
             self.steps.insert(key, step);
         }
         let Some(step) = self.steps.get(&key) else { unreachable!("it was recorded") };
@@ -216,11 +218,11 @@ impl Rows {
         Poll::Ready(Ok(Brought { ids, steps, outbox }))
     }
 
-    fn record(&self, session: &Session, chain: Chain) -> Result<Prepared, GenerateError> {
+    fn record(&self, session: &Session, chain: Chain, splits: u32) -> Result<Prepared, GenerateError> {
         let Pool { model, policy, scratch, texts, .. } = &*self.pool;
         let memory = Memory { scratch, texts, control: self.control() };
         let (ring, rows) = (&session.ring, self.ids.len() as u32);
-        let of = StepOf { network: model, memory, ring, policy, rows };
+        let of = StepOf { network: model, memory, ring, policy, rows, splits };
         Ok(model.gpu.prepare(of.record(model.gpu.capabilities(), chain)?)?)
     }
 

@@ -5,6 +5,7 @@ use crate::gpu::{Buffer, Capabilities, CopyOut, PendingRead, Prepared, Recorder,
 use crate::kernels::Inputs;
 use crate::kernels::adjust::{self, Adjust};
 use crate::kernels::argmax;
+use crate::kernels::attention;
 use crate::kernels::emit::{self, Emit, EmitShape, LoopState, SegmentBound};
 use crate::kernels::penalize::{self, Penalize};
 use crate::kernels::sample::{self, RowSettings, Sample};
@@ -92,18 +93,21 @@ pub(super) struct StepOf<'a> {
     pub(super) policy: &'a Policy,
     /// Texts that go on.
     pub(super) rows: u32,
+    /// Shares that the keys of a row are split into.
+    pub(super) splits: u32,
 }
 
 impl<'a> StepOf<'a> {
     fn new(session: &'a Session) -> Self {
         let Session { model, ring, policy, .. } = session;
-        Self { network: model, memory: session.memory(), ring, policy, rows: 1 }
+        Self { network: model, memory: session.memory(), ring, policy, rows: 1, splits: session.splits() }
     }
 
     /// A whole step: consumes the tokens that the step before it drew, and draws the next.
     pub(super) fn record(self, device: &Capabilities, chain: Chain) -> Result<Recording, GenerateError> {
         let mut rec = Recorder::new(device);
-        llama::forward(&mut rec, self.network, self.memory, self.rows, Attend::Step(self.ring))?;
+        let attend = Attend::Step(self.ring, self.splits);
+        llama::forward(&mut rec, self.network, self.memory, self.rows, attend)?;
         let hidden = llama::last_norm(&mut rec, self.network, self.memory.scratch, self.rows)?;
         self.record_draw(&mut rec, chain, hidden)?;
         Ok(rec.finish())
@@ -160,7 +164,7 @@ impl<'a> StepOf<'a> {
     }
 }
 
-/// A whole step of one text, ready to run.
+/// A whole step of one text, its keys split as they are worth it now, ready to run.
 pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), Chain::of(sampler))?)?)
@@ -175,7 +179,8 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
     Ok(gpu.prepare(rec.finish())?)
 }
 
-/// The decode step that a device of these capabilities would run for a model of this config: plain data, to be looked at.
+/// The decode step that a device of these capabilities would run for a model of this config while a token sees `keys` keys: plain data, to be
+/// looked at.
 ///
 /// # Errors
 /// The policy makes no ring, or the model does not fit the device.
@@ -185,6 +190,7 @@ pub fn planned_step<'a>(
     policy: &Policy,
     options: SessionOptions,
     sampler: &SamplerOptions,
+    keys: u32,
     device: &Capabilities,
 ) -> Result<Recording, GenerateError> {
     let shape = options.shape();
@@ -193,7 +199,9 @@ pub fn planned_step<'a>(
     let (scratch, texts, control) = plan.named()?;
     let memory = Memory { scratch: &scratch, texts: &texts, control: &control };
     let ring = Ring::new(policy, shape.in_flight).map_err(PlanError::from)?;
-    StepOf { network: &network, memory, ring: &ring, policy, rows: 1 }.record(device, Chain::of(sampler))
+    let splits = attention::splits(keys).min(plan.scratch_shape().splits);
+    StepOf { network: &network, memory, ring: &ring, policy, rows: 1, splits }
+        .record(device, Chain::of(sampler))
 }
 
 /// Runs a step of one text `times` times, and asks for what it hands out.
@@ -242,7 +250,8 @@ pub(super) fn submit_for_logits(session: &Session) -> Result<PendingRead, Genera
     let hidden = match session.pending {
         Some(id) => {
             model.gpu.upload(&memory.control.token, 0, bytemuck::bytes_of(&id))?;
-            llama::forward(&mut rec, model, memory, 1, Attend::Step(&session.ring))?;
+            let attend = Attend::Step(&session.ring, session.splits());
+            llama::forward(&mut rec, model, memory, 1, attend)?;
             llama::last_norm(&mut rec, model, memory.scratch, 1)?
         }
         None if session.has_last => Inputs::one(&memory.texts.last, session.place.index),

@@ -1,5 +1,6 @@
 //! Attention over pinned slots, anchor ring and live ring, for one token or a prompt chunk.
 
+use super::attention_join;
 use super::cache_layout::{CacheLayout, ROW_LAYOUTS, TEXEL_LAYOUTS};
 use super::choose::{self, Implementation, Layout, MOST_SUMS};
 use super::product::{InputRange, uniform_tile};
@@ -14,7 +15,7 @@ params! {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
         chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
-        rows_of_text: u32, near: u32, cap: f32, pad0: u32,
+        rows_of_text: u32, near: u32, cap: f32, splits: u32,
     }
 }
 
@@ -24,6 +25,7 @@ pub const KERNEL: Kernel = Kernel {
     name: "attention",
     source: concat!(
         include_str!("../../shaders/attention.wgsl"),
+        include_str!("../../shaders/shared/walk.wgsl"),
         include_str!("../../shaders/shared/params_attention.wgsl"),
         include_str!("../../shaders/shared/group.wgsl"),
         include_str!("../../shaders/shared/row.wgsl"),
@@ -54,6 +56,24 @@ pub(super) const TILE: u32 = 64;
 /// Keys and values in storage buffers.
 pub(super) const ROWS: Implementation =
     Implementation { layouts: ROW_LAYOUTS, entries: true, ..Implementation::only(&KERNEL, TILE) };
+
+const SPLIT_KERNEL: Kernel = Kernel {
+    name: "attention_split",
+    source: concat!(
+        include_str!("../../shaders/attention_split.wgsl"),
+        include_str!("../../shaders/shared/walk.wgsl"),
+        include_str!("../../shaders/shared/params_attention.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl"),
+        include_str!("../../shaders/shared/row.wgsl"),
+        include_str!("../../shaders/shared/locate.wgsl"),
+        include_str!("../../shaders/shared/capped.wgsl"),
+        include_str!("../../shaders/shared/online_softmax.wgsl")
+    ),
+    ..KERNEL
+};
+
+/// The same with the keys of a row split among workgroups, whose results [`attention_join`] makes one. Its inputs are the splits.
+pub(super) const SPLIT: Implementation = Implementation { kernel: &SPLIT_KERNEL, least_inputs: 2, ..ROWS };
 
 const TEXELS_KERNEL: Kernel = Kernel {
     name: "attention_texels",
@@ -93,6 +113,25 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
+/// Keys of a row from which on they are split: the dispatch that joins the shares has to be earned.
+const SPLIT_FROM: u32 = 1024;
+/// Keys of a share, about: half as many to one and a half times as many, until there are the most shares.
+const SHARE: u32 = 512;
+/// Shares of a row, at most: their results are all read once more.
+const MOST_SPLITS: u32 = 16;
+
+/// Shares that a decode step splits the keys of its rows into, where a row sees up to `keys` keys: a power of two, so that a text meets few
+/// numbers while it grows; 1 where one workgroup is enough for a row. Any number is right for any row, so this may go by an old count of keys.
+/// It never falls where `keys` grows.
+pub fn splits(keys: u32) -> u32 {
+    if keys < SPLIT_FROM { 1 } else { (keys / SHARE).next_power_of_two().clamp(2, MOST_SPLITS) }
+}
+
+/// Bytes of [`Attention::parts`] for so many rows and splits.
+pub fn parts_bytes(rows: u32, heads: Heads, splits: u32) -> u64 {
+    u64::from(rows) * u64::from(heads.n_heads) * u64::from(splits) * (u64::from(heads.head_dim) + 2) * 4
+}
+
 /// Rows whose queries are bound at once, the most first.
 const ROWS_AT_ONCE: &[u32] = &[32, 16, 8, 4, 2, 1];
 
@@ -118,11 +157,16 @@ pub struct Attention<'a> {
     pub v_chunk: &'a Buffer,
     /// Chunk rows of the chunk's anchors; not read without a chunk.
     pub chunk_anchors: &'a Buffer,
+    /// What the shares of a row's keys come to ([`parts_bytes`]); not used by implementations that do not split them.
+    pub parts: &'a Buffer,
+    /// Shares that the keys of a row are split into; with 1 they are not, unless the device is bound to the implementation that does.
+    pub splits: u32,
     /// Result (rows, q_dim).
     pub out: &'a Buffer,
 }
 
 /// Attends `n` rows. With `chunk`, the rows' own keys lie in the scratch buffers; without, all are in the cache.
+/// It is one dispatch, or some where queries are bound as a uniform; two where keys are split.
 ///
 /// # Errors
 /// [`GpuError::Shape`] when a buffer is too small or the head is too wide.
@@ -136,8 +180,10 @@ pub fn record(
 ) -> Result<(), GpuError> {
     let rows = u64::from(n);
     let place = CacheLayout::of(io.k_cache);
-    let one = choose::choose(KERNEL.op, Layout::Cache(place), rec.device())?;
+    let one = choose::choose_for(KERNEL.op, io.splits, Layout::Cache(place), rec.device())?;
     let name = one.kernel.name;
+    let is_split = name == SPLIT_KERNEL.name;
+    let splits = if is_split { io.splits.max(1) } else { 1 };
     check_heads(name, heads)?;
     need(name, "bytes of rows", io.rows.all(), rows * size_of::<Row>() as u64)?;
     need(name, "bytes of q", io.q.all(), rows * u64::from(heads.q_dim()) * 8)?;
@@ -145,6 +191,9 @@ pub fn record(
     let cache_bytes = u64::from(layout.slots()) * place.entry_bytes(heads);
     need(name, "bytes of k_cache", io.k_cache.all(), cache_bytes)?;
     need(name, "bytes of v_cache", io.v_cache.all(), cache_bytes)?;
+    if is_split {
+        need(name, "bytes of parts", io.parts.all(), parts_bytes(n, heads, splits))?;
+    }
     if let Some(chunk) = chunk {
         let chunk_bytes = rows * place.entry_bytes(heads);
         need(name, "bytes of k_chunk", io.k_chunk.all(), chunk_bytes)?;
@@ -177,7 +226,7 @@ pub fn record(
             rows_of_text,
             near: scoring.near.into(),
             cap: scoring.cap,
-            pad0: 0,
+            splits,
         };
         let bindings = [
             io.rows.all(),
@@ -187,16 +236,16 @@ pub fn record(
             io.k_chunk.all(),
             io.v_chunk.all(),
             io.chunk_anchors.all(),
-            io.out.all(),
+            if is_split { io.parts.all() } else { io.out.all() },
         ];
         let (variant, workgroups) =
             tile(one, one.variant_for(place, rec.device()), heads, taken, rows_of_text);
         let variant = Variant { uniform_len: q.len, ..variant };
-        let groups = spread(name, workgroups)?;
+        let groups = spread(name, workgroups * u64::from(splits))?;
         rec.dispatch(one.kernel, variant, &bindings, &params, groups)?;
         done += taken;
     }
-    Ok(())
+    if is_split { attention_join::record(rec, io.parts, io.out, n, heads, splits) } else { Ok(()) }
 }
 
 /// The variant for `rows` rows, each `rows_of_text` of which belong to one text, and its workgroups.

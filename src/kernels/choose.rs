@@ -4,6 +4,7 @@
 //! over all its implementations. An implementation is a shader, the layouts it reads, and numbers.
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,13 +15,15 @@ use crate::gpu::{Capabilities, Dispatch, Family};
 use crate::model_file::Heads;
 
 /// Every implementation there is. Of those that can read what there is to read, the device's family decides, then whether the device is
-/// hardware, then the number of inputs, then the order here.
+/// hardware, then the number of inputs, of those made for so many the one made for the most, then the order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&add_bias::KERNEL, MAP_WORKGROUP),
     Implementation::only(&adjust::KERNEL, MAP_WORKGROUP),
     Implementation::only(&argmax::KERNEL, argmax::WORKGROUP),
     attention::ROWS,
+    attention::SPLIT,
     attention::TEXELS,
+    Implementation::only(&attention_join::KERNEL, 64),
     embed::ROWS,
     embed::TEXELS,
     Implementation::only(&emit::KERNEL, 1),
@@ -96,7 +99,7 @@ pub struct Implementation {
     /// Whether it counts on what a program that poses as a GPU has not: memory of a workgroup that is faster than other memory, and loads
     /// that go on while others wait. There another one is taken, where there is one.
     pub for_hardware: bool,
-    /// The fewest inputs that it is taken for where there is another one; it is right for any number.
+    /// The fewest inputs that it is taken for where there is another one, of attention the fewest shares of keys; it is right for any number.
     pub least_inputs: u32,
     /// Whether the lanes of a workgroup are a square, each of whose sides makes as many times `rows` and `inputs`.
     pub square: bool,
@@ -278,7 +281,7 @@ pub fn choose(
     choose_for(op, 1, layout, device)
 }
 
-/// The implementation of `op` for so many inputs.
+/// The implementation of `op` for so many inputs, or of attention for keys in so many shares.
 ///
 /// # Errors
 /// [`GpuError::NoImplementation`] if none reads the layout, or not the one that the device is bound to.
@@ -292,7 +295,8 @@ pub fn choose_for(
     implementations(op)
         .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
         .min_by_key(|one| {
-            (one.family != device.family, one.for_hardware && device.software, inputs < one.least_inputs)
+            let unfit = one.for_hardware && device.software;
+            (one.family != device.family, unfit, inputs < one.least_inputs, Reverse(one.least_inputs))
         })
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }

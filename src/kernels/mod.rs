@@ -1,7 +1,7 @@
 //! The host half of every kernel: parameters, bindings, dispatch geometry, and which implementation is taken.
 //!
 //! An op has one stem: `src/kernels/x.rs`, `src/reference/x.rs`, `tests/kernels/x.rs`, and `shaders/x.wgsl`, beside which lie the shaders of
-//! its other implementations. `record` checks shapes and adds one dispatch (or one per weight part) to a
+//! its other implementations. `record` checks shapes and adds one dispatch (or one per weight part, or two where keys are split) to a
 //! [`Recorder`](crate::gpu::Recorder). [`choose`] has the table of all implementations and chooses among them;
 //! `tests/tidy.rs` and `tests/layout.rs` hold the files and the structs of both sides together.
 
@@ -9,6 +9,7 @@ pub mod add_bias;
 pub mod adjust;
 pub mod argmax;
 pub mod attention;
+pub mod attention_join;
 mod cache_layout;
 pub mod choose;
 pub mod embed;

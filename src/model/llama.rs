@@ -24,8 +24,8 @@ use crate::model_file::Config;
 /// How the rows of a pass find their keys.
 #[derive(Clone, Copy)]
 pub(crate) enum Attend<'a> {
-    /// One token of each text; the GPU's ring step decides, and everything is in the cache.
-    Step(&'a Ring),
+    /// One token of each text; the GPU's ring step decides, and everything is in the cache. The keys of a row are split into so many shares.
+    Step(&'a Ring, u32),
     /// A prompt chunk of one text; the host's ring has uploaded its rows.
     Chunk(&'a Ring, &'a Chunk),
     /// A whole text, each query testing the rule on every token.
@@ -45,10 +45,10 @@ pub(crate) fn forward(
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
 
     let policy = match attend {
-        Attend::Step(ring) | Attend::Chunk(ring, _) => ring.policy(),
+        Attend::Step(ring, _) | Attend::Chunk(ring, _) => ring.policy(),
         Attend::Masked(policy) => policy,
     };
-    if let Attend::Step(ring) = attend {
+    if let Attend::Step(ring, _) = attend {
         let io = KvStep {
             token: &control.token,
             anchor_bits: &texts.anchor_bits,
@@ -60,7 +60,7 @@ pub(crate) fn forward(
         kv_step::record(rec, io, n, ring.params())?;
     }
 
-    let tokens = if matches!(attend, Attend::Step(_)) { &control.token } else { &s.tokens };
+    let tokens = if matches!(attend, Attend::Step(..)) { &control.token } else { &s.tokens };
     embed::record(rec, &weights.embedding, tokens, &s.x, n, config.embedding_scale)?; // x (n, hidden)
 
     for (layer, w) in (0..).zip(&weights.layers) {
@@ -73,7 +73,7 @@ pub(crate) fn forward(
         let chunk_kv = (&s.k_chunk, &s.v_chunk);
         let cache = texts.caches.get(layer as usize).map_or(chunk_kv, |[k, v]| (k, v)); // (slots, kv_dim)
         let ((k, v), target) = match attend {
-            Attend::Step(_) => (cache, Target::Cache),
+            Attend::Step(..) => (cache, Target::Cache),
             Attend::Chunk(..) | Attend::Masked(_) => (chunk_kv, Target::Chunk),
         };
         let io = Rope {
@@ -88,8 +88,12 @@ pub(crate) fn forward(
         rope::record(rec, io, n, heads, rope_dim, target)?; // q (n, 2, q_dim), k and v (n or slots, kv_dim)
         let heads_and_scoring = (heads, config.scoring(layer));
         match attend {
-            Attend::Step(ring) => {
-                attention::record(rec, ring_io(s, cache), n, heads_and_scoring, ring.layout(), None)?;
+            Attend::Step(ring, splits) => {
+                // A layer with a window of its own sees no more keys than that.
+                let near = heads_and_scoring.1.near.then_some(ring.params().layer_window);
+                let splits = near.map_or(splits, |window| splits.min(attention::splits(window)));
+                let io = Attention { splits, ..ring_io(s, cache) };
+                attention::record(rec, io, n, heads_and_scoring, ring.layout(), None)?;
             }
             Attend::Chunk(ring, chunk) => {
                 attention::record(rec, ring_io(s, cache), n, heads_and_scoring, ring.layout(), Some(chunk))?;
@@ -214,6 +218,8 @@ fn ring_io<'a>(s: &'a Scratch, (k_cache, v_cache): (&'a Buffer, &'a Buffer)) -> 
         k_chunk: &s.k_chunk,
         v_chunk: &s.v_chunk,
         chunk_anchors: &s.chunk_anchors,
+        parts: &s.parts,
+        splits: 1,
         out: &s.attended,
     }
 }

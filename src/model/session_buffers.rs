@@ -21,6 +21,7 @@ pub(crate) struct Scratch {
     pub(crate) k_chunk: Buffer,       // (chunk, kv_dim)
     pub(crate) v_chunk: Buffer,       // (chunk, kv_dim)
     pub(crate) attended: Buffer,      // (chunk, q_dim)
+    pub(crate) parts: Buffer,         // (texts, n_heads, splits, head_dim + 2), if keys are ever split
     pub(crate) gate: Buffer,          // (chunk, ffn)
     pub(crate) up: Buffer,            // (chunk, ffn)
     pub(crate) nll: Buffer,           // (chunk)
@@ -40,12 +41,15 @@ pub(crate) struct ScratchShape {
     pub(crate) masked: bool,
     /// How the keys and values of a chunk are kept.
     pub(crate) kv: KvFormat,
+    /// Shares that a decode step may split the keys of a row into; 1 where it never does.
+    pub(crate) splits: u32,
 }
 
 impl ScratchShape {
-    /// Whether a scratch of this shape is one for sessions of another: of the same passes, and of no more texts.
+    /// Whether a scratch of this shape is one for sessions of another: of the same passes, and of no more texts and splits.
     pub(crate) fn serves(self, other: Self) -> bool {
-        self.texts >= other.texts && Self { texts: other.texts, ..self } == other
+        let Self { texts, splits, .. } = other;
+        self.texts >= texts && self.splits >= splits && Self { texts, splits, ..self } == other
     }
 }
 

@@ -3,7 +3,8 @@
 use super::named::{Make, requests_of};
 use super::plan::PlanError;
 use super::session_buffers::{Control, Scratch, ScratchShape, SharedScratch, Texts};
-use crate::gpu::{Buffer, BufferRequest, Capabilities, Readback};
+use crate::gpu::{Buffer, BufferRequest, Capabilities, Family, Readback};
+use crate::kernels::attention;
 use crate::kernels::emit::LoopState;
 use crate::kernels::sample::RowSettings;
 use crate::kernels::{CacheLayout, KvFormat, choose};
@@ -175,7 +176,7 @@ impl<'a> SessionPlan<'a> {
 
     pub(crate) fn scratch_shape(&self) -> ScratchShape {
         let SessionShape { chunk, masked, kv, .. } = self.shape;
-        ScratchShape { chunk, texts: self.texts(), masked, kv }
+        ScratchShape { chunk, texts: self.texts(), masked, kv, splits: self.splits() }
     }
 
     /// A scratch made for this plan, to be shared.
@@ -191,6 +192,21 @@ impl<'a> SessionPlan<'a> {
 
     fn texts(&self) -> u32 {
         self.shape.texts.max(1)
+    }
+
+    /// Shares that a decode step may split the keys of a row into: as many as a full cache is worth, in the family that has such a kernel.
+    fn splits(&self) -> u32 {
+        let splits = match self.device.family {
+            Family::Gpu => attention::splits(self.slots() as u32),
+            Family::Software => 1,
+        };
+        // What does not fit a binding is done without.
+        if self.parts_bytes(splits) <= self.device.max_binding_bytes { splits } else { 1 }
+    }
+
+    /// Bytes of what the shares of the keys of all rows of a step come to.
+    fn parts_bytes(&self, splits: u32) -> u64 {
+        if splits > 1 { attention::parts_bytes(self.texts(), self.config.heads(), splits) } else { 0 }
     }
 
     /// Slots of the cache of a layer, for one text.
@@ -262,6 +278,7 @@ impl<'a> SessionPlan<'a> {
             up: rows("up", ffn, Plain)?,
             nll: rows("nll", 4, Plain)?,
             top: rows("top", 4, Plain)?,
+            parts: make(BufferRequest::storage("attention parts", self.parts_bytes(self.splits()))),
             logits: make(BufferRequest::storage("logits", u64::from(self.logit_rows) * vocab_bytes)),
             scores: make(BufferRequest::storage("scores", u64::from(self.texts()) * vocab_bytes)),
         })

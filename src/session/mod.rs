@@ -438,7 +438,7 @@ impl Session {
     /// One token through the GPU's ring step. The host's ring takes it too: it is the twin that knows the statistics.
     pub(crate) fn record_step(&mut self, rec: &mut Recorder, id: u32) -> Result<(), SessionError> {
         self.model.gpu.upload(&self.control.token, 0, bytemuck::bytes_of(&id))?;
-        llama::forward(rec, &self.model, self.memory(), 1, Attend::Step(&self.ring))?;
+        llama::forward(rec, &self.model, self.memory(), 1, Attend::Step(&self.ring, self.splits()))?;
         llama::keep(rec, &self.model, self.memory().scratch, 1)?;
         self.ring.step(id)?;
         Ok(self.keep_last(rec, 0)?)

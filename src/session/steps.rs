@@ -2,7 +2,7 @@
 
 use super::{Session, SessionError, alone, floats, words};
 use crate::gpu::{GpuError, Readback, Recorder, Submission};
-use crate::kernels::{Inputs, argmax};
+use crate::kernels::{Inputs, argmax, attention};
 use crate::model::llama;
 use crate::model::{Memory, Scratch};
 
@@ -37,6 +37,12 @@ impl Session {
     /// [`SessionError::EmptyPrompt`] if there is none; otherwise as [`Session::step_logits`].
     pub async fn next_logits(&mut self) -> Result<Vec<f32>, SessionError> {
         self.read_logits(None).await
+    }
+
+    /// Shares that the next step splits the keys of a row into.
+    pub(crate) fn splits(&self) -> u32 {
+        // In the decode loop the device is some steps ahead of this ring. That does not matter: any number is right.
+        attention::splits(self.ring.state().live).min(self.pool().scratch.shape.splits)
     }
 
     /// Submits the steps of the pending token, if there is one, and of `id`, then the logits after the text and what `read` records.

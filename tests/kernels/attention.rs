@@ -1,6 +1,8 @@
 //! `attention`: rows and slots of a real ring, single steps and prompt chunks, against the walk of the ring and against
 //! the mask of the whole text.
 
+mod splits;
+
 use killick::kernels::KvFormat;
 use killick::kernels::attention::{self, Attention};
 use killick::kv::{Chunk, Policy, Ring, RingLayout, Row};
@@ -19,6 +21,8 @@ use crate::support::text::{HEADS, ONES, Text, pick, presets, random_ids, random_
 
 /// Steps that share one dispatch: what the spare slots of the ring allow.
 const IN_FLIGHT: u32 = 8;
+/// Shares that keys are split into, by the number of rows: none, as many as a decode step may have, a number that divides little.
+const SPLITS: [u32; 3] = [1, 16, 3];
 
 /// A text whose keys and values are those that the layout at work holds.
 fn text_of(policy: Policy, ids: Vec<u32>, heads: Heads) -> Text {
@@ -43,6 +47,8 @@ struct Rows<'t> {
     first: usize,
     rows: Vec<Row>,
     chunk: Option<(Chunk, Vec<u32>)>,
+    /// Shares of a row's keys, by the implementation that splits them.
+    splits: u32,
     k_cache: Vec<f32>,
     v_cache: Vec<f32>,
 }
@@ -66,6 +72,7 @@ impl Rows<'_> {
         let v_chunk = entries("v chunk", in_chunk(&self.text.v));
         let anchors = self.chunk.as_ref().map_or(&[][..], |(_, anchors)| anchors);
         let chunk_anchors = buffer("chunk anchors", anchors);
+        let parts = output("parts", attention::parts_bytes(n as u32, heads, self.splits) as usize / 4);
         let io = Attention {
             rows: &rows,
             q: &q,
@@ -74,6 +81,8 @@ impl Rows<'_> {
             k_chunk: &k_chunk,
             v_chunk: &v_chunk,
             chunk_anchors: &chunk_anchors,
+            parts: &parts,
+            splits: self.splits,
             out: &out,
         };
         let chunk = self.chunk.as_ref().map(|(chunk, _)| chunk);
@@ -153,6 +162,7 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
             first,
             rows: rows.clone(),
             chunk,
+            splits: SPLITS[n % SPLITS.len()],
             k_cache: k_cache.clone(),
             v_cache: v_cache.clone(),
         });
@@ -224,7 +234,8 @@ fn more_slots_than_a_texture_is_high() {
         let rows = [8195, 8210, 8999].map(row).to_vec();
         let (k_cache, v_cache) = (cache(1), cache(2));
         let scoring = text.scoring;
-        let rows = Rows { text: &text, layout, scoring, first: 0, rows, chunk: None, k_cache, v_cache };
+        let chunk = None;
+        let rows = Rows { text: &text, layout, scoring, first: 0, rows, chunk, splits: 2, k_cache, v_cache };
         let got = rows.produce();
         passes("attention", "slots beyond 8,192", &got, compare("attention", &got, &rows.want()));
     });

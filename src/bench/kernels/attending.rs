@@ -7,6 +7,7 @@ use crate::bench::agree::Expected;
 use crate::gpu::Gpu;
 use crate::kernels::CacheLayout;
 use crate::kernels::attention::{self, Attention};
+use crate::kernels::attention_join;
 use crate::kernels::rope::{self, Rope, Target};
 use crate::kv::{Policy, PolicySpec, Preset, Ring, Row};
 use crate::model_file::{Heads, Rotation, Scoring};
@@ -71,6 +72,9 @@ pub(super) async fn attention(
         caches.push(entries(gpu, label, layout, values, heads).await?);
     }
     let out = output(gpu, "out", n * q_dim).await?;
+    // As a decode step with as many keys is recorded; at least two, for the implementation that splits them.
+    let splits = if chunk.is_some() { 1 } else { attention::splits(live as u32).max(2) };
+    let parts = output(gpu, "parts", attention::parts_bytes(rows, heads, splits) / FLOAT).await?;
 
     let keys: u64 = filled.iter().map(|row| u64::from(row.n_keys)).sum();
     let step = usize::try_from((keys * q_dim).div_ceil(MOST_PRODUCTS)).unwrap_or(1).max(1);
@@ -97,6 +101,8 @@ pub(super) async fn attention(
                 k_chunk: &caches[2],
                 v_chunk: &caches[3],
                 chunk_anchors: &chunk_anchors,
+                parts: &parts,
+                splits,
                 out: &out,
             };
             attention::record(rec, io, rows, (heads, Scoring::of(heads)), &ring_layout, chunk.as_ref())
@@ -105,6 +111,28 @@ pub(super) async fn attention(
         bytes: 2 * read * layout.entry_bytes(heads) + 3 * n * q_dim * FLOAT,
         flops: 4 * keys * q_dim,
         checked_percent: 100.0 * checked.len() as f64 / f64::from(rows.max(1)),
+    })
+}
+
+/// What the shares of the keys of a decoded token come to, made one.
+pub(super) async fn joined(gpu: &Gpu, heads: Heads, splits: u32) -> Result<Built, BenchError> {
+    let (q_dim, parts_bytes) = (u64::from(heads.q_dim()), attention::parts_bytes(1, heads, splits));
+    let mut parts = numbers(1, parts_bytes / FLOAT);
+    let width = heads.head_dim as usize + 2;
+    // The last column is a sum of weights, of which one is 1.
+    parts.chunks_mut(width).filter_map(|part| part.last_mut()).for_each(|total| *total = 1.0 + total.abs());
+    let (n_heads, dim) = (heads.n_heads as usize, heads.head_dim as usize);
+    let want = reference::attention_join(&parts, n_heads, splits as usize, dim);
+    let parts = inputs(gpu, "parts", &parts).await?;
+    let out = output(gpu, "out", q_dim).await?;
+    let written = out.clone();
+    Ok(Built {
+        copies: 1,
+        record: Box::new(move |rec, _| attention_join::record(rec, &parts, &out, 1, heads, splits)),
+        outputs: vec![(written, Expected::all(want))],
+        bytes: parts_bytes + q_dim * FLOAT,
+        flops: 2 * u64::from(splits) * q_dim,
+        checked_percent: 100.0,
     })
 }
 

@@ -31,7 +31,7 @@ use super::schema::{KernelRow, Kind, Machine, mean_and_deviation};
 use super::shapes::{shape_sizes, unknown_shape};
 use super::timing::repeat;
 use crate::gpu::{Buffer, BufferRequest, Gpu, GpuError, Readback, Recorder};
-use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, KvFormat, Layout};
+use crate::kernels::{CacheLayout, IMPLEMENTATIONS, Implementation, KvFormat, Layout, attention};
 use crate::kv::Preset;
 use crate::model_file::Heads;
 use memory::MadeUp;
@@ -80,6 +80,7 @@ enum Sizes {
     Gated { rows: u32, cols: u32 },
     Table { rows: u32, cols: u32, tokens: u32 },
     Attention { heads: Heads, preset: Preset, tokens: u32, rows: u32 },
+    Shares { heads: Heads, splits: u32 },
     Rotation { heads: Heads, rows: u32 },
     HeadNorm { heads: Heads, rows: u32 },
     Rows { rows: u32, cols: u32 },
@@ -188,9 +189,15 @@ fn sizes(op: &str, dims: &Dims, software: bool) -> Vec<Sizes> {
             .collect(),
         "gated_mlp" => vec![Sizes::Gated { rows: ffn, cols: hidden }],
         "embed" => [1, prompt].map(|tokens| Sizes::Table { rows: vocab, cols: hidden, tokens }).into(),
-        "attention" => [(Preset::Full, depth, 1), (Preset::Anchor, depth, 1), (Preset::Full, depth, prompt)]
-            .map(|(preset, tokens, rows)| Sizes::Attention { heads, preset, tokens, rows })
-            .into(),
+        "attention" => {
+            let cases = [(Preset::Full, depth, 1), (Preset::Anchor, depth, 1), (Preset::Full, depth, prompt)];
+            // So many keys that they are split, whatever the device.
+            let long = software.then_some((Preset::Full, 4096, 1));
+            let of = |(preset, tokens, rows)| Sizes::Attention { heads, preset, tokens, rows };
+            cases.into_iter().chain(long).map(of).collect()
+        }
+        // A row in as many shares as there are at most.
+        "attention_join" => vec![Sizes::Shares { heads, splits: attention::splits(u32::MAX) }],
         "rope" => [1, prompt].map(|rows| Sizes::Rotation { heads, rows }).into(),
         "qk_norm" => [1, prompt].map(|rows| Sizes::HeadNorm { heads, rows }).into(),
         "rms_norm" => [1, prompt].map(|rows| Sizes::Rows { rows, cols: hidden }).into(),
@@ -221,6 +228,9 @@ impl KernelCase {
             Sizes::Attention { heads, preset, tokens, rows } => {
                 let Heads { n_heads, n_kv_heads, head_dim } = heads;
                 format!("{rows} of {tokens} tokens, {preset}, {n_heads}:{n_kv_heads} heads of {head_dim}")
+            }
+            Sizes::Shares { heads, splits } => {
+                format!("{splits} shares, {} heads of {}", heads.n_heads, heads.head_dim)
             }
             Sizes::Rotation { heads, rows } | Sizes::HeadNorm { heads, rows } => {
                 format!("{rows} rows, {}:{} heads of {}", heads.n_heads, heads.n_kv_heads, heads.head_dim)
@@ -256,9 +266,11 @@ impl KernelCase {
         filter.iter().all(|text| name.contains(&text.to_lowercase()))
     }
 
-    /// Whether the layout takes matrices of this shape.
+    /// Whether the layout takes matrices of this shape, and the implementation may be taken for it.
     fn fits(&self) -> bool {
         let cols = match self.sizes {
+            // Keys of a prompt's rows are not split.
+            Sizes::Attention { rows, .. } => return rows == 1 || self.implementation.least_inputs == 1,
             Sizes::Product { cols, .. } | Sizes::Gated { cols, .. } | Sizes::Table { cols, .. } => cols,
             _ => return true,
         };
@@ -284,6 +296,7 @@ impl KernelCase {
             Sizes::Attention { heads, preset, tokens, rows } => {
                 attending::attention(gpu, heads, cache, preset, (tokens, rows)).await
             }
+            Sizes::Shares { heads, splits } => attending::joined(gpu, heads, splits).await,
             Sizes::Rotation { heads, rows } => attending::rotation(gpu, heads, cache, rows).await,
             Sizes::HeadNorm { heads, rows } => rowwise::head_norm(gpu, heads, rows).await,
             Sizes::Rows { rows, cols } => match self.op() {
