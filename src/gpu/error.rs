@@ -33,6 +33,14 @@ pub enum GpuError {
         /// The driver's words.
         message: String,
     },
+    /// Arithmetic on 16-bit floats was asked for and is not there.
+    #[error("adapter {adapter:?} offers no arithmetic on 16-bit floats (shader-f16){hidden}")]
+    NoF16 {
+        /// Name of the adapter.
+        adapter: String,
+        /// What hides it, if anything does.
+        hidden: &'static str,
+    },
     /// The binding limit asked for is above what the adapter offers or too small to be of use.
     #[error(
         "a binding limit of {asked} bytes is outside {least} to {most}, the limits of adapter {adapter:?}"
