@@ -140,16 +140,16 @@ fn named(features: wgpu::Features) -> Vec<&'static str> {
 }
 
 /// What becomes of 16-bit floats on an adapter that has them, or has not.
-fn f16_of(options: &GpuOptions, is_there: bool, adapter: &str) -> Result<F16, GpuError> {
-    match options.f16 {
-        Some(F16::Always) if !is_there => {
-            let hidden = if options.baseline { ", as the baseline is asked for" } else { "" };
-            Err(GpuError::NoF16 { adapter: adapter.to_owned(), hidden })
-        }
-        Some(asked) if is_there => Ok(asked),
-        None if is_there => Ok(F16::Measured),
-        _ => Ok(F16::Off),
-    }
+fn f16_of(options: &GpuOptions, is_there: bool, of: &AdapterDescription) -> Result<F16, GpuError> {
+    let asked = options.f16.unwrap_or(F16::Measured);
+    let why = match options.family.unwrap_or(of.family()) {
+        _ if asked != F16::Always => return Ok(if is_there { asked } else { F16::Off }),
+        Family::Software => "the kernels of family software cannot, those of family gpu can",
+        Family::Gpu if is_there => return Ok(asked),
+        Family::Gpu if options.baseline => "the baseline has no shader-f16",
+        Family::Gpu => "it has no shader-f16",
+    };
+    Err(GpuError::NoF16 { adapter: of.name.clone(), why })
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
@@ -226,7 +226,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
 
     let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature);
     let mut features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };
-    let f16 = f16_of(options, features.contains(wgpu::Features::SHADER_F16), &description.name)?;
+    let f16 = f16_of(options, features.contains(wgpu::Features::SHADER_F16), &description)?;
     features.set(wgpu::Features::SHADER_F16, f16 != F16::Off);
     let mut limits = if options.baseline { wgpu::Limits::default() } else { adapter.limits() };
     limits.max_storage_buffer_binding_size =
@@ -320,15 +320,21 @@ mod tests {
 
     #[test]
     fn f16_is_used_where_it_is_there_and_not_forbidden() {
-        let f16 =
-            |asked, is_there| f16_of(&GpuOptions { f16: asked, ..GpuOptions::default() }, is_there, "a GPU");
+        let adapter = called(0, "a GPU");
+        let of = |f16, family, is_there| {
+            f16_of(&GpuOptions { f16, family: Some(family), ..GpuOptions::default() }, is_there, &adapter)
+        };
         for asked in [None, Some(F16::Off), Some(F16::Measured)] {
-            assert_eq!(f16(asked, false).unwrap(), F16::Off);
-            assert_eq!(f16(asked, true).unwrap(), asked.unwrap_or(F16::Measured));
+            assert_eq!(of(asked, Family::Gpu, false).unwrap(), F16::Off);
+            assert_eq!(of(asked, Family::Gpu, true).unwrap(), asked.unwrap_or(F16::Measured));
         }
-        assert_eq!(f16(Some(F16::Always), true).unwrap(), F16::Always);
-        let error = f16(Some(F16::Always), false).unwrap_err();
-        assert!(matches!(error, GpuError::NoF16 { .. }), "{error}");
+        assert_eq!(of(Some(F16::Always), Family::Gpu, true).unwrap(), F16::Always);
+        for (family, is_there, word) in
+            [(Family::Gpu, false, "no shader-f16"), (Family::Software, true, "family gpu can")]
+        {
+            let error = of(Some(F16::Always), family, is_there).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
         assert_eq!(named(wgpu::Features::SHADER_F16), [F16_FEATURE]);
     }
 

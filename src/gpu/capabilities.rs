@@ -30,7 +30,7 @@ pub enum F16 {
     Off,
     /// Used where a measurement has found it faster ([`Tuning`]).
     Measured,
-    /// Used for all products of prompts that it can make, measured or not.
+    /// Used for all products of 16 inputs and more, measured or not.
     Always,
 }
 

@@ -33,13 +33,13 @@ pub enum GpuError {
         /// The driver's words.
         message: String,
     },
-    /// Arithmetic on 16-bit floats was asked for and is not there.
-    #[error("adapter {adapter:?} offers no arithmetic on 16-bit floats (shader-f16){hidden}")]
+    /// Products in 16-bit floats were asked for and cannot be had.
+    #[error("adapter {adapter:?} computes nothing in 16-bit floats: {why}")]
     NoF16 {
         /// Name of the adapter.
         adapter: String,
-        /// What hides it, if anything does.
-        hidden: &'static str,
+        /// What is missing.
+        why: &'static str,
     },
     /// The binding limit asked for is above what the adapter offers or too small to be of use.
     #[error(

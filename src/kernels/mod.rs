@@ -39,7 +39,7 @@ pub use crate::gpu::pipeline::KvFormat;
 use crate::gpu::{Binding, GpuError};
 pub use cache_layout::CacheLayout;
 pub use choose::IMPLEMENTATIONS;
-pub use implementation::{Implementation, Layout};
+pub use implementation::{Implementation, Lanes, Layout};
 pub use product::{Inputs, Norm, Product, Update};
 pub use weight::{Precision, Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
 
