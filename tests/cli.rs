@@ -50,6 +50,7 @@ fn mistakes_get_one_clear_line_and_exit_code_1() {
     for (args, words) in [
         (vec!["devices", "--gpu", "0"], vec!["--gpu", "--kernels"]),
         (vec!["devices", "--tune", "off"], vec!["--tune", "--kernels"]),
+        (vec!["devices", "--f16", "off"], vec!["--f16", "--kernels"]),
         (vec!["score", "--ids", "1", "--model", "no/such/path"], vec!["no/such/path", "no such file"]),
         (vec!["score", "--ids", "1", "--model", &empty], vec!["killick:"]),
         (vec!["inspect", "--model", &truncated], vec!["cut.gguf"]),

@@ -155,7 +155,7 @@ fn the_check_of_a_kernel_rejects_a_fault() {
             continue;
         }
         for (got, expected) in block_on(case.outputs(gpu())).unwrap() {
-            assert_eq!(agree(case.op(), &got, &expected), Ok(()), "{}", case.name());
+            assert_eq!(agree(case.judged_as(), &got, &expected), Ok(()), "{}", case.name());
             let at = match &expected {
                 Expected::Words(words) => words.len() / 2,
                 Expected::Numbers(numbers) => numbers[numbers.len() / 2].0,
@@ -165,8 +165,12 @@ fn the_check_of_a_kernel_rejects_a_fault() {
                 Expected::Words(_) => got[at] ^ 1,
                 Expected::Numbers(_) => (f32::from_bits(got[at]) + 3.0).to_bits(),
             };
-            assert!(agree(case.op(), &wrong, &expected).is_err(), "{}: a planted fault", case.name());
-            assert!(agree(case.op(), &got[..at], &expected).is_err(), "{}: an end missing", case.name());
+            assert!(agree(case.judged_as(), &wrong, &expected).is_err(), "{}: a planted fault", case.name());
+            assert!(
+                agree(case.judged_as(), &got[..at], &expected).is_err(),
+                "{}: an end missing",
+                case.name()
+            );
         }
     }
     let ops: std::collections::BTreeSet<_> = seen.iter().map(|(op, _)| *op).collect();

@@ -131,6 +131,40 @@ fn devices_lists_what_there_is() {
     assert!(killick(&["devices"]).status.success(), "for people");
 }
 
+/// Where the device has 16-bit floats they can be asked for, forbidden, and seen; where it has none, that is said.
+#[test]
+fn products_in_16_bits_are_asked_for_and_shown() {
+    let first = |args: &[&str]| -> Value {
+        let output = killick(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap().remove(0)
+    };
+    let features = first(&["devices", "--json"])["features"].clone();
+    let is_there = features.as_array().unwrap().contains(&"shader-f16".into());
+    let model = data("tiny/gqa").display().to_string();
+    let kernels = ["devices", "--kernels", "--json", "--tune", "off", "--family", "gpu", "--model", &model];
+    let runs = |flags: &[&str]| -> Vec<String> {
+        let output = killick(&[&kernels, flags].concat());
+        assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let lines: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        lines.iter().map(|line| line["implementation"].as_str().unwrap().to_owned()).collect()
+    };
+    let f16 = "matmul_tiled_f16".to_owned();
+    assert!(!runs(&[]).contains(&f16) && !runs(&["--f16", "off"]).contains(&f16), "not unasked");
+    let refused = |flags: &[&str]| {
+        let output = killick(&[&kernels, flags].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {message}");
+        assert!(message.contains("shader-f16"), "{flags:?}: {message}");
+    };
+    refused(&["--f16", "on", "--baseline"]);
+    if is_there {
+        assert!(runs(&["--f16", "on"]).contains(&f16));
+    } else {
+        refused(&["--f16", "on"]);
+    }
+}
+
 /// A real GPU is measured by itself; here the flag asks for it.
 #[test]
 fn what_was_measured_of_the_kernels_is_kept_for_the_next_start() {

@@ -177,6 +177,22 @@ fn variants_differ_and_each_kernel_has_the_baseline() {
 }
 
 #[test]
+fn who_enables_16_bit_floats_declares_it_and_keeps_them_to_itself() {
+    let mut met = 0;
+    for one in IMPLEMENTATIONS {
+        let (kernel, name) = (one.kernel, one.kernel.name);
+        assert_eq!(one.needs_f16, kernel.enables_f16(), "{name}");
+        for variant in one.variants() {
+            let text = kernel.compose(&variant);
+            assert_eq!(text.starts_with("enable f16;"), one.needs_f16, "{name}");
+            assert_eq!(text.matches("enable ").count(), usize::from(one.needs_f16), "{name}");
+        }
+        met += usize::from(one.needs_f16);
+    }
+    assert!(met > 0);
+}
+
+#[test]
 fn a_kernel_without_its_parts_is_not_valid() {
     for Implementation { kernel, entries, .. } in IMPLEMENTATIONS {
         if !entries && kernel.weights.is_empty() && !kernel.uses_reduce && kernel.shares.is_none() {

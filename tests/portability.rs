@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use faults::Fault;
 use killick::gpu::pipeline::Variant;
 use killick::kernels::{IMPLEMENTATIONS, Implementation};
 use translate::{File, Options};
@@ -83,10 +84,11 @@ fn every_variant_translates_for_every_backend() {
                 continue;
             }
             let (module, info) = shader::module(kernel, &variant);
-            let options = Options { subgroups: variant.subgroups, zero_workgroup_memory: false };
+            let (subgroups, f16) = (variant.subgroups, one.needs_f16);
+            let options = Options { subgroups, f16, zero_workgroup_memory: false };
             let mut translations =
                 translate::translate(&module, &info, options).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(translations.len(), if variant.subgroups { 7 } else { 9 }, "{name}");
+            assert_eq!(translations.len(), if subgroups || f16 { 7 } else { 9 }, "{name}");
             // Textures are read as storage on Mesa's software driver alone, which is Vulkan.
             if kernel.reads_texels() && !variant.sampled {
                 translations.retain(|file| file.folder.starts_with("spv"));
@@ -117,8 +119,8 @@ fn each_fault_is_planted_in_a_variant_that_has_it_not() {
         // naga sees none of them; that is why the others are asked.
         let (module, info) =
             shader::validate(&text, variant.subgroups).unwrap_or_else(|e| panic!("{}: {e}", fault.name));
-        let options =
-            Options { subgroups: fault.subgroups, zero_workgroup_memory: fault.zero_workgroup_memory };
+        let Fault { subgroups, zero_workgroup_memory, .. } = *fault;
+        let options = Options { subgroups, f16: one.needs_f16, zero_workgroup_memory };
         let translations = translate::translate(&module, &info, options).unwrap();
         if let Some(folder) = target() {
             let name = shader::name(kernel, variant);
@@ -158,6 +160,6 @@ fn bindings_of_every_kind_have_a_place_on_every_backend() {
     assert_eq!((register(6), register(0), slots.dx12_constants.register), (0, 1, 2), "CBV");
     assert_eq!([1, 4, 5].map(register), [0, 1, 2], "SRV");
     assert_eq!([2, 3, 7].map(register), [0, 1, 2], "UAV");
-    let options = Options { subgroups: false, zero_workgroup_memory: false };
+    let options = Options { subgroups: false, f16: false, zero_workgroup_memory: false };
     assert_eq!(translate::translate(&module, &info, options).unwrap().len(), 9);
 }

@@ -120,7 +120,7 @@ fn an_op_has_its_files_and_an_implementation_its_shader() {
     assert_eq!(listed.len(), IMPLEMENTATIONS.len(), "an implementation is listed twice");
     assert_eq!(stems("shaders", "wgsl", &[]), kernels, "shaders/");
     assert_eq!(
-        stems("src/kernels", "rs", &["mod", "cache_layout", "choose", "product"]),
+        stems("src/kernels", "rs", &["mod", "cache_layout", "choose", "implementation", "product"]),
         table,
         "src/kernels/"
     );

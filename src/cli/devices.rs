@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 
-use super::args::{DevicesArgs, GpuArgs, TuneArg};
+use super::args::{DevicesArgs, F16Arg, GpuArgs, TuneArg};
 use super::tuning::{self, Measured};
 use super::{load, print_json, printable};
 use crate::bench::TunedProduct;
@@ -26,10 +26,11 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     if args.kernels {
         return kernels(args);
     }
-    let GpuArgs { gpu, baseline, max_binding, tune, .. } = &args.gpu;
-    if gpu.is_some() || *baseline || max_binding.is_some() || *tune != TuneArg::Auto {
+    let GpuArgs { gpu, baseline, max_binding, tune, f16, .. } = &args.gpu;
+    let of_one = gpu.is_some() || *baseline || max_binding.is_some();
+    if of_one || *tune != TuneArg::Auto || *f16 != F16Arg::Auto {
         bail!(
-            "--gpu, --baseline, --max-binding and --tune are about one device, which devices asks for --kernels alone"
+            "--gpu, --baseline, --max-binding, --tune and --f16 are about one device, which devices asks for --kernels alone"
         );
     }
     let adapters = pollster::block_on(list_adapters());

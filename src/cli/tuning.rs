@@ -14,7 +14,7 @@ use super::load::bar;
 use crate::bench::TunedProduct;
 use crate::engine::{Engine, Opened};
 use crate::error::Error;
-use crate::gpu::{AdapterDescription, Family};
+use crate::gpu::{AdapterDescription, Capabilities, Family};
 use crate::kernels::{WeightFormat, choose};
 use crate::model::PlannedProduct;
 
@@ -57,7 +57,7 @@ pub(super) fn measured(
     if tune == TuneArg::Off || (tune == TuneArg::Auto && !is_worth_it) {
         return Ok(Measured { engine: engine.clone(), planned, products: Vec::new() });
     }
-    let file = file_for(engine.gpu().adapter(), capabilities.subgroups > 0);
+    let file = file_for(engine.gpu().adapter(), capabilities);
     let mut engine = engine.clone();
     let mut kept = file.as_ref().map(read).unwrap_or_default();
     if tune == TuneArg::Anew {
@@ -98,12 +98,12 @@ pub(super) fn measured(
     Ok(Measured { engine: engine.tuned(&products), planned, products })
 }
 
-/// Where what was measured on an adapter is kept; `None` if the user has no home.
-fn file_for(adapter: &AdapterDescription, subgroups: bool) -> Option<PathBuf> {
+/// Where what was measured on an adapter is kept, by the features that are used; `None` if the user has no home.
+fn file_for(adapter: &AdapterDescription, used: &Capabilities) -> Option<PathBuf> {
     let folders = etcetera::choose_base_strategy().ok()?;
     let AdapterDescription { name, backend, driver, driver_info, vendor, device, .. } = adapter;
     let mut hasher = DefaultHasher::new();
-    (name, backend, driver, driver_info, vendor, device, subgroups).hash(&mut hasher);
+    (name, backend, driver, driver_info, vendor, device, used.subgroups > 0, used.f16).hash(&mut hasher);
     let folder = etcetera::BaseStrategy::cache_dir(&folders).join("killick").join("tuning");
     Some(folder.join(format!("{:016x}.json", hasher.finish())))
 }

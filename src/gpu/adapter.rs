@@ -1,6 +1,6 @@
 //! Which adapter: listing, choosing and opening one.
 
-use super::{Capabilities, Family, GpuError, Tuning};
+use super::{Capabilities, F16, Family, GpuError, Tuning};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct GpuOptions {
     pub max_binding_bytes: Option<u64>,
     /// Take this family of kernels. `None` takes the one that suits the adapter's type.
     pub family: Option<Family>,
+    /// Whether products of prompts may be computed in 16-bit floats. `None` is [`F16::Measured`] on adapters that can, else [`F16::Off`].
+    pub f16: Option<F16>,
 }
 
 /// What `killick devices` prints of an adapter.
@@ -65,8 +67,14 @@ impl AdapterDescription {
 }
 
 /// The optional features the engine knows how to use.
-const FEATURES: [(wgpu::Features, &str); 2] =
-    [(wgpu::Features::SUBGROUP, "subgroups"), (wgpu::Features::TIMESTAMP_QUERY, "timestamps")];
+const FEATURES: [(wgpu::Features, &str); 3] = [
+    (wgpu::Features::SUBGROUP, "subgroups"),
+    (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+    // wgpu offers it on DX12 with DXC alone: FXC knows no 16-bit floats.
+    (wgpu::Features::SHADER_F16, F16_FEATURE),
+];
+/// What [`AdapterDescription::features`] calls arithmetic on 16-bit floats.
+const F16_FEATURE: &str = "shader-f16";
 
 /// A binding below this cannot hold one row of a real vocabulary's logits.
 const LEAST_BINDING_BYTES: u64 = 64 << 10;
@@ -126,6 +134,24 @@ fn binding_limit(offered: u64, asked: Option<u64>, adapter: &str) -> Result<u64,
     Err(GpuError::BindingLimit { asked, least: LEAST_BINDING_BYTES, most, adapter: adapter.to_owned() })
 }
 
+/// The names of those that the engine knows how to use.
+fn named(features: wgpu::Features) -> Vec<&'static str> {
+    FEATURES.iter().filter(|(feature, _)| features.contains(*feature)).map(|(_, name)| *name).collect()
+}
+
+/// What becomes of 16-bit floats on an adapter that has them, or has not.
+fn f16_of(options: &GpuOptions, is_there: bool, of: &AdapterDescription) -> Result<F16, GpuError> {
+    let asked = options.f16.unwrap_or(F16::Measured);
+    let why = match options.family.unwrap_or(of.family()) {
+        _ if asked != F16::Always => return Ok(if is_there { asked } else { F16::Off }),
+        Family::Software => "the kernels of family software cannot, those of family gpu can",
+        Family::Gpu if is_there => return Ok(asked),
+        Family::Gpu if options.baseline => "the baseline has no shader-f16",
+        Family::Gpu => "it has no shader-f16",
+    };
+    Err(GpuError::NoF16 { adapter: of.name.clone(), why })
+}
+
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     AdapterDescription {
@@ -147,7 +173,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
         driver_info: info.driver_info,
         vendor: info.vendor,
         device: info.device,
-        features: FEATURES.iter().filter(|(f, _)| features.contains(*f)).map(|(_, name)| *name).collect(),
+        features: named(features),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
         max_buffer_bytes: limits.max_buffer_size,
         max_binding_bytes: limits.max_storage_buffer_binding_size,
@@ -199,16 +225,16 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
     let (adapter, mut description) = (&adapters[index], list[index].clone());
 
     let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature);
-    let features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };
+    let mut features = if options.baseline { wgpu::Features::empty() } else { adapter.features() & wanted };
+    let f16 = f16_of(options, features.contains(wgpu::Features::SHADER_F16), &description)?;
+    features.set(wgpu::Features::SHADER_F16, f16 != F16::Off);
     let mut limits = if options.baseline { wgpu::Limits::default() } else { adapter.limits() };
     limits.max_storage_buffer_binding_size =
         binding_limit(limits.max_storage_buffer_binding_size, options.max_binding_bytes, &description.name)?;
     let max_binding_bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !255;
     // What a shader's array is sized by, so the same everywhere.
     let max_uniform_bytes = limits.max_uniform_buffer_binding_size.min(64 << 10);
-    if options.baseline {
-        description.features.clear();
-    }
+    description.features = named(features);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("killick"),
         required_features: features,
@@ -226,6 +252,7 @@ pub(super) async fn open(options: &GpuOptions) -> Result<Opened, GpuError> {
         family: options.family.unwrap_or(description.family()),
         software: description.is_software(),
         subgroups: if features.contains(wgpu::Features::SUBGROUP) { least_subgroup.max(1) } else { 0 },
+        f16,
         sampled_texels: description.driver != "llvmpipe",
         max_binding_bytes,
         max_uniform_bytes,
@@ -252,7 +279,7 @@ mod tests {
     fn a_gpu_is_named_by_its_index_or_by_what_only_it_is_called() {
         let names = ["GeForce 1080", "llvmpipe (LLVM 15)", "Arc A770", "Arc A770 Pro"];
         let list: Vec<AdapterDescription> =
-            names.iter().enumerate().map(|(i, name)| named(i, name)).collect();
+            names.iter().enumerate().map(|(i, name)| called(i, name)).collect();
         let chosen = |wanted| choose(&list, Some(wanted));
         for (wanted, index) in
             [("0", 0), (" 3 ", 3), ("LLVM", 1), ("geforce", 0), ("arc a770", 2), ("pro", 3)]
@@ -270,7 +297,7 @@ mod tests {
         assert!(matches!(choose(&[], Some("0")), Err(GpuError::NoAdapter)));
     }
 
-    fn named(index: usize, name: &str) -> AdapterDescription {
+    fn called(index: usize, name: &str) -> AdapterDescription {
         AdapterDescription {
             index,
             name: name.to_owned(),
@@ -289,6 +316,26 @@ mod tests {
             max_invocations: 256,
             usable: true,
         }
+    }
+
+    #[test]
+    fn f16_is_used_where_it_is_there_and_not_forbidden() {
+        let adapter = called(0, "a GPU");
+        let of = |f16, family, is_there| {
+            f16_of(&GpuOptions { f16, family: Some(family), ..GpuOptions::default() }, is_there, &adapter)
+        };
+        for asked in [None, Some(F16::Off), Some(F16::Measured)] {
+            assert_eq!(of(asked, Family::Gpu, false).unwrap(), F16::Off);
+            assert_eq!(of(asked, Family::Gpu, true).unwrap(), asked.unwrap_or(F16::Measured));
+        }
+        assert_eq!(of(Some(F16::Always), Family::Gpu, true).unwrap(), F16::Always);
+        for (family, is_there, word) in
+            [(Family::Gpu, false, "no shader-f16"), (Family::Software, true, "family gpu can")]
+        {
+            let error = of(Some(F16::Always), family, is_there).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(named(wgpu::Features::SHADER_F16), [F16_FEATURE]);
     }
 
     #[test]

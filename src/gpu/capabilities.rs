@@ -22,6 +22,18 @@ impl Family {
     }
 }
 
+/// What becomes of the device's arithmetic on 16-bit floats (WebGPU's `shader-f16`), which some products of a prompt can use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum F16 {
+    /// There is none, or it was not to be used: it is not asked of the adapter.
+    #[default]
+    Off,
+    /// Used where a measurement has found it faster ([`Tuning`]).
+    Measured,
+    /// Used for all products of 16 inputs and more, measured or not.
+    Always,
+}
+
 /// What a device can do, as far as a kernel or a plan may depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -31,6 +43,8 @@ pub struct Capabilities {
     pub software: bool,
     /// The fewest lanes of a subgroup, where kernels may use subgroup operations; else 0.
     pub subgroups: u32,
+    /// What becomes of its arithmetic on 16-bit floats.
+    pub f16: F16,
     /// Read textures by sampling; else as storage. Mesa's lavapipe reads the latter faster, all others the former.
     pub sampled_texels: bool,
     /// Largest range of a buffer or texture that one binding may cover, in bytes; a larger matrix is split by rows.
@@ -52,6 +66,7 @@ impl Capabilities {
             family,
             software: family == Family::Software,
             subgroups: 0,
+            f16: F16::Off,
             sampled_texels: true,
             max_binding_bytes: 128 << 20,
             max_uniform_bytes: 64 << 10,

@@ -33,6 +33,14 @@ pub enum GpuError {
         /// The driver's words.
         message: String,
     },
+    /// Products in 16-bit floats were asked for and cannot be had.
+    #[error("adapter {adapter:?} computes nothing in 16-bit floats: {why}")]
+    NoF16 {
+        /// Name of the adapter.
+        adapter: String,
+        /// What is missing.
+        why: &'static str,
+    },
     /// The binding limit asked for is above what the adapter offers or too small to be of use.
     #[error(
         "a binding limit of {asked} bytes is outside {least} to {most}, the limits of adapter {adapter:?}"

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 pub use adapter::{AdapterDescription, GpuOptions, list_adapters};
 pub use buffer::{Binding, Buffer, BufferRequest, BufferUse};
-pub use capabilities::{Capabilities, Family};
+pub use capabilities::{Capabilities, F16, Family};
 pub use error::GpuError;
 pub use readback::{PendingRead, PendingWork, Readback};
 pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};

@@ -266,6 +266,9 @@ pub(super) struct Pipeline {
     pub(super) layout: BindingsLayout,
 }
 
+/// What a shader says, behind its header, that computes in 16-bit floats. WGSL wants it before all else.
+const ENABLE_F16: &str = "enable f16;\n";
+
 /// What the entry point of a kernel takes for the part that reduces, and what it takes if that part uses subgroups. naga 30 gives
 /// HLSL no value for the subgroup built-ins inside `Lanes` unless the entry point has one as an argument of its own.
 const LANES_OF_ENTRY: &str = "lanes: Lanes)";
@@ -279,6 +282,16 @@ impl Kernel {
 
     fn touches_texels(&self) -> bool {
         self.reads_texels() || self.bindings.contains(&Access::FloatsOut)
+    }
+
+    /// Whether it computes in 16-bit floats, so that a device needs `shader-f16` for it.
+    pub fn enables_f16(&self) -> bool {
+        self.source.contains(ENABLE_F16)
+    }
+
+    /// By whose row of `docs/numerics.md` its results are judged: the op's, or its own where it is less exact.
+    pub fn judged_as(&self) -> &'static str {
+        if self.enables_f16() { self.name } else { self.op }
     }
 
     /// What a variant binds: 1, 2, ... in order.
@@ -304,10 +317,11 @@ impl Kernel {
     /// A part is chosen by the function it must define, and WGSL allows declarations in any order, so concatenation links.
     pub fn compose(&self, variant: &Variant) -> String {
         let Variant { workgroup, residual, inputs, texels, uniform_len, .. } = variant;
-        let mut text = format!(
+        let mut text = if self.enables_f16() { ENABLE_F16.to_owned() } else { String::new() };
+        text.push_str(&format!(
             "const WORKGROUP: u32 = {workgroup}u;\nconst RESIDUAL: bool = {residual};\n\
              const INPUTS: u32 = {inputs}u;\nconst TEXELS: u32 = {texels}u;\nconst UNIFORM_LEN: u32 = {uniform_len}u;\n"
-        );
+        ));
         let fours = variant.weight.map_or(1, |part| part.fours);
         if variant.weight.is_some() {
             text.push_str(&format!("const FOURS: u32 = {fours}u;\n"));
@@ -320,7 +334,7 @@ impl Kernel {
             // Where textures are sampled, each load is so much text that a driver takes minutes and gigabytes over eight times as much.
             unrolled: variant.subgroups && !variant.sampled,
         };
-        let source = expand(self.source, &counts);
+        let source = expand(&self.source.replacen(ENABLE_F16, "", 1), &counts);
         text.push_str(&if variant.subgroups {
             source.replacen(LANES_OF_ENTRY, LANES_AND_SUBGROUP, 1)
         } else {

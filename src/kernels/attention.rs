@@ -2,7 +2,8 @@
 
 use super::attention_join;
 use super::cache_layout::{CacheLayout, ROW_LAYOUTS, TEXEL_LAYOUTS};
-use super::choose::{self, Implementation, Layout, MOST_SUMS};
+use super::choose;
+use super::implementation::{Implementation, Layout, MOST_SUMS};
 use super::product::{InputRange, uniform_tile};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Shared, Variant};

@@ -1,6 +1,7 @@
 //! One result of the shares that attention has split the keys of its rows into.
 
-use super::choose::{self, Layout};
+use super::choose;
+use super::implementation::Layout;
 use super::{attention, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};

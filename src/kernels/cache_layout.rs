@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::choose::Layout;
+use super::implementation::Layout;
 use crate::gpu::pipeline::KvFormat;
 use crate::gpu::{Buffer, BufferRequest, BufferUse, MOST_TEXTURE_BYTES};
 use crate::model_file::Heads;

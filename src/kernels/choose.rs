@@ -5,17 +5,18 @@
 //! To add one: its shader, its declaration beside the op's others, and its line in [`IMPLEMENTATIONS`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::cache_layout::CacheLayout;
+use super::implementation::LANES_OF_SUMS;
 use super::*;
-use crate::gpu::pipeline::{KvFormat, Part, Variant};
-use crate::gpu::{Capabilities, Dispatch, Family};
+use crate::gpu::pipeline::Variant;
+use crate::gpu::{Capabilities, Dispatch, F16, Family};
 use crate::model_file::Heads;
 
-/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then whether the device is
-/// hardware, then the number of inputs, of those made for so many the one made for the most, then the order here.
+/// Every implementation there is. Of those that can read what there is to read, the device's family decides, then whether 16-bit floats were
+/// asked for, then whether the device is hardware, then the number of inputs, of those made for so many the one made for the most, then the
+/// order here.
 pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&add_bias::KERNEL, MAP_WORKGROUP),
     Implementation::only(&adjust::KERNEL, MAP_WORKGROUP),
@@ -36,6 +37,7 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     kv_write::TEXELS,
     Implementation::only(&masked_attention::KERNEL, attention::TILE),
     matmul::TILED,
+    matmul::TILED_F16,
     matmul::ROWS,
     matmul::TEXELS,
     matvec::RUNS,
@@ -58,212 +60,6 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&top_logprobs::KERNEL, top_logprobs::WORKGROUP),
 ];
 
-/// What an op reads, as far as its implementations differ in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// Plain rows of floats, as of most ops.
-    Plain,
-    /// A weight matrix.
-    Weight(WeightLayout),
-    /// Keys and values.
-    Cache(CacheLayout),
-}
-
-/// The most `vec4`s of a uniform that every device binds: 64 KiB.
-const LONGEST_UNIFORM: u32 = 4096;
-
-/// Invocations of a workgroup: on a software device, on a GPU.
-pub type Lanes = [u32; 2];
-
-/// For kernels whose lanes sum together. On a software device a workgroup is a loop over vectors that a barrier breaks up, so one as small
-/// as its vectors is fastest; a GPU wants enough lanes to cover its latency.
-pub(super) const LANES_OF_SUMS: Lanes = [8, 64];
-/// Where each lane takes a run of 32 columns, half as many: a row of a small model is no more than 18 runs.
-pub(super) const LANES_OF_RUNS: Lanes = [8, 32];
-/// What these may be tuned to.
-pub(super) const TUNED_SUMS: &[u32] = &[32, 64, 128];
-
-/// One way to compute an op.
-#[derive(Clone, Copy, Debug)]
-pub struct Implementation {
-    /// Its shader, and what that binds.
-    pub kernel: &'static Kernel,
-    /// The devices it is made for. It runs on all.
-    pub family: Family,
-    /// The layouts that it reads.
-    pub layouts: &'static [Layout],
-    /// Invocations of a workgroup, where nothing was measured.
-    pub lanes: Lanes,
-    /// Invocations of a workgroup that a measurement may take in their place.
-    pub tunable: &'static [u32],
-    /// Whether it counts on what a program that poses as a GPU has not: memory of a workgroup that is faster than other memory, and loads
-    /// that go on while others wait. There another one is taken, where there is one.
-    pub for_hardware: bool,
-    /// The fewest inputs that it is taken for where there is another one, of attention the fewest shares of keys; it is right for any number.
-    pub least_inputs: u32,
-    /// Whether the lanes of a workgroup are a square, each of whose sides makes as many times `rows` and `inputs`.
-    pub square: bool,
-    /// Whether it reads rows of weights by the part that takes a run of columns at once.
-    pub runs: bool,
-    /// Lanes of the smallest subgroup it can use; with smaller ones it does without.
-    pub least_subgroup: u32,
-    /// A smaller workgroup, for smaller subgroups.
-    pub narrow: Option<u32>,
-    /// Rows of a weight matrix that one workgroup makes, as its shader says.
-    pub rows: u32,
-    /// Columns that one invocation makes, where each makes some of its own, as its shader says.
-    pub columns: u32,
-    /// How often a line with `$i` is repeated, the largest first: inputs of a product, queries of attention. Where the text has no such
-    /// line, the inputs that one workgroup handles.
-    pub inputs: &'static [u32],
-    /// How often a line with `$c` is repeated, the largest first: texels of a head that a lane gathers.
-    pub texels: &'static [u32],
-    /// Whether it reads or writes keys and values by the part of their format, so that one text serves all formats.
-    pub entries: bool,
-}
-
-/// Sums of four columns that a lane keeps at a time, at most; more make a text that takes a driver seconds to compile.
-pub(super) const MOST_SUMS: u32 = 16;
-
-impl Implementation {
-    /// The only one of its op.
-    pub const fn only(kernel: &'static Kernel, lanes: u32) -> Self {
-        Self {
-            kernel,
-            family: Family::Gpu,
-            layouts: &[Layout::Plain],
-            lanes: [lanes; 2],
-            tunable: &[],
-            for_hardware: false,
-            least_inputs: 1,
-            square: false,
-            runs: false,
-            least_subgroup: 1,
-            narrow: None,
-            rows: 1,
-            columns: 4,
-            inputs: &[1],
-            texels: &[1],
-            entries: false,
-        }
-    }
-
-    /// Whether it reads memory laid out so.
-    pub fn reads(&self, layout: Layout) -> bool {
-        self.layouts.contains(&layout)
-    }
-
-    /// The weight layouts that it reads.
-    pub fn weight_layouts(&self) -> impl Iterator<Item = WeightLayout> {
-        self.layouts.iter().filter_map(|layout| match layout {
-            Layout::Weight(layout) => Some(*layout),
-            _ => None,
-        })
-    }
-
-    /// The formats of keys and values that it is linked for.
-    fn formats(&self) -> Vec<Option<KvFormat>> {
-        let format = |layout: &Layout| match layout {
-            Layout::Cache(layout) if self.entries => Some(layout.format()),
-            _ => None,
-        };
-        let some: Vec<_> = self.layouts.iter().map(format).filter(Option::is_some).collect();
-        if some.is_empty() { vec![None] } else { some }
-    }
-
-    /// The layouts of keys and values that it reads or writes.
-    pub fn cache_layouts(&self) -> impl Iterator<Item = CacheLayout> {
-        self.layouts.iter().filter_map(|layout| match layout {
-            Layout::Cache(layout) => Some(*layout),
-            _ => None,
-        })
-    }
-
-    /// [`Implementation::variant`], for keys and values that lie so.
-    pub(super) fn variant_for(&self, layout: CacheLayout, device: &Capabilities) -> Variant {
-        Variant { entries: self.entries.then(|| layout.format()), ..self.variant(device) }
-    }
-
-    /// [`Implementation::variant`], in workgroups of this many invocations where they were measured.
-    pub(super) fn variant_of(&self, workgroup: Option<u32>, device: &Capabilities) -> Variant {
-        let variant = self.variant(device);
-        Variant { workgroup: workgroup.unwrap_or(variant.workgroup), ..variant }
-    }
-
-    /// The variant for a device; formats, residuals and the like are the recording's to add.
-    pub(super) fn variant(&self, device: &Capabilities) -> Variant {
-        let [on_software, on_gpu] = self.lanes;
-        let lanes = if device.software { on_software } else { on_gpu };
-        let lanes = device.workgroup.filter(|lanes| self.tunable.contains(lanes)).unwrap_or(lanes);
-        let uses = |least: u32| self.kernel.uses_subgroups && device.subgroups >= least;
-        let narrow = self.narrow.filter(|lanes| !uses(self.least_subgroup) && uses(*lanes));
-        Variant {
-            subgroups: narrow.is_some() || uses(self.least_subgroup),
-            sampled: self.kernel.reads_texels() && device.sampled_texels,
-            ..Variant::plain(narrow.unwrap_or(lanes))
-        }
-    }
-
-    /// The WGSL by which it reads weights of this layout.
-    pub(super) fn part(&self, layout: WeightLayout) -> Part {
-        if self.runs { layout.part_in_runs() } else { layout.part() }
-    }
-
-    /// Rows and inputs that one workgroup of so many lanes makes, where the text makes `inputs` at once.
-    pub(super) fn tile(&self, workgroup: u32, inputs: u32) -> [u32; 2] {
-        let side = if self.square { workgroup.isqrt() } else { 1 };
-        [self.rows * side, inputs * side]
-    }
-
-    /// Every variant that can be recorded on some device, with the longest uniform arrays for all.
-    pub fn variants(&self) -> Vec<Variant> {
-        let bools = |both: bool| if both { &[false, true][..] } else { &[false][..] };
-        let layouts: Vec<_> = self.weight_layouts().map(Some).collect();
-        let layouts = if layouts.is_empty() { vec![None] } else { layouts };
-        let lanes: BTreeSet<u32> = self.lanes.iter().chain(self.tunable).copied().collect();
-        let lanes: Vec<u32> = lanes.into_iter().collect();
-        let mut all = Vec::new();
-        for layout in layouts {
-            let most = layout.map_or(u32::MAX, WeightLayout::most_inputs);
-            let plain = Variant {
-                weight: layout.map(|layout| self.part(layout)),
-                uniform_len: LONGEST_UNIFORM,
-                ..Variant::plain(0)
-            };
-            let some = each(vec![plain], &lanes, |v, workgroup| Variant { workgroup, ..v });
-            let mut some =
-                each(some, bools(self.kernel.uses_subgroups), |v, subgroups| Variant { subgroups, ..v });
-            some.extend(self.narrow.map(|workgroup| Variant { workgroup, subgroups: true, ..plain }));
-            let adds = self.kernel.source.contains("RESIDUAL");
-            let some = each(some, bools(adds), |v, residual| Variant { residual, ..v });
-            let inputs: Vec<_> = self.inputs.iter().copied().filter(|inputs| *inputs <= most).collect();
-            let some = each(some, &inputs, |v, inputs| Variant { inputs, ..v });
-            let some = each(some, bools(self.kernel.reads_texels()), |v, sampled| Variant { sampled, ..v });
-            let mut some = each(some, self.texels, |v, texels| Variant { texels, ..v });
-            let most_texels = attention::MAX_HEAD_DIM / 4;
-            some.retain(|v| {
-                v.texels == 1 || (v.inputs * v.texels <= MOST_SUMS && v.texels * v.workgroup <= most_texels)
-            });
-            let some = each(some, &self.formats(), |v, entries| Variant { entries, ..v });
-            let normed: &[u32] = if self.kernel.gain.is_some() { &[0, LONGEST_UNIFORM] } else { &[0] };
-            all.extend(each(some, normed, |v, gain_len| Variant { gain_len, ..v }));
-        }
-        all
-    }
-}
-
-/// Each variant with each of the choices.
-fn each<T: Copy>(
-    variants: Vec<Variant>,
-    choices: &[T],
-    with: impl Fn(Variant, T) -> Variant + Copy,
-) -> Vec<Variant> {
-    variants
-        .into_iter()
-        .flat_map(|variant| choices.iter().map(move |choice| with(variant, *choice)))
-        .collect()
-}
-
 /// The implementations of `op`.
 pub fn implementations(op: &str) -> impl Iterator<Item = &'static Implementation> {
     IMPLEMENTATIONS.iter().filter(move |one| one.kernel.op == op)
@@ -284,7 +80,8 @@ pub fn choose(
 /// The implementation of `op` for so many inputs, or of attention for keys in so many shares.
 ///
 /// # Errors
-/// [`GpuError::NoImplementation`] if none reads the layout, or not the one that the device is bound to.
+/// [`GpuError::NoImplementation`] if none reads the layout, or not the one that the device is bound to, or that one needs a feature which the
+/// device has not.
 pub fn choose_for(
     op: &'static str,
     inputs: u32,
@@ -292,11 +89,16 @@ pub fn choose_for(
     device: &Capabilities,
 ) -> Result<&'static Implementation, GpuError> {
     let forced = device.forced.filter(|(forced, _)| *forced == op).map(|(_, name)| name);
+    let unmeasured = |one: &Implementation| !one.needs_f16 || device.f16 == F16::Always;
+    let may_be = |one: &Implementation| forced.map_or(unmeasured(one), |name| name == one.kernel.name);
     implementations(op)
-        .filter(|one| one.reads(layout) && forced.is_none_or(|name| name == one.kernel.name))
+        .filter(|one| one.reads(layout) && one.runs_on(device) && may_be(one))
         .min_by_key(|one| {
             let unfit = one.for_hardware && device.software;
-            (one.family != device.family, unfit, inputs < one.least_inputs, Reverse(one.least_inputs))
+            let few = inputs < one.least_inputs;
+            // One in 16-bit floats is here because it was asked for.
+            let other = !one.needs_f16 || few;
+            (one.family != device.family, other, unfit, few, Reverse(one.least_inputs))
         })
         .ok_or_else(|| GpuError::NoImplementation { op, wanted: format!("{layout:?}") })
 }
@@ -323,7 +125,8 @@ pub(super) fn choose_product(
     let tuned = measured.and_then(|tuned| {
         let one = implementations(op).find(|one| one.kernel.name == tuned.implementation)?;
         let may_be = one.lanes.contains(&tuned.workgroup) || one.tunable.contains(&tuned.workgroup);
-        (one.reads(Layout::Weight(layout)) && may_be).then_some((one, Some(tuned.workgroup)))
+        (one.reads(Layout::Weight(layout)) && one.runs_on(device) && may_be)
+            .then_some((one, Some(tuned.workgroup)))
     });
     Ok(tuned.unwrap_or((usual, None)))
 }
@@ -479,6 +282,38 @@ mod tests {
         ] {
             assert_eq!(name(op, inputs, layout, &hardware), on_hardware, "{op} of {inputs}");
             assert_eq!(name(op, inputs, layout, &program), on_program, "{op} of {inputs}");
+        }
+    }
+
+    #[test]
+    fn sixteen_bit_floats_are_taken_where_they_are_there_and_measured_or_asked_for() {
+        let (layout, shape) = (WeightLayout::Q4Rows, [1536, 576]);
+        let of = TunedOp { op: "matmul".to_owned(), layout: layout.name().to_owned(), rows: 1536, cols: 576 };
+        let tuned = Tuned { implementation: "matmul_tiled_f16".to_owned(), workgroup: 256 };
+        let measured = Tuning::new([(of, tuned)]);
+        let chosen = |f16, software, tuning: &Tuning, inputs, layout| {
+            let base = Capabilities::baseline(Family::Gpu);
+            let device = Capabilities { f16, software, tuning: tuning.clone(), ..base };
+            choose_product("matmul", inputs, layout, shape, &device).unwrap().0.kernel.name
+        };
+        let none = Tuning::default();
+        for software in [false, true] {
+            let usual = if software { "matmul" } else { "matmul_tiled" };
+            for f16 in [F16::Off, F16::Measured] {
+                assert_eq!(chosen(f16, software, &none, 64, layout), usual, "{f16:?} without a measurement");
+            }
+            // What was measured with the feature says nothing without it.
+            assert_eq!(chosen(F16::Off, software, &measured, 64, layout), usual);
+            assert_eq!(chosen(F16::Measured, software, &measured, 64, layout), "matmul_tiled_f16");
+            assert_eq!(chosen(F16::Always, software, &none, 64, layout), "matmul_tiled_f16");
+            assert_eq!(chosen(F16::Always, software, &none, 16, layout), "matmul_tiled_f16");
+            assert_eq!(chosen(F16::Always, software, &none, 15, layout), "matmul", "too few for a tile");
+        }
+        assert_eq!(chosen(F16::Always, true, &none, 64, WeightLayout::F16Texels), "matmul_texels");
+        for f16 in [F16::Off, F16::Measured] {
+            let base = Capabilities::baseline(Family::Gpu).forcing("matmul", "matmul_tiled_f16");
+            let forced = choose("matmul", Layout::Weight(layout), &Capabilities { f16, ..base });
+            assert_eq!(forced.is_ok(), f16 == F16::Measured, "{f16:?}, forced");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Embedding gather: one table row per token.
 
-use super::choose::{self, Implementation, Layout};
+use super::choose;
+use super::implementation::{Implementation, Layout};
 use super::weight::{IN_ROWS, IN_TEXELS};
 use super::{MAP_WORKGROUP, Weight, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};

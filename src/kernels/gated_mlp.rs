@@ -1,6 +1,7 @@
 //! The gated half of a feed-forward block for one token: two products and their gate in one dispatch.
 
-use super::choose::{self, Implementation, LANES_OF_RUNS, LANES_OF_SUMS, TUNED_SUMS};
+use super::choose;
+use super::implementation::{Implementation, LANES_OF_RUNS, LANES_OF_SUMS, TUNED_SUMS};
 use super::product::{Inputs, uniform_tile};
 use super::weight::{IN_ROWS, IN_RUNS, IN_TEXELS, TILE_ROWS};
 use super::{Weight, multiple_of_4, need, params, spread};

@@ -1,7 +1,8 @@
 //! From a chunk's scratch to the cache: the survivors of a prompt chunk.
 
 use super::cache_layout::{CacheLayout, ROW_LAYOUTS, TEXEL_LAYOUTS};
-use super::choose::{self, Implementation, Layout};
+use super::choose;
+use super::implementation::{Implementation, Layout};
 use super::{MAP_WORKGROUP, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};

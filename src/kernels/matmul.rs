@@ -1,6 +1,6 @@
 //! Many vectors times one matrix: every projection of a prompt chunk.
 
-use super::choose::{Implementation, LANES_OF_SUMS, TUNED_SUMS};
+use super::implementation::{Implementation, LANES_OF_SUMS, TUNED_SUMS};
 use super::product::{self, Product};
 use super::weight::{IN_ROWS, IN_TEXELS, TILE_ROWS};
 use crate::gpu::pipeline::{Access, Kernel, Shared};
@@ -58,6 +58,20 @@ pub(super) const TILED: Implementation = Implementation {
     least_inputs: 16,
     ..Implementation::only(&TILED_KERNEL, 64)
 };
+
+const TILED_F16_KERNEL: Kernel = Kernel {
+    name: "matmul_tiled_f16",
+    source: concat!(
+        include_str!("../../shaders/matmul_tiled_f16.wgsl"),
+        include_str!("../../shaders/shared/params_product.wgsl"),
+        include_str!("../../shaders/shared/group.wgsl")
+    ),
+    ..TILED_KERNEL
+};
+
+/// [`TILED`], computed in 16-bit floats.
+pub(super) const TILED_F16: Implementation =
+    Implementation { kernel: &TILED_F16_KERNEL, needs_f16: true, ..TILED };
 
 pub(super) const TEXELS_KERNEL: Kernel = Kernel {
     name: "matmul_texels",

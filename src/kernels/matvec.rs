@@ -1,6 +1,6 @@
 //! Matrix times vector: every projection of a decoded token.
 
-use super::choose::{Implementation, LANES_OF_RUNS};
+use super::implementation::{Implementation, LANES_OF_RUNS};
 use super::matmul;
 use super::product::{self, Product};
 use super::weight::IN_RUNS;

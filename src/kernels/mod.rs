@@ -16,6 +16,7 @@ pub mod embed;
 pub mod emit;
 pub mod gate_mul;
 pub mod gated_mlp;
+mod implementation;
 pub mod kv_step;
 pub mod kv_write;
 pub mod masked_attention;
@@ -38,7 +39,8 @@ use crate::gpu::pipeline::Kernel;
 pub use crate::gpu::pipeline::KvFormat;
 use crate::gpu::{Binding, GpuError};
 pub use cache_layout::CacheLayout;
-pub use choose::{IMPLEMENTATIONS, Implementation, Layout};
+pub use choose::IMPLEMENTATIONS;
+pub use implementation::{Implementation, Lanes, Layout};
 pub use product::{Inputs, Norm, Product, Update};
 pub use weight::{Precision, Unfit, Weight, WeightFormat, WeightLayout, WeightPart};
 

@@ -1,6 +1,7 @@
 //! Multiplies and adds, and does nothing else: what the arithmetic of a device is measured by.
 
-use super::choose::{self, Implementation, Layout};
+use super::choose;
+use super::implementation::{Implementation, Layout};
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};

@@ -1,6 +1,7 @@
 //! Negative log-likelihood of given tokens, so that the logits of a text need never be kept.
 
-use super::choose::{self, Layout};
+use super::choose;
+use super::implementation::Layout;
 use super::{need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};

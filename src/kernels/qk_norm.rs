@@ -1,6 +1,7 @@
 //! Root-mean-square normalization of each head of queries and keys.
 
-use super::choose::{self, Layout};
+use super::choose;
+use super::implementation::Layout;
 use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel};
 use crate::gpu::{Buffer, GpuError, Recorder};

@@ -1,6 +1,7 @@
 //! Root-mean-square normalization of rows.
 
-use super::choose::{self, Layout};
+use super::choose;
+use super::implementation::Layout;
 use super::{Update, multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, GpuError, Recorder};

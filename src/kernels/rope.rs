@@ -2,7 +2,8 @@
 
 use super::attention::check_heads;
 use super::cache_layout::CacheLayout;
-use super::choose::{self, Implementation, Layout};
+use super::choose;
+use super::implementation::{Implementation, Layout};
 use super::{MAP_WORKGROUP, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, KvFormat};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};

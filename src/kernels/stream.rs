@@ -1,7 +1,8 @@
 //! Reads memory and does next to nothing with it: what the bandwidth of a device is measured by.
 
 use super::cache_layout::CacheLayout;
-use super::choose::{self, Implementation, Layout};
+use super::choose;
+use super::implementation::{Implementation, Layout};
 use super::{multiple_of_4, need, params, spread};
 use crate::gpu::pipeline::{Access, Kernel, Variant};
 use crate::gpu::{Buffer, Family, GpuError, Recorder};

@@ -4,7 +4,7 @@ use killick::kernels::{Inputs, Precision, Product, Update, Weight, WeightLayout,
 use killick::reference::{self, Matrix};
 
 use crate::support::gpu::{
-    Produced, buffer, each_layout, each_workgroup, gpu, input_rows, is_asked, output, run,
+    Produced, buffer, each_layout, each_workgroup, gpu, input_rows, is_asked, judged_as, output, run,
 };
 use crate::support::inputs::{TestWeight, drop_last_column, numbers, off_by_one_row, swap_two};
 use crate::support::numerics::{compare, passes, rejects};
@@ -40,6 +40,14 @@ impl Case {
         }
     }
 
+    /// The same, with its inputs and its weights many times as large. The weights are still what the layout holds.
+    fn times(self, x: f32, weight: f32) -> Self {
+        let (rows, cols) = (self.weight.weight.rows as usize, self.weight.cols());
+        let values: Vec<f32> = self.weight.values.iter().map(|value| value * weight).collect();
+        let weight = TestWeight::of(&values, rows, cols, self.layout, self.weight.weight.parts.len());
+        Self { weight, x: self.x.iter().map(|value| value * x).collect(), ..self }
+    }
+
     fn name(&self) -> String {
         let Weight { rows, cols, parts } = &self.weight.weight;
         let residual = if self.residual.is_some() { " +residual" } else { "" };
@@ -71,7 +79,7 @@ impl Case {
 
     fn check(&self) {
         let got = self.produce(&self.weight.weight, self.inputs);
-        passes("matmul", &self.name(), &got, compare("matmul", &got, &self.want()));
+        passes(judged_as("matmul"), &self.name(), &got, compare(judged_as("matmul"), &got, &self.want()));
     }
 }
 
@@ -126,8 +134,71 @@ fn workgroups_may_be_tuned() {
             ("off-by-one input", off_by_one_row(&want, 65)),
             ("two lanes swapped", swap_two(&want)),
         ] {
-            rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
+            rejects(
+                judged_as("matmul"),
+                &format!("{} {fault}", case.name()),
+                &got,
+                compare(judged_as("matmul"), &got, &wrong),
+            );
         }
+    });
+}
+
+/// Numbers as large and as small as 32-bit floats hold, far beyond 16-bit ones: each row and each input has its own size.
+#[test]
+fn inputs_and_weights_of_any_size_are_multiplied() {
+    each_layout("matmul", |layout| {
+        let case = || Case::new(33, 40, 260, layout, 1, false);
+        for x in [1e5, 1e-6, 1e30, 1e-25] {
+            case().times(x, 1.0).check();
+        }
+        if layout.precision() == Precision::F32 {
+            for (x, weight) in [(1.0, 1e5), (1e5, 1e5), (1e-6, 1e-6), (1e25, 1e-30), (1e-30, 1e25)] {
+                case().times(x, weight).check();
+            }
+        }
+        // Sizes side by side, each judged alone.
+        let mut case = case();
+        let cols = case.weight.cols();
+        for (row, x) in case.x.chunks_mut(cols).enumerate() {
+            x.iter_mut().for_each(|x| *x *= [1.0, 1e5, 1e-6, 3e20][row % 4]);
+        }
+        let (got, want) = (case.produce(&case.weight.weight, case.inputs), case.want());
+        for (input, want) in want.chunks(40).enumerate() {
+            let alone = got.part(40 * input, 40);
+            passes(
+                judged_as("matmul"),
+                &format!("input {input}"),
+                &alone,
+                compare(judged_as("matmul"), &alone, want),
+            );
+        }
+    });
+}
+
+/// As real models have them: a column far larger than its neighbours, here one that the weights leave out, so that what is left of the others
+/// is all there is. Where they would drown in it, the check would see that.
+#[test]
+fn numbers_beside_a_large_outlier_count() {
+    each_layout("matmul", |layout| {
+        // Some kernels take the zero of a block out of the sum behind it, which is a rounding of the outlier times that zero, in 32 bits.
+        if layout.precision().blocks().is_some() {
+            return;
+        }
+        for outlier in [1e4, 1e5] {
+            let mut case = Case::new(33, 40, 260, layout, 1, false);
+            let cols = case.weight.cols();
+            let mut values = case.weight.values.clone();
+            values.chunks_mut(cols).for_each(|row| row[5] = 0.0);
+            case.weight = TestWeight::of(&values, 40, cols, layout, 1);
+            case.x.chunks_mut(cols).for_each(|x| x[5] = outlier);
+            case.check();
+        }
+        // And one that counts.
+        let mut case = Case::new(33, 40, 260, layout, 1, true);
+        let cols = case.weight.cols();
+        case.x.chunks_mut(cols).for_each(|x| x[77] = 1e5);
+        case.check();
     });
 }
 
@@ -180,15 +251,30 @@ fn the_check_rejects_faults() {
                 ("another row of x", reference::matmul(weight, case.x(), X_ROW + 1, 9, residual)),
                 ("residual ignored", reference::matmul(weight, case.x(), X_ROW, 9, None)),
             ] {
-                rejects("matmul", &format!("{} {fault}", case.name()), &got, compare("matmul", &got, &wrong));
+                rejects(
+                    judged_as("matmul"),
+                    &format!("{} {fault}", case.name()),
+                    &got,
+                    compare(judged_as("matmul"), &got, &wrong),
+                );
             }
             let case = Case::new(9, 22, cols, layout, 2, false);
             let got = case.produce(&case.weight.weight, 8);
-            rejects("matmul", "last workgroups missing", &got, compare("matmul", &got, &case.want()));
+            rejects(
+                judged_as("matmul"),
+                "last workgroups missing",
+                &got,
+                compare(judged_as("matmul"), &got, &case.want()),
+            );
             let mut overlapping = case.weight.weight.clone();
             overlapping.parts[1].first_row -= 1;
             let got = case.produce(&overlapping, 9);
-            rejects("matmul", "a part off by one row", &got, compare("matmul", &got, &case.want()));
+            rejects(
+                judged_as("matmul"),
+                "a part off by one row",
+                &got,
+                compare(judged_as("matmul"), &got, &case.want()),
+            );
         }
     });
 }

@@ -49,8 +49,8 @@ export function filesOf(folder) {
 }
 
 /** A model of a folder on a device. */
-export async function load({ Device, Header }, folder, { family, baseline, dtype = 'file' } = {}) {
-  const device = await Device.open(JSON.stringify({ family, baseline }));
+export async function load({ Device, Header }, folder, { family, baseline, f16, dtype = 'file' } = {}) {
+  const device = await Device.open(JSON.stringify({ family, baseline, f16 }));
   const header = await Header.open(undefined, filesOf(folder));
   return { device, model: await header.load(device, JSON.stringify(dtype), () => {}) };
 }

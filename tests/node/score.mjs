@@ -9,8 +9,8 @@ if (!modelDir || !options) {
 }
 const exported = await engine();
 await run(async () => {
-  const { family, baseline, dtype, ...rest } = JSON.parse(options);
-  const { device, model } = await load(exported, modelDir, { family, baseline, dtype });
+  const { family, baseline, f16, dtype, ...rest } = JSON.parse(options);
+  const { device, model } = await load(exported, modelDir, { family, baseline, f16, dtype });
   try {
     return await model.score(JSON.stringify(rest));
   } finally {

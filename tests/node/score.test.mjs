@@ -96,6 +96,26 @@ for (const [family, dtype] of everywhere) {
   }
 }
 
+// SwiftShader has no shader-f16, so there it is seen that it is refused; on lavapipe that it runs.
+test('products of prompts in 16-bit floats are computed where they were asked for, or refused', () => {
+  const { ids, spec } = cases[1];
+  const model = path.join(tiny, 'gqa');
+  const options = { ids: ids.slice(0, 40), policy: spec, path: 'chunk:40', dtype: 'f32', family: 'gpu' };
+  const usual = scoreWasm(model, options);
+  assert.ok(!usual.kernels.includes('matmul_tiled_f16'), usual.kernels.join());
+  const { status, stdout, stderr } = runWasm(model, { ...options, f16: true });
+  if (status !== 0) {
+    assert.match(stderr, /shader-f16/);
+    return;
+  }
+  const wasm = JSON.parse(stdout);
+  assert.ok(wasm.kernels.includes('matmul_tiled_f16'), wasm.kernels.join());
+  const far = furthest(wasm.nll, usual.nll);
+  assert.ok(far > 0 && far <= bound('nats of a token of a tiny model by 16-bit products'), `it moves a token by ${far} nats`);
+  const refused = runWasm(model, { ...options, family: 'software', f16: true });
+  assert.match(refused.stderr, /family gpu can/);
+});
+
 test('the comparison can fail: another policy moves the loss far beyond the tolerance', () => {
   const { ids, nll } = cases[0];
   const wasm = scoreWasm(path.join(tiny, 'gqa'), { ids, policy: cases[1].spec, path: 'ring', dtype: 'f32' });

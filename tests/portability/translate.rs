@@ -15,6 +15,9 @@ const METAL: [(u8, u8); 3] = [(2, 3), (3, 1), (4, 0)];
 /// What FXC takes, and the oldest and a newer one of DXC.
 const DX12: [hlsl::ShaderModel; 3] =
     [hlsl::ShaderModel::V5_1, hlsl::ShaderModel::V6_0, hlsl::ShaderModel::V6_7];
+/// The same where a kernel computes in 16-bit floats: they begin with shader model 6.2, and wgpu offers them with DXC alone. FXC's 5.1 has
+/// none, so it is shown no such kernel.
+const DX12_F16: [hlsl::ShaderModel; 2] = [hlsl::ShaderModel::V6_2, hlsl::ShaderModel::V6_7];
 /// Vulkan 1.1 without robust buffers and images, Vulkan 1.3 with.
 const VULKAN: [((u8, u8), BoundsCheckPolicy); 2] =
     [((1, 3), BoundsCheckPolicy::Restrict), ((1, 6), BoundsCheckPolicy::Unchecked)];
@@ -33,6 +36,8 @@ pub(crate) struct File {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) subgroups: bool,
+    /// Whether it computes in 16-bit floats.
+    pub(crate) f16: bool,
     /// What the pipelines of `src/gpu/pipeline.rs` say; anything else is a planted fault.
     pub(crate) zero_workgroup_memory: bool,
 }
@@ -51,7 +56,7 @@ pub(crate) fn translate(module: &Module, info: &ModuleInfo, options: Options) ->
     for version in METAL {
         files.push(metal(module, info, &slots, &entry, version, options)?);
     }
-    for model in DX12 {
+    for &model in if options.f16 { &DX12_F16[..] } else { &DX12[..] } {
         // Wave operations begin with shader model 6; wgpu offers no subgroups with FXC.
         if model >= hlsl::ShaderModel::V6_0 || !options.subgroups {
             files.push(dx12(module, info, &slots, &entry, model, options)?);
@@ -60,7 +65,8 @@ pub(crate) fn translate(module: &Module, info: &ModuleInfo, options: Options) ->
     for (version, policy) in VULKAN {
         files.push(vulkan(module, info, &slots, &entry, version, policy, options)?);
     }
-    if !options.subgroups {
+    // OpenGL ES 3.1 has neither.
+    if !options.subgroups && !options.f16 {
         files.push(gl(module, info, &slots, &entry, options)?);
     }
     Ok(files)
@@ -137,7 +143,10 @@ fn dx12(
         .write(module, info, None)
         .map_err(|e| format!("{what}: {e}"))?;
     let entry = name(&names.entry_point_names[0], &what)?;
-    Ok(File { folder: format!("hlsl-{}", shader_model.to_str()), ending: "hlsl", entry, bytes: text.into() })
+    // `tools/portability/dxc.py` compiles these with the flag that wgpu-hal gives DXC on a device with 16-bit floats.
+    let f16 = if options.f16 { "-f16" } else { "" };
+    let folder = format!("hlsl-{}{f16}", shader_model.to_str());
+    Ok(File { folder, ending: "hlsl", entry, bytes: text.into() })
 }
 
 /// Of no consequence for compute; wgpu-hal says the device's.

@@ -27,7 +27,7 @@ use killick::kernels::{
 use killick::model_file::Heads;
 use pollster::block_on;
 
-use super::skip::{promised, skip_program};
+use super::skip::{promised, skip_program, skipped};
 
 /// A NaN that no arithmetic makes: what an output holds before a kernel runs, and what lies behind every buffer.
 pub const POISON: u32 = 0x7FC0_DEAD;
@@ -47,6 +47,7 @@ pub fn options() -> GpuOptions {
             "software" => Family::Software,
             other => panic!("KILLICK_FAMILY is gpu or software, not {other}"),
         }),
+        f16: None,
     }
 }
 
@@ -187,6 +188,10 @@ thread_local! {
 pub fn each_implementation(op: &str, mut test: impl FnMut(&'static Implementation)) {
     let mut met = 0;
     for one in choose::implementations(op) {
+        if !one.runs_on(gpu().capabilities()) {
+            skipped(one.kernel.name, "this device has no shader-f16, or it is not used");
+            continue;
+        }
         let of_entries: Vec<_> = one.cache_layouts().collect();
         BOUND.set(Some(one));
         for layout in if of_entries.is_empty() { vec![CacheLayout::F32Rows] } else { of_entries } {
@@ -219,6 +224,11 @@ pub fn each_workgroup(op: &str, mut test: impl FnMut(WeightLayout)) {
         }
         WORKGROUP.set(None);
     });
+}
+
+/// By whose row of docs/numerics.md the implementation at work is judged; the op's own where none is bound.
+pub fn judged_as(op: &'static str) -> &'static str {
+    BOUND.get().map_or(op, |one| one.kernel.judged_as())
 }
 
 /// Whether a case of so many rows and columns is asked of a layout. Large matrices are asked of one layout of each kind: what is peculiar
@@ -266,6 +276,12 @@ impl Produced {
 
     pub fn by(&self) -> &Backend {
         &self.by
+    }
+
+    /// `n` words from `at` on, as an output of their own.
+    pub fn part(&self, at: usize, n: usize) -> Self {
+        let words = self.words[at..at + n].iter().copied().chain([POISON; SENTINEL]).collect();
+        Self { words, by: self.by.clone() }
     }
 
     /// The first `n` words as floats.

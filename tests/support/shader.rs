@@ -4,10 +4,11 @@ use killick::gpu::pipeline::{Kernel, Variant};
 use naga::Module;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-/// Parses and validates. What needs subgroups is valid only where they are allowed.
+/// Parses and validates. What needs subgroups is valid only where they are allowed, and 16-bit floats where the first line enables them.
 pub(crate) fn validate(text: &str, subgroups: bool) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SHADER_FLOAT16, text.starts_with("enable f16;"));
     capabilities.set(Capabilities::SUBGROUP, subgroups);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Shows HLSL to Microsoft's DXC as wgpu-hal 30 does, and takes every message for a failure, as it does.
 
-dxc.py LIBRARY DIR...   compiles what DIR/list.tsv names (file, tab, entry point); DIR is called hlsl-6_0 after its shader model.
+dxc.py LIBRARY DIR...   compiles what DIR/list.tsv names (file, tab, entry point); DIR is called hlsl-6_0 after its shader model, or
+                        hlsl-6_2-f16 where the device has 16-bit floats.
 
 The library speaks COM, of which this needs three methods; nothing but Python's own ctypes is used for them.
 """
@@ -78,10 +79,11 @@ def main():
     passed = failed = 0
     slowest = (0.0, "none")
     for folder in map(Path, folders):
-        model = folder.name.removeprefix("hlsl-")
+        model = folder.name.removeprefix("hlsl-").removesuffix("-f16")
+        f16 = ["-enable-16bit-types"] if folder.name.endswith("-f16") else []
         for line in (folder / "list.tsv").read_text().splitlines():
             name, entry = line.split("\t")
-            arguments = [name, "-E", entry, "-T", f"cs_{model}", "-HV", "2018", "-no-warnings", "-Ges"]
+            arguments = [name, "-E", entry, "-T", f"cs_{model}", "-HV", "2018", "-no-warnings", "-Ges", *f16]
             begun = time.monotonic()
             messages, size = compile_one(compiler, (folder / name).read_bytes(), arguments)
             slowest = max(slowest, (time.monotonic() - begun, f"{model} {name}"))

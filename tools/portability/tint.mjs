@@ -15,8 +15,9 @@ const dir = process.argv[2];
 globalThis.gpu = create(['backend=null']);
 const adapter = await gpu.requestAdapter();
 const subgroups = adapter.features.has('subgroups');
+const f16 = adapter.features.has('shader-f16');
 // No limits are asked for, so the device has the least.
-const device = await adapter.requestDevice({ requiredFeatures: subgroups ? ['subgroups'] : [] });
+const device = await adapter.requestDevice({ requiredFeatures: ['subgroups', 'shader-f16'].filter((name) => adapter.features.has(name)) });
 
 // What is wrong with a shader; an empty text if nothing is.
 async function complaints(code, entryPoint) {
@@ -39,7 +40,7 @@ for (const line of readFileSync(`${dir}/list.tsv`, 'utf8').trim().split('\n')) {
   const [name, entry] = line.split('\t');
   const text = readFileSync(`${dir}/${name}`, 'utf8');
   const uses = /\bsubgroup\w+\(/.test(text);
-  if (uses && !subgroups) {
+  if ((uses && !subgroups) || (text.startsWith('enable f16;') && !f16)) {
     skipped++;
     continue;
   }
@@ -52,6 +53,6 @@ for (const line of readFileSync(`${dir}/list.tsv`, 'utf8').trim().split('\n')) {
     passed++;
   }
 }
-if (skipped) console.log(`${skipped} with subgroups were not shown: this build of Dawn offers none without a driver`);
+if (skipped) console.log(`${skipped} with subgroups or 16-bit floats were not shown: this build of Dawn offers them not without a driver`);
 console.log(`tint: ${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use js_sys::{Function, Object};
-use killick::gpu::Capabilities;
+use killick::gpu::{Capabilities, F16};
 use killick::model::{MemoryPlan, Precisions};
 use killick::model_file::{Config, FileSet};
 use killick::score::Path;
@@ -38,6 +38,7 @@ impl Device {
         let family = serde_json::to_value(gpu.capabilities().family).unwrap_or_default();
         if let Some(fields) = info.as_object_mut() {
             fields.insert("family".to_owned(), family);
+            fields.insert("f16".to_owned(), (gpu.capabilities().f16 == F16::Always).into());
         }
         info.to_string()
     }

@@ -86,7 +86,7 @@ fn of_device(error: &GpuError) -> &'static str {
         GpuError::Allocation { .. } => "out-of-memory",
         // Browsers report a buffer that could not be made in the same way as a fault of this library.
         GpuError::Device { message } if message.to_lowercase().contains("memory") => "out-of-memory",
-        GpuError::BindingLimit { .. } => "bad-option",
+        GpuError::BindingLimit { .. } | GpuError::NoF16 { .. } => "bad-option",
         _ => "crashed",
     }
 }

@@ -1,6 +1,6 @@
 //! What comes as JSON text, so that a page, a worker and a test write the same documents.
 
-use killick::gpu::Family;
+use killick::gpu::{F16, Family};
 use killick::kernels::WeightFormat;
 use killick::policy_options::Sinks;
 use killick::{
@@ -51,12 +51,14 @@ pub(crate) struct DeviceOptions {
     baseline: bool,
     /// `gpu` or `software`: the kernels to run; those that suit the adapter where it is not given.
     family: Option<Family>,
+    /// Whether products of prompts are computed in 16-bit floats; nothing is measured in a browser, so `true` takes them unmeasured.
+    f16: bool,
 }
 
 impl From<DeviceOptions> for GpuOptions {
     fn from(options: DeviceOptions) -> Self {
-        let DeviceOptions { baseline, family } = options;
-        Self { baseline, family, ..Self::default() }
+        let DeviceOptions { baseline, family, f16 } = options;
+        Self { baseline, family, f16: f16.then_some(F16::Always), ..Self::default() }
     }
 }
 

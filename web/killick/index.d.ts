@@ -86,6 +86,11 @@ export interface DeviceOptions {
   baseline?: boolean;
   /** The kernels to run; those that suit the adapter where it is not given. */
   family?: 'gpu' | 'software';
+  /**
+   * Computes the products of prompts in 16-bit floats, `false` by default. Only with the `gpu` kernels on a device with `shader-f16`; on
+   * others `load` fails with `bad-option`. It may be faster or slower: a page cannot measure that, and nobody has yet.
+   */
+  f16?: boolean;
 }
 
 export interface Progress {
@@ -136,10 +141,12 @@ export interface DeviceInfo {
   backend: string;
   /** `discrete`, `integrated`, `virtual`, `cpu`, `other`; browsers tell only `cpu` from the rest. */
   device_type: string;
-  /** The optional features that are used. */
+  /** The optional features that the device has and the engine can use. */
   features: string[];
   max_binding_bytes: number;
   family: 'gpu' | 'software';
+  /** Whether products of prompts are computed in 16-bit floats: `DeviceOptions.f16`. */
+  f16: boolean;
 }
 
 export interface GenerateOptions {

@@ -133,7 +133,7 @@ fn copies_of(gpu: &Gpu, bytes: u64) -> usize {
 }
 
 /// Every case that has all texts of `filter` in its name, of the known shape `shape`, or where none is named of a few models and of odd
-/// sizes and of one square product. With neither a software device is asked the smallest model and the odd sizes.
+/// sizes and of one square product; those that the device can run. With neither a software device is asked the smallest model and the odd sizes.
 ///
 /// # Errors
 /// A shape that is not known.
@@ -152,7 +152,7 @@ pub fn kernel_cases(
         }
     };
     let mut cases = Vec::new();
-    for one in IMPLEMENTATIONS {
+    for one in IMPLEMENTATIONS.iter().filter(|one| one.runs_on(gpu.capabilities())) {
         let op = one.kernel.op;
         let of_models =
             dims.iter().flat_map(|dims| sizes(op, dims, software).into_iter().map(|sizes| (sizes, dims.of)));
@@ -217,6 +217,11 @@ impl KernelCase {
     /// The op.
     pub fn op(&self) -> &'static str {
         self.implementation.kernel.op
+    }
+
+    /// By whose row of `docs/numerics.md` its output is judged.
+    pub fn judged_as(&self) -> &'static str {
+        self.implementation.kernel.judged_as()
     }
 
     /// The shape, in the op's own terms.
@@ -360,7 +365,7 @@ impl KernelCase {
     /// In what the output differs from the twin's, if it does.
     async fn fault(&self, gpu: &Gpu, built: &Built, rec: Recorder) -> Result<Option<String>, BenchError> {
         let outputs = self.outputs_of(gpu, built, rec).await?;
-        Ok(outputs.iter().find_map(|(got, expected)| agree(self.op(), got, expected).err()))
+        Ok(outputs.iter().find_map(|(got, expected)| agree(self.judged_as(), got, expected).err()))
     }
 
     /// A recorder that takes this implementation, whatever suits the device.

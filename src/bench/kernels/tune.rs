@@ -128,7 +128,10 @@ async fn tune_one(gpu: &Gpu, product: PlannedProduct) -> Result<Option<TunedProd
         (candidate, Capabilities { tuning, ..gpu.capabilities().clone() })
     };
     let mut trials: Vec<Trial> = Vec::new();
+    // Each is judged by its own tolerance.
+    let case = |(implementation, _)| KernelCase { implementation, ..case };
     for candidate in &candidates {
+        let case = case(*candidate);
         let (candidate, device) = with(*candidate);
         let fastest = trials.iter().filter_map(|trial| trial.ns).fold(f64::INFINITY, f64::min);
         trials.push(attempt(gpu, &case, &built, candidate, &device, fastest).await?);
@@ -136,7 +139,7 @@ async fn tune_one(gpu: &Gpu, product: PlannedProduct) -> Result<Option<TunedProd
     // The default went first, when the chip may still have been waking up, so it is timed again.
     if let Some(first) = trials.first_mut().filter(|trial| trial.fault.is_none()) {
         let (candidate, device) = with(*default);
-        let again = attempt(gpu, &case, &built, candidate, &device, f64::INFINITY).await?;
+        let again = attempt(gpu, &case(*default), &built, candidate, &device, f64::INFINITY).await?;
         first.ns = first.ns.into_iter().chain(again.ns).reduce(f64::min);
     }
     let Some(default) = trials.first().map(|trial| trial.of.clone()) else { return Ok(None) };
@@ -149,8 +152,13 @@ fn candidates(product: PlannedProduct, device: &Capabilities) -> Vec<(&'static I
     let PlannedProduct { op, layout, .. } = product;
     let Ok(default) = choose::usual_product(op, layout, device) else { return Vec::new() };
     let mut all = vec![default];
+    // Where 16-bit floats were asked for, nothing else is a candidate for what they can do.
+    let asked_f16 = default.0.needs_f16;
+    let is_fit = |one: &Implementation| {
+        if asked_f16 { one.needs_f16 } else { !(one.for_hardware && device.software) }
+    };
     let may_be =
-        |one: &&Implementation| one.reads(Layout::Weight(layout)) && !(one.for_hardware && device.software);
+        |one: &&Implementation| one.reads(Layout::Weight(layout)) && one.runs_on(device) && is_fit(one);
     for one in choose::implementations(op).filter(may_be) {
         let [_, on_gpu] = one.lanes;
         let sizes: BTreeSet<u32> = one.tunable.iter().copied().chain([on_gpu]).collect();
@@ -209,6 +217,29 @@ fn best(trials: &[Trial]) -> Option<&Tuned> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{F16, Family};
+    use crate::kernels::WeightLayout;
+
+    #[test]
+    fn sixteen_bit_floats_are_candidates_where_they_are_there() {
+        let product = PlannedProduct { op: "matmul", layout: WeightLayout::Q4Rows, shape: [64, 64], uses: 1 };
+        let names = |f16, software| {
+            let device = Capabilities { f16, software, ..Capabilities::baseline(Family::Gpu) };
+            let all = candidates(product, &device);
+            all.iter().map(|(one, workgroup)| (one.kernel.name, *workgroup)).collect::<Vec<_>>()
+        };
+        let is_f16 = |(name, _): &(&str, u32)| *name == "matmul_tiled_f16";
+        assert!(!names(F16::Off, false).iter().any(is_f16));
+        let measured = names(F16::Measured, false);
+        assert_eq!(measured[0], ("matmul_tiled", 64), "what runs without a measurement goes first");
+        let f16: Vec<_> = measured.iter().filter(|one| is_f16(one)).collect();
+        assert_eq!(f16, [&("matmul_tiled_f16", 64), &("matmul_tiled_f16", 256)]);
+        assert!(!names(F16::Measured, true).iter().any(is_f16), "a program on the CPU gains nothing by them");
+        for software in [false, true] {
+            let asked = names(F16::Always, software);
+            assert_eq!(asked, [("matmul_tiled_f16", 64), ("matmul_tiled_f16", 256)], "asked for");
+        }
+    }
 
     fn trial(workgroup: u32, ns: Option<f64>) -> Trial {
         let of = Tuned { implementation: "matvec".to_owned(), workgroup };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 
 use super::DtypeArg;
-use crate::gpu::{Family, GpuOptions};
+use crate::gpu::{F16, Family, GpuOptions};
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct DevicesArgs {
@@ -54,6 +54,16 @@ pub(crate) enum TuneArg {
     Anew,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum F16Arg {
+    /// Where the GPU has them and a measurement has found them faster.
+    Auto,
+    /// Never.
+    Off,
+    /// For all products of prompts that are kept in rows (the kernels for GPUs); an error where the GPU has them not.
+    On,
+}
+
 #[derive(ClapArgs, Debug)]
 pub(crate) struct GpuArgs {
     /// Index, or part of a name that only one GPU has, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
@@ -71,6 +81,9 @@ pub(crate) struct GpuArgs {
     /// Whether to measure which kernels are fastest here for a model.
     #[arg(long, value_enum, default_value_t = TuneArg::Auto)]
     pub(crate) tune: TuneArg,
+    /// Whether products of prompts are computed in 16-bit floats.
+    #[arg(long, value_enum, default_value_t = F16Arg::Auto)]
+    pub(crate) f16: F16Arg,
 }
 
 impl GpuArgs {
@@ -80,6 +93,11 @@ impl GpuArgs {
             baseline: self.baseline,
             max_binding_bytes: self.max_binding,
             family: self.family.map(Family::from),
+            f16: match self.f16 {
+                F16Arg::Auto => None,
+                F16Arg::Off => Some(F16::Off),
+                F16Arg::On => Some(F16::Always),
+            },
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::score::Path;
 
 pub(crate) use bench::{BenchArgs, Form, TestArgs};
 pub(crate) use convert::{ConvertArgs, FormArg};
-pub(crate) use device::{DevicesArgs, FamilyArg, GpuArgs, TuneArg};
+pub(crate) use device::{DevicesArgs, F16Arg, FamilyArg, GpuArgs, TuneArg};
 pub(crate) use eval::{ChoicesArgs, CommonArgs, Eval, EvalArgs, PerplexityArgs, RecallArgs};
 pub(crate) use policy::PolicyArgs;
 pub(crate) use template::TemplateArgs;

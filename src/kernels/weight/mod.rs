@@ -4,7 +4,7 @@ mod layout;
 mod pack;
 mod precision;
 
-use super::choose::Layout;
+use super::implementation::Layout;
 use crate::gpu::{Binding, Buffer};
 pub(super) use layout::TILE_ROWS;
 pub use layout::WeightLayout;
