@@ -186,6 +186,8 @@ fn who_enables_16_bit_floats_declares_it_and_keeps_them_to_itself() {
             let text = kernel.compose(&variant);
             assert_eq!(text.starts_with("enable f16;"), one.needs_f16, "{name}");
             assert_eq!(text.matches("enable ").count(), usize::from(one.needs_f16), "{name}");
+            let without = text.replacen("enable f16;", "", 1);
+            assert_eq!(shader::validate(&without, variant.subgroups).is_err(), one.needs_f16, "{name}");
         }
         met += usize::from(one.needs_f16);
     }
