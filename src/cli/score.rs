@@ -19,8 +19,9 @@ pub(super) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         (None, ids) => ids.clone().unwrap_or_default(),
     };
     opened.check(&policy, &ids)?;
-    let engine = load::open_device(&args.gpu)?;
-    let model = load::load(&engine, opened, &args.model, &args.gpu)?.model;
+    let gpu = args.gpu.for_figures();
+    let engine = load::open_device(&gpu)?;
+    let model = load::load(&engine, opened, &args.model, &gpu)?.model;
     load::name_embedded(&args.model, args.json);
     let score = pollster::block_on(score_with(&model, &policy, args.policy.kv.into(), &ids, args.path))?;
     if args.json {

@@ -56,7 +56,7 @@ pub(crate) enum TuneArg {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum F16Arg {
-    /// Where the GPU has them and a measurement has found them faster.
+    /// Where the GPU has them and a measurement has found them faster; in `score` and `eval` never.
     Auto,
     /// Never.
     Off,
@@ -64,7 +64,7 @@ pub(crate) enum F16Arg {
     On,
 }
 
-#[derive(ClapArgs, Debug)]
+#[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct GpuArgs {
     /// Index, or part of a name that only one GPU has, as `killick devices` lists them. Default: discrete, then integrated, virtual, other, software.
     #[arg(long, value_name = "GPU")]
@@ -87,6 +87,12 @@ pub(crate) struct GpuArgs {
 }
 
 impl GpuArgs {
+    /// The same for figures that are compared between machines: what one of them has measured to be fast makes no number less exact.
+    pub(crate) fn for_figures(&self) -> Self {
+        let f16 = if self.f16 == F16Arg::Auto { F16Arg::Off } else { self.f16 };
+        Self { f16, ..self.clone() }
+    }
+
     pub(crate) fn options(&self) -> GpuOptions {
         GpuOptions {
             select: self.gpu.clone(),
@@ -99,5 +105,26 @@ impl GpuArgs {
                 F16Arg::On => Some(F16::Always),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        gpu: GpuArgs,
+    }
+
+    #[test]
+    fn figures_are_in_32_bits_unless_asked_otherwise() {
+        let f16 = |words: &[&str]| Line::parse_from(words).gpu.for_figures().options().f16;
+        assert_eq!(f16(&["killick"]), Some(F16::Off));
+        assert_eq!(f16(&["killick", "--f16", "off"]), Some(F16::Off));
+        assert_eq!(f16(&["killick", "--f16", "on"]), Some(F16::Always));
     }
 }

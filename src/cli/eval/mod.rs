@@ -54,8 +54,9 @@ impl Subject {
 }
 
 fn load_model(model: Opened, args: &CommonArgs) -> Result<(Engine, Arc<Model>), Error> {
-    let engine = load::open_device(&args.gpu)?;
-    let loaded = load::load(&engine, model, &args.model, &args.gpu)?;
+    let gpu = args.gpu.for_figures();
+    let engine = load::open_device(&gpu)?;
+    let loaded = load::load(&engine, model, &args.model, &gpu)?;
     load::name_embedded(&args.model, args.json);
     Ok((engine, loaded.model))
 }
