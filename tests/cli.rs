@@ -235,9 +235,9 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     // up; a token, its target, chunk anchors, nll, top; the 15 of its extents.
     let chunk = 128;
     let words = 2 * hidden + (q + 2 * kv) + 2 * q + 2 * kv + q + 2 * ffn + 5 + 15;
-    // A buffer is a multiple of 16 bytes and never empty; tags belong to the masked path.
+    // A buffer is a multiple of 16 bytes and never empty; tags belong to the masked path, shares of keys to the kernels for GPUs.
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
-    let tags = buffer(0);
+    let (tags, shares) = (buffer(0), buffer(0));
     let logits = buffer(32 * vocab * 4);
     // The anchor ids are two bit sets: those, and the ids that bar one.
     let ring = buffer(12 * 4) + buffer(anchors * 4) + buffer(2 * vocab.div_ceil(32) * 4);
@@ -253,7 +253,7 @@ fn planned(config: &Value, slots: [u64; 3], weight_bytes: u64) -> [u64; 3] {
     [
         weights,
         (pinned + anchors + live) * kv * 4 * 2 * layers,
-        chunk * words * 4 + tags + logits + ring + readback + decode + text,
+        chunk * words * 4 + tags + shares + logits + ring + readback + decode + text,
     ]
 }
 

@@ -176,28 +176,37 @@ fn texts_of_a_batch_are_split_alike() {
     let model = model();
     let policy = begun(|begun| begun.policy().clone());
     let pool = block_on(Pool::new(&model, &policy, SESSION, 3)).unwrap();
-    // The long one, and two from the beginning on.
     let prompts = [text(12), text(3), text(130)];
-    let mut batch = Batch::new(&pool, Steps::Fixed(4)).unwrap();
-    let mut texts = BTreeMap::new();
-    for (i, prompt) in prompts.iter().enumerate() {
-        let mut session = block_on(pool.session()).unwrap();
-        if i == 0 {
-            begun(|begun| session.copy_from(begun)).unwrap();
-        }
-        block_on(session.append(prompt)).unwrap();
-        let id = batch.add(session, options(Steps::Fixed(4), 40)).unwrap();
-        texts.insert(id, Vec::new());
-    }
-    while let Some(event) = block_on(batch.next_event()).unwrap() {
-        match event {
-            BatchEvent::Piece { id, piece } => {
-                texts.get_mut(&id).unwrap().extend(piece.token.map(|token| token.id));
+    // Begins with the long text, or all three from the beginning on; the ids of each, and what the steps dispatched.
+    let run = |with_long: bool| {
+        let mut batch = Batch::new(&pool, Steps::Fixed(4)).unwrap();
+        let mut texts = BTreeMap::new();
+        for (i, prompt) in prompts.iter().enumerate() {
+            let mut session = block_on(pool.session()).unwrap();
+            if i == 0 && with_long {
+                begun(|begun| session.copy_from(begun)).unwrap();
             }
-            BatchEvent::Ended { end, .. } => _ = end.unwrap(),
+            block_on(session.append(prompt)).unwrap();
+            let id = batch.add(session, options(Steps::Fixed(4), 40)).unwrap();
+            texts.insert(id, Vec::new());
         }
-    }
-    for (i, (prompt, ids)) in prompts.iter().zip(texts.values()).enumerate() {
+        let before = model.gpu().counters().dispatches;
+        while let Some(event) = block_on(batch.next_event()).unwrap() {
+            match event {
+                BatchEvent::Piece { id, piece } => {
+                    texts.get_mut(&id).unwrap().extend(piece.token.map(|token| token.id));
+                }
+                BatchEvent::Ended { end, .. } => _ = end.unwrap(),
+            }
+        }
+        (texts.into_values().collect::<Vec<Vec<u32>>>(), model.gpu().counters().dispatches - before)
+    };
+    let (ids, dispatches) = run(true);
+    let (_, of_short) = run(false);
+    // A token of a text comes of a step at least, and one that splits keys has a dispatch more a layer.
+    let layers = u64::from(model.config().n_layers);
+    assert!(dispatches >= of_short + 39 * layers, "{dispatches} dispatches, {of_short} of short texts");
+    for (i, (prompt, ids)) in prompts.iter().zip(&ids).enumerate() {
         assert_eq!(ids.len(), 40);
         let plain = if i == 0 {
             long(prompt)

@@ -20,8 +20,8 @@ set -euo pipefail
 # The most that may be carried, all of it.
 MOST_MIB=64
 # The correctness suite, most telling first. These programs start nothing and read nothing but tests/data.
-TESTS=(gpu_tiny gpu_kernels gpu_loop gpu_split gpu_memory gpu_families gpu_batch gpu_together gpu_adapter)
-DATA=(tests/data/tiny tests/data/adapter)
+TESTS=(gpu_tiny gpu_kernels gpu_loop gpu_split gpu_memory gpu_families gpu_batch gpu_together gpu_adapter gpu_f16)
+DATA=(tests/data/tiny tests/data/adapter tests/data/embedded)
 ARCHIVE='killick-gpu.tar.xz'
 
 fail() {
@@ -233,7 +233,12 @@ run() {
         [ $quick = 1 ] || models "tinyllama-1.1b $dtype" 40 --shape tinyllama-1.1b --dtype $dtype "${test[@]}"
     done
     # One workgroup a head against several.
-    step "kernels attention" 30 kernels.jsonl "$killick" bench "${gpu[@]}" -o jsonl --kernels --filter attention --filter 'rows 1 of 4096 tokens, full' "${shape[@]}"
+    step "kernels attention" 30 kernels.jsonl "$killick" bench "${gpu[@]}" -o jsonl --kernels --filter attention --filter ' rows 1 of 4096 tokens, full' --shape smollm2-135m -r 1
+    # What the tuning chose for the embedded model, and why.
+    step "devices --kernels" 30 device.txt "$killick" devices --kernels "${gpu[@]}"
+    for name in matmul_tiled matmul_tiled_f16 matvec_runs gated_mlp_runs; do
+        step "kernels $name" 30 kernels.jsonl "$killick" bench "${gpu[@]}" -o jsonl --kernels --filter " $name q4" "${shape[@]}"
+    done
     # A layout is one word of a kernel's name; those of the other family have longer ones.
     for op in matvec matmul; do
         for layout in f16 q8 q4; do

@@ -278,7 +278,7 @@ impl Generation {
 
     /// `steps` decode steps; the first token of all needs only the prompt's last hidden state.
     fn submit(&mut self, session: &Session, first: bool, steps: u32) -> Result<Batch, GenerateError> {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let staging = self.submits % SUBMITS;
         self.submits += 1;
         let logprobs = self.options.sampler.logprobs > 0;
@@ -289,6 +289,7 @@ impl Generation {
             self.splits = session.splits();
             if !self.steps.contains_key(&self.splits) {
                 self.steps.insert(self.splits, step::record(session, &self.options.sampler)?);
+                begun = Instant::now(); // recording, and compiling with it, is no time of a step
             }
             step::submit(session, self.step(), steps, staging, logprobs)?
         };

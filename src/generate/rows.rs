@@ -189,7 +189,7 @@ impl Rows {
         splits: u32,
         steps: u32,
     ) -> Result<(), GenerateError> {
-        let (begun, key) = (Instant::now(), (self.ids.len(), chain, splits));
+        let key = (self.ids.len(), chain, splits);
         if !self.steps.contains_key(&key) {
             if self.steps.len() >= MOST_STEPS {
                 self.steps.clear();
@@ -198,6 +198,7 @@ impl Rows {
             self.steps.insert(key, step);
         }
         let Some(step) = self.steps.get(&key) else { unreachable!("it was recorded") };
+        let begun = Instant::now(); // recording, and compiling with it, is no time of a step
         let (size, staging) = ((steps, self.ids.len() as u32), self.submits % SUBMITS);
         let read = step::submit_rows(&self.pool, self.control(), step, size, staging, chain.logprobs)?;
         self.submits += 1;

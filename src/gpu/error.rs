@@ -34,7 +34,7 @@ pub enum GpuError {
         message: String,
     },
     /// Products in 16-bit floats were asked for and cannot be had.
-    #[error("adapter {adapter:?} computes nothing in 16-bit floats: {why}")]
+    #[error("16-bit products (f16 on) cannot be had of adapter {adapter:?}: {why}")]
     NoF16 {
         /// Name of the adapter.
         adapter: String,

@@ -267,7 +267,7 @@ pub(super) struct Pipeline {
 }
 
 /// What a shader says, behind its header, that computes in 16-bit floats. WGSL wants it before all else.
-const ENABLE_F16: &str = "enable f16;\n";
+const ENABLE_F16: &str = "enable f16;";
 
 /// What the entry point of a kernel takes for the part that reduces, and what it takes if that part uses subgroups. naga 30 gives
 /// HLSL no value for the subgroup built-ins inside `Lanes` unless the entry point has one as an argument of its own.

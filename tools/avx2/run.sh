@@ -12,7 +12,8 @@ source=$root/tools/avx2/without_avx512.c
 library=$cache/avx2/$(key <"$source").so
 if [ ! -e "$library" ]; then
     use_dir "$cache/avx2"
-    cc -O2 -Wall -Wextra -shared -fPIC -o "$library" "$source" -ldl
+    cc -O2 -Wall -Wextra -shared -fPIC -o "$library.$$" "$source" -ldl
+    mv "$library.$$" "$library"
 fi
 # Mesa keeps compiled shaders, and may not tell which processor they are for.
 export MESA_SHADER_CACHE_DIR=$cache/avx2/mesa

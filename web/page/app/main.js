@@ -137,7 +137,7 @@ function showModel() {
     software && make('p', { className: 'facts-note', textContent: 'This browser computes on the processor, not on a graphics device. It works, but slowly.' }),
     row('Device', device.name || 'the browser does not name it'),
     row('By way of', device.backend),
-    row('Numbers', `weights are kept in ${kept} and computed with in 32 bits${device.f16 ? ', for what is read in 16' : ''}`),
+    row('Numbers', `weights are kept in ${kept} and computed with in 32 bits${device.f16 ? ', prompts in 16' : ''}`),
     row('Features', device.features.join(', ') || 'none, WebGPU’s baseline'),
     row('Kernels', device.family === 'software' ? 'those for processors' : 'those for graphics devices'),
     row('Model', `${model.format}, ${bytes(model.fileBytes)}`),
