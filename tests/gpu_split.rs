@@ -172,14 +172,15 @@ fn a_text_that_forgets_has_one_workgroup_again() {
 /// The longest text of a batch decides; a short one has shares without a key.
 #[test]
 fn texts_of_a_batch_are_split_alike() {
+    const TOKENS: u32 = 80;
     let _alone = alone();
     let model = model();
     let policy = begun(|begun| begun.policy().clone());
     let pool = block_on(Pool::new(&model, &policy, SESSION, 3)).unwrap();
-    let prompts = [text(12), text(3), text(130)];
+    let prompts = [text(30), text(3), text(130)];
     // Begins with the long text, or all three from the beginning on; the ids of each, and what the steps dispatched.
     let run = |with_long: bool| {
-        let mut batch = Batch::new(&pool, Steps::Fixed(4)).unwrap();
+        let mut batch = Batch::new(&pool, Steps::Fixed(1)).unwrap();
         let mut texts = BTreeMap::new();
         for (i, prompt) in prompts.iter().enumerate() {
             let mut session = block_on(pool.session()).unwrap();
@@ -187,7 +188,7 @@ fn texts_of_a_batch_are_split_alike() {
                 begun(|begun| session.copy_from(begun)).unwrap();
             }
             block_on(session.append(prompt)).unwrap();
-            let id = batch.add(session, options(Steps::Fixed(4), 40)).unwrap();
+            let id = batch.add(session, options(Steps::Fixed(1), TOKENS)).unwrap();
             texts.insert(id, Vec::new());
         }
         let before = model.gpu().counters().dispatches;
@@ -203,11 +204,11 @@ fn texts_of_a_batch_are_split_alike() {
     };
     let (ids, dispatches) = run(true);
     let (_, of_short) = run(false);
-    // A token of a text comes of a step at least, and one that splits keys has a dispatch more a layer.
-    let layers = u64::from(model.config().n_layers);
-    assert!(dispatches >= of_short + 39 * layers, "{dispatches} dispatches, {of_short} of short texts");
+    // A token of a text comes of a step, and one that splits keys has a dispatch more a layer; a step or two that ran ahead are less.
+    let more = u64::from(TOKENS - 10) * u64::from(model.config().n_layers);
+    assert!(dispatches >= of_short + more, "{dispatches} dispatches, {of_short} of short texts");
     for (i, (prompt, ids)) in prompts.iter().zip(&ids).enumerate() {
-        assert_eq!(ids.len(), 40);
+        assert_eq!(ids.len(), TOKENS as usize);
         let plain = if i == 0 {
             long(prompt)
         } else {
