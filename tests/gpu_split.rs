@@ -204,8 +204,8 @@ fn texts_of_a_batch_are_split_alike() {
     };
     let (ids, dispatches) = run(true);
     let (_, of_short) = run(false);
-    // A token of a text comes of a step, and one that splits keys has a dispatch more a layer; a step or two that ran ahead are less.
-    let more = u64::from(TOKENS - 10) * u64::from(model.config().n_layers);
+    // A token of a text comes of a step, and one that splits keys has a dispatch more a layer; a few steps that ran ahead are less.
+    let more = u64::from(TOKENS - 30) * u64::from(model.config().n_layers);
     assert!(dispatches >= of_short + more, "{dispatches} dispatches, {of_short} of short texts");
     for (i, (prompt, ids)) in prompts.iter().zip(&ids).enumerate() {
         assert_eq!(ids.len(), TOKENS as usize);
