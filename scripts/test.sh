@@ -133,6 +133,9 @@ step_wasm() {
     device "${swiftshader[@]}"
     env "${swiftshader[@]}" KILLICK_PKG="$pkg" KILLICK_NPM="$modules" KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" \
         node --test tests/node/score.test.mjs tests/node/write.test.mjs
+    # SwiftShader has no 16-bit floats; lavapipe has.
+    [ -z "$(lavapipe_icd)" ] || env "${lavapipe[@]}" KILLICK_NEEDS_F16=1 KILLICK_PKG="$pkg" KILLICK_NPM="$modules" \
+        KILLICK_NATIVE="$CARGO_TARGET_DIR/debug/killick" node --test --test-name-pattern='16-bit floats' tests/node/score.test.mjs
 }
 # The package and the page in browsers: Chromium on the SwiftShader that it brings, Firefox on the newer lavapipe.
 step_browser() {

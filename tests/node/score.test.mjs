@@ -96,7 +96,7 @@ for (const [family, dtype] of everywhere) {
   }
 }
 
-// SwiftShader has no shader-f16, so there it is seen that it is refused; on lavapipe that it runs.
+// SwiftShader has no shader-f16, so there it is seen that it is refused; on lavapipe, where KILLICK_NEEDS_F16 is set, that it runs.
 test('products of prompts in 16-bit floats are computed where they were asked for, or refused', () => {
   const { ids, spec } = cases[1];
   const model = path.join(tiny, 'gqa');
@@ -106,6 +106,7 @@ test('products of prompts in 16-bit floats are computed where they were asked fo
   const { status, stdout, stderr } = runWasm(model, { ...options, f16: true });
   if (status !== 0) {
     assert.match(stderr, /shader-f16/);
+    assert.equal(process.env.KILLICK_NEEDS_F16, undefined, stderr);
     return;
   }
   const wasm = JSON.parse(stdout);
