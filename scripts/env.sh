@@ -39,8 +39,9 @@ mesa_version=25.0.7-2~bpo12+1
 mesa_dir=$cache/mesa-$mesa_version-$(uname -m)
 # Its name is not the system's lvp_icd, so that a pattern can tell the loader which of the two to leave out.
 mesa_icd=$mesa_dir/killick_lavapipe.json
-system_lavapipe_icd() { first_file "$icd_dir/lvp_icd.$(uname -m).json" "$icd_dir/lvp_icd.json"; }
-lavapipe_icd() { first_file "$mesa_icd" "$(system_lavapipe_icd)"; }
+# tools/avx2/run.sh puts others in the place of both: KILLICK_LAVAPIPES is the folder they are in.
+system_lavapipe_icd() { first_file "${KILLICK_LAVAPIPES:-/nowhere}/system.json" "$icd_dir/lvp_icd.$(uname -m).json" "$icd_dir/lvp_icd.json"; }
+lavapipe_icd() { first_file "${KILLICK_LAVAPIPES:-/nowhere}/newer.json" "$mesa_icd" "$(system_lavapipe_icd)"; }
 swiftshader_icd() { first_file /usr/lib/chromium/vk_swiftshader_icd.json; }
 
 # use_newer_lavapipe: the loader sees the newer lavapipe in place of the system's; every other driver stays, and a real GPU goes

@@ -49,6 +49,18 @@ cargo_test() {
     env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked --no-fail-fast "$@"
 }
 
+# gpu_tests VAR=VALUE... -- ARGUMENT...: as gpu_test, with several test programs at a time (scripts/test_programs.py).
+gpu_tests() {
+    local environment=()
+    while [ "$1" != -- ]; do
+        environment+=("$1")
+        shift
+    done
+    shift
+    device "${environment[@]}"
+    env KILLICK_MODEL="$model" KILLICK_SPEED="$speed" "${environment[@]}" scripts/test_programs.py "$@"
+}
+
 # device VAR=VALUE...: shows the device of that environment, and sets `speed` to its speed against one on which all repetitions run.
 device() {
     local said
@@ -92,12 +104,12 @@ step_portability() { scripts/portability.sh; }
 step_kernels() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
 # Here as many repetitions run as the device has speed for; the other drivers are asked the same with the fewest that prove it
 # (`share` in tests/support/gpu.rs).
-step_lavapipe() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
+step_lavapipe() { gpu_tests "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
-step_baseline() { gpu_test "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
+step_baseline() { gpu_tests "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
 # Whole models with the kernels that real GPUs run; every device above is a software device, for which others would be chosen.
 step_family() {
-    gpu_test "${lavapipe[@]}" KILLICK_FAMILY=gpu -- --test gpu_tiny --test gpu_loop --test gpu_families --test gpu_adapter \
+    gpu_tests "${lavapipe[@]}" KILLICK_FAMILY=gpu -- --test gpu_tiny --test gpu_loop --test gpu_families --test gpu_adapter \
         --test gpu_memory --test gpu_convert
     gpu_test "${lavapipe_for_models[@]}" KILLICK_FAMILY=gpu -- --test model_smollm2 a_greedy_text_equals_pytorchs_id_by_id
 }
@@ -112,16 +124,15 @@ step_lavapipe-system() {
         echo "kernels and the decode loop on the system's lavapipe: it is the only one here, and the other steps run on it" >>"$KILLICK_SKIPS"
         return
     fi
-    gpu_test "${lavapipe_system[@]}" -- --test gpu_kernels
-    gpu_test "${lavapipe_system[@]}" -- --test gpu_loop
+    gpu_tests "${lavapipe_system[@]}" -- --test gpu_kernels --test gpu_loop
 }
 step_model() { gpu_test "${lavapipe_for_models[@]}" -- --test 'model_*'; }
 # SwiftShader does not say its version; it is that of the browser it comes with.
 swiftshader_version() { dpkg-query -W -f 'SwiftShader of ${Package} ${Version}\n' chromium 2>/dev/null || true; }
 step_swiftshader() {
     swiftshader_version
-    gpu_test "${swiftshader[@]}" -- --test 'gpu_*'
-    gpu_test "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
+    gpu_tests "${swiftshader[@]}" -- --test 'gpu_*'
+    gpu_tests "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
 }
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.
 step_wasm() {

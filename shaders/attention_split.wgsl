@@ -4,10 +4,20 @@
 //   parts[r, h, s, :] = sum_j exp(score_j - top) v[j, :], then top, the largest score, and sum_j exp(score_j - top)
 //
 // over share s of the keys that row r sees. One that is left without a key gives 0, LOWEST and 0. The number of splits is the host's to
-// choose; whatever it is, each key is in one share.
+// choose; whatever it is, each key is in one share. Into how many of them the keys go depends on the keys alone, so that a text is worth
+// the same bits whatever else the device does: beside longer texts, and however far it runs ahead of the host.
 //
 // parts (rows, n_heads, splits, head_dim + 2). One workgroup per row, head and split. Those of heads that read the same keys are neighbours.
 @group(0) @binding(8) var<storage, read_write> parts: array<f32>;
+
+// `kernels::attention::splits`, of no more than there are.
+fn shares_of(keys: u32) -> u32 {
+    if keys < 2u * params.share {
+        return 1u;
+    }
+    let wanted = keys / params.share; // 2 or more
+    return min(1u << (32u - countLeadingZeros(wanted - 1u)), params.splits);
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn attention_split(
@@ -23,7 +33,8 @@ fn attention_split(
     let split = i / params.n_heads % params.splits;
     let r = i / params.n_heads / params.splits;
     let query = query_of(r, head);
-    let share = (query.end - query.first + params.splits - 1u) / params.splits;
+    let shares = shares_of(query.end - query.first);
+    let share = (query.end - query.first + shares - 1u) / shares;
     let first = min(query.first + split * share, query.end);
     let state = walk(query, first, min(first + share, query.end), lane);
 

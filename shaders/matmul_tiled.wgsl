@@ -5,17 +5,8 @@
 // often as the tile is wide. The columns come in steps of sixteen, weights decoded on the way into workgroup memory.
 //
 // x (m, cols) from its `x_at`-th vec4 on, weight (rows, cols), out (m, stride).
-@group(0) @binding(0) var<uniform> params: ProductParams;
-@group(0) @binding(1) var<storage, read> weight: array<weight_word>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (m, stride)
 
-// Lanes of a side: 8 of 64, 16 of 256.
-const SIDE: u32 = 8u * (1u + WORKGROUP / 256u);
-// Rows of a tile, and as many inputs.
-const TILE: u32 = 4u * SIDE;
-// vec4s of a row in a step, and from one row to the next: five, so that eight lanes that read eight rows hit all banks, each once.
-const STEP: u32 = 4u;
+// vec4s from one row to the next: five, so that eight lanes that read eight rows hit all banks, each once.
 const STRIDE: u32 = 5u;
 var<workgroup> weights: array<vec4<f32>, TILE * STRIDE>;
 var<workgroup> xs: array<vec4<f32>, TILE * STRIDE>;
@@ -34,18 +25,6 @@ fn stage(i: u32, row: u32, input: u32, column: u32) {
     }
     weights[at] = w;
     xs[at] = v;
-}
-
-fn store(row: u32, input: u32, sum: f32) {
-    if row >= params.rows || input >= params.inputs {
-        return;
-    }
-    let i = input * params.out_stride + params.out_offset + row;
-    if RESIDUAL {
-        out[i] += sum;
-    } else {
-        out[i] = sum;
-    }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -84,10 +63,5 @@ fn matmul_tiled(
         }
         #end
     }
-    let row = first_row + mine;
-    let input = first_input + my_input;
-    store(row, input + $iu * SIDE, sums$i.x);
-    store(row + SIDE, input + $iu * SIDE, sums$i.y);
-    store(row + 2u * SIDE, input + $iu * SIDE, sums$i.z);
-    store(row + 3u * SIDE, input + $iu * SIDE, sums$i.w);
+    store(first_row + mine, first_input + my_input + $iu * SIDE, sums$i);
 }

@@ -17,17 +17,6 @@
 //
 // x (m, cols) from its `x_at`-th vec4 on, weight (rows, cols), out (m, stride).
 enable f16;
-@group(0) @binding(0) var<uniform> params: ProductParams;
-@group(0) @binding(1) var<storage, read> weight: array<weight_word>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (m, stride)
-
-// Lanes of a side: 8 of 64, 16 of 256.
-const SIDE: u32 = 8u * (1u + WORKGROUP / 256u);
-// Rows of a tile, and as many inputs. Row `i` of a four is SIDE rows behind the one before, as lanes side by side store side by side.
-const TILE: u32 = 4u * SIDE;
-// vec4s of a row in a step.
-const STEP: u32 = 4u;
 // Blocks of four rows by four columns in a step, which a lane each reads and turns; then as many of inputs.
 const BLOCKS: u32 = SIDE * STEP;
 // Columns of the weights, then of the inputs: (2, columns of a step, fours).
@@ -51,18 +40,6 @@ fn bits(v: vec4<f32>) -> vec4<u32> {
 
 fn power(exponent: vec4<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(exponent << vec4<u32>(23u));
-}
-
-fn store(row: u32, input: u32, sum: f32) {
-    if row >= params.rows || input >= params.inputs {
-        return;
-    }
-    let i = input * params.out_stride + params.out_offset + row;
-    if RESIDUAL {
-        out[i] += sum;
-    } else {
-        out[i] = sum;
-    }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -143,10 +120,5 @@ fn matmul_tiled_f16(
         let x_scale = scales[SIDE + my_input];
         sums$i += vec4<f32>(halves$i) * (w_scale * x_scale[$i]);
     }
-    let row = first_row + mine;
-    let input = first_input + my_input;
-    store(row, input + $iu * SIDE, sums$i.x);
-    store(row + SIDE, input + $iu * SIDE, sums$i.y);
-    store(row + 2u * SIDE, input + $iu * SIDE, sums$i.z);
-    store(row + 3u * SIDE, input + $iu * SIDE, sums$i.w);
+    store(first_row + mine, first_input + my_input + $iu * SIDE, sums$i);
 }

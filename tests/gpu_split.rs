@@ -18,7 +18,7 @@ use killick::kv::{PolicySpec, Preset};
 use killick::model::Model;
 use killick::model_file::ModelFile;
 use killick::session::{Pool, Session, SessionOptions};
-use killick::{Batch, BatchEvent, GenerateOptions, SamplerOptions, Steps};
+use killick::{Batch, BatchEvent, GenerateOptions, SamplerOptions, Steps, Token};
 use pollster::block_on;
 use support::bounds::bound;
 use support::golden::{data, nmse};
@@ -27,8 +27,9 @@ use support::gpu::{leave_idle, share};
 const VOCAB: u32 = 120;
 /// The id that closes a segment. No test draws it.
 const ANCHOR: u32 = VOCAB - 1;
-/// Tokens of the open segment that all tests go on from: with 24 more its keys are split.
-const BEGUN: u32 = 1000;
+/// Tokens of the open segment that all tests go on from: with 64 more its keys are in two shares. Steps have room for shares a little
+/// earlier, because they run ahead of the host.
+const BEGUN: u32 = 960;
 const SESSION: SessionOptions = SessionOptions { chunk: 128, in_flight: 32, kv: KvFormat::F32 };
 
 /// One test at a time: one counts the objects of the device that all share.
@@ -109,14 +110,22 @@ fn follow(mut plain: Session, ids: &[u32], what: &str) {
 fn a_text_that_grows_beyond_the_threshold_goes_on_as_it_would() {
     let _alone = alone();
     let layers = model().config().n_layers as usize;
-    let modes = [Steps::Fixed(16), Steps::OnHost, Steps::Auto, Steps::Fixed(1)];
-    for steps in modes.into_iter().take(share(4, 2)) {
+    let modes = [Steps::Fixed(16), Steps::Fixed(1), Steps::OnHost, Steps::Auto];
+    let mut bits: Option<Vec<(u32, u32)>> = None;
+    for steps in modes.into_iter().take(share(4, 3)) {
         let mut session = long(&[]);
-        let mut generation = session.generate(options(steps, 60)).unwrap();
+        let mut options = options(steps, 100);
+        options.sampler.logprobs = 1;
+        let mut generation = session.generate(options).unwrap();
         let before: Vec<Dispatch> = generation.step_dispatches().to_vec();
         assert_eq!((count(&before, "attention"), count(&before, "attention_split")), (layers, 0));
-        let ids: Vec<u32> = generation.by_ref().map(|token| token.unwrap().id).collect();
+        let tokens: Vec<Token> = generation.by_ref().map(|token| token.unwrap()).collect();
+        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
         if steps != Steps::OnHost {
+            // The host makes room for shares at another token then, and the text is the same to the last bit.
+            let chosen = |token: &Token| (token.id, token.logprobs.as_ref().unwrap().chosen.to_bits());
+            let got: Vec<(u32, u32)> = tokens.iter().map(chosen).collect();
+            assert_eq!(bits.get_or_insert_with(|| got.clone()), &got, "{steps:?}");
             let after = generation.step_dispatches();
             for kernel in ["attention_split", "attention_join"] {
                 assert_eq!(count(after, kernel), layers, "{kernel} with {steps:?}");
@@ -125,7 +134,7 @@ fn a_text_that_grows_beyond_the_threshold_goes_on_as_it_would() {
             assert_eq!(after.len(), before.len() + layers, "one dispatch more a layer");
         }
         drop(generation);
-        assert_eq!(session.kv().live, BEGUN + 59, "the last token is pending");
+        assert_eq!(session.kv().live, BEGUN + 99, "the last token is pending");
         follow(long(&[]), &ids, &format!("{steps:?}"));
     }
 }
@@ -136,16 +145,16 @@ fn the_logits_of_a_step_do_not_depend_on_the_shares() {
     let _alone = alone();
     let (mut split, mut plain) = (long(&[]), long(&[]));
     let (mut worst, most) = (0.0_f64, bound("logits of a tiny model"));
-    for (i, id) in text(40).into_iter().enumerate() {
+    for (i, id) in text(80).into_iter().enumerate() {
         let got = block_on(split.step_logits(id)).unwrap();
         block_on(plain.append(&[id])).unwrap();
         let want = block_on(plain.next_logits()).unwrap();
         let off = nmse(&got, &want);
         worst = worst.max(off);
         assert!(off <= most, "after {i} tokens more: {off:e}");
-        if i == 39 {
+        if i == 79 {
             // Others in the place of a few tokens are seen, and a share is hundreds.
-            let mut other = long(&[&[ANCHOR - 1; 39], &text(40)[39..]].concat());
+            let mut other = long(&[&[ANCHOR - 1; 79], &text(80)[79..]].concat());
             let other = nmse(&got, &block_on(other.next_logits()).unwrap());
             assert!(other > most, "the check sees nothing: {other:e}");
         }
@@ -158,7 +167,7 @@ fn the_logits_of_a_step_do_not_depend_on_the_shares() {
 fn a_text_that_forgets_has_one_workgroup_again() {
     let _alone = alone();
     let layers = model().config().n_layers as usize;
-    let mut session = long(&text(30));
+    let mut session = long(&text(70));
     let shares = |session: &mut Session| {
         let generation = session.generate(options(Steps::Fixed(4), 1)).unwrap();
         count(generation.step_dispatches(), "attention_split")
@@ -172,12 +181,12 @@ fn a_text_that_forgets_has_one_workgroup_again() {
 /// The longest text of a batch decides; a short one has shares without a key.
 #[test]
 fn texts_of_a_batch_are_split_alike() {
-    const TOKENS: u32 = 80;
+    const TOKENS: u32 = 100;
     let _alone = alone();
     let model = model();
     let policy = begun(|begun| begun.policy().clone());
     let pool = block_on(Pool::new(&model, &policy, SESSION, 3)).unwrap();
-    let prompts = [text(30), text(3), text(130)];
+    let prompts = [text(70), text(3), text(130)];
     // Begins with the long text, or all three from the beginning on; the ids of each, and what the steps dispatched.
     let run = |with_long: bool| {
         let mut batch = Batch::new(&pool, Steps::Fixed(1)).unwrap();
@@ -229,7 +238,7 @@ fn crossing_again_makes_nothing() {
     let mut made = Vec::new();
     for _ in 0..3 {
         begun(|begun| session.copy_from(begun)).unwrap();
-        block_on(session.append(&text(22))).unwrap();
+        block_on(session.append(&text(62))).unwrap();
         for id in [1, 2, 3, ANCHOR, 4] {
             block_on(session.step_logits(id)).unwrap();
         }

@@ -16,5 +16,6 @@ struct AttentionParams {
     rows_of_text: u32,         // rows, one after the other, that are of one text
     near: u32,                 // 1 in a layer with a window of its own
     cap: f32,                  // scores are bent to stay within it; 0: they are not
-    splits: u32,               // shares that the keys of a row are split into, where they are
+    splits: u32,               // shares that the keys of a row are split into, at most, where they are
+    share: u32,                // keys that a share is worth
 }

@@ -16,7 +16,7 @@ params! {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
         chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
-        rows_of_text: u32, near: u32, cap: f32, splits: u32,
+        rows_of_text: u32, near: u32, cap: f32, splits: u32, share: u32,
     }
 }
 
@@ -114,18 +114,17 @@ pub(super) const TEXELS: Implementation = Implementation {
     ..Implementation::only(&TEXELS_KERNEL, 8)
 };
 
-/// Keys of a row from which on they are split: the dispatch that joins the shares has to be earned.
-const SPLIT_FROM: u32 = 1024;
-/// Keys of a share, about: half as many to one and a half times as many, until there are the most shares.
-const SHARE: u32 = 512;
+/// Keys of a share, about: half as many to one and a half times as many, until there are the most shares. Fewer than two shares' keys are
+/// not split, because the dispatch that joins shares has to be earned.
+pub const SHARE: u32 = 512;
 /// Shares of a row, at most: their results are all read once more.
 const MOST_SPLITS: u32 = 16;
 
-/// Shares that a decode step splits the keys of its rows into, where a row sees up to `keys` keys: a power of two, so that a text meets few
-/// numbers while it grows; 1 where one workgroup is enough for a row. Any number is right for any row, so this may go by an old count of keys.
-/// It never falls where `keys` grows.
+/// Shares that a decode step has room for, where a row sees up to `keys` keys: a power of two, so that a text meets few numbers while it
+/// grows; 1 where one workgroup is enough for a row. It never falls where `keys` grows. A row of fewer keys leaves some of them empty:
+/// the shader counts by the same rule, so a row comes to the same whatever bound the host knows.
 pub fn splits(keys: u32) -> u32 {
-    if keys < SPLIT_FROM { 1 } else { (keys / SHARE).next_power_of_two().clamp(2, MOST_SPLITS) }
+    if keys < 2 * SHARE { 1 } else { (keys / SHARE).next_power_of_two().min(MOST_SPLITS) }
 }
 
 /// Bytes of [`Attention::parts`] for so many rows and splits.
@@ -160,8 +159,11 @@ pub struct Attention<'a> {
     pub chunk_anchors: &'a Buffer,
     /// What the shares of a row's keys come to ([`parts_bytes`]); not used by implementations that do not split them.
     pub parts: &'a Buffer,
-    /// Shares that the keys of a row are split into; with 1 they are not, unless the device is bound to the implementation that does.
+    /// Shares that the keys of a row are split into, at most; with 1 they are not, unless the device is bound to the implementation that
+    /// does.
     pub splits: u32,
+    /// Keys that a share is worth ([`SHARE`]); a row with fewer than twice as many has one.
+    pub share: u32,
     /// Result (rows, q_dim).
     pub out: &'a Buffer,
 }
@@ -228,6 +230,7 @@ pub fn record(
             near: scoring.near.into(),
             cap: scoring.cap,
             splits,
+            share: io.share.max(1),
         };
         let bindings = [
             io.rows.all(),

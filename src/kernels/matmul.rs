@@ -38,6 +38,7 @@ const TILED_KERNEL: Kernel = Kernel {
     name: "matmul_tiled",
     source: concat!(
         include_str!("../../shaders/matmul_tiled.wgsl"),
+        include_str!("../../shaders/shared/square.wgsl"),
         include_str!("../../shaders/shared/params_product.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),
@@ -63,6 +64,7 @@ const TILED_F16_KERNEL: Kernel = Kernel {
     name: "matmul_tiled_f16",
     source: concat!(
         include_str!("../../shaders/matmul_tiled_f16.wgsl"),
+        include_str!("../../shaders/shared/square.wgsl"),
         include_str!("../../shaders/shared/params_product.wgsl"),
         include_str!("../../shaders/shared/group.wgsl")
     ),

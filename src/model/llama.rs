@@ -220,6 +220,7 @@ fn ring_io<'a>(s: &'a Scratch, (k_cache, v_cache): (&'a Buffer, &'a Buffer)) -> 
         chunk_anchors: &s.chunk_anchors,
         parts: &s.parts,
         splits: 1,
+        share: attention::SHARE,
         out: &s.attended,
     }
 }

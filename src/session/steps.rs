@@ -39,10 +39,10 @@ impl Session {
         self.read_logits(None).await
     }
 
-    /// Shares that the next step splits the keys of a row into.
+    /// Shares that the next steps split the keys of a row into, at most. In the decode loop the device runs ahead of this ring.
     pub(crate) fn splits(&self) -> u32 {
-        // In the decode loop the device is some steps ahead of this ring. That does not matter: any number is right.
-        attention::splits(self.ring.state().live).min(self.pool().scratch.shape.splits)
+        let keys = self.ring.state().live + self.ring.params().in_flight + 1; // each sees itself, too
+        attention::splits(keys).min(self.pool().scratch.shape.splits)
     }
 
     /// Submits the steps of the pending token, if there is one, and of `id`, then the logits after the text and what `read` records.

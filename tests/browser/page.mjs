@@ -33,10 +33,10 @@ export async function start({ fault } = {}) {
 }
 
 /**
- * The page in a context of its own: nothing is kept from another.
+ * The page in a context of its own: nothing is kept from another. `script` runs in it before its own.
  * @param {{ server: any, browser: any }} where
  */
-export async function open({ server, browser }, { path: at = '', query = '', dark = false, size = DESKTOP, gpu = true } = {}) {
+export async function open({ server, browser }, { path: at = '', query = '', dark = false, size = DESKTOP, gpu = true, script = () => {} } = {}) {
   const context = await browser.newContext({ viewport: size, colorScheme: dark ? 'dark' : 'light', hasTouch: size.width < 700, reducedMotion: 'no-preference' });
   const page = await context.newPage();
   page.setDefaultTimeout(90_000);
@@ -48,6 +48,7 @@ export async function open({ server, browser }, { path: at = '', query = '', dar
     addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
   });
   if (!gpu) await page.addInitScript(() => Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }));
+  await page.addInitScript(script);
   await page.goto(`${server.url}${at}?test&${query}`);
   return { page, complaints, close: () => context.close() };
 }

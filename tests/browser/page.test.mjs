@@ -200,6 +200,35 @@ test('the device is lost in the middle: the page says so, makes another, and goe
   await close();
 });
 
+test('16-bit products are offered where the device has 16-bit floats, and are then asked of the engine', { timeout: 120_000 }, async () => {
+  const isOffered = (page) => page.$eval('[data-only="f16"]', (row) => !row.hidden);
+  // SwiftShader has none: the page's address may ask for them, and nothing comes of it.
+  const plain = await open(where, { query: 'f16=on' });
+  await ready(plain.page);
+  assert.equal(await isOffered(plain.page), false);
+  assert.doesNotMatch(await plain.page.textContent('#device'), /prompts in 16/);
+  await plain.close();
+  // A page that is told of a graphics device that has them. Its worker is not, so that the engine's refusal shows what it was asked for.
+  const told = await open(where, {
+    query: 'f16=on',
+    script: () => {
+      const request = GPU.prototype.requestAdapter;
+      GPU.prototype.requestAdapter = async function requestAdapter(options) {
+        const adapter = await request.call(this, options);
+        return { features: new Set([...adapter.features, 'shader-f16']), info: { isFallbackAdapter: false } };
+      };
+    },
+  });
+  await told.page.waitForSelector('#trouble', { state: 'visible' });
+  assert.equal(await isOffered(told.page), true);
+  assert.match(await told.page.textContent('#trouble'), /f16/);
+  // In 32 bits it loads.
+  await told.page.evaluate(() => { document.querySelector('#set-f16').value = ''; });
+  await told.page.click('#trouble button.primary');
+  await ready(told.page);
+  await told.close();
+});
+
 test('a long prompt: the page says how much of it was read', { timeout: 180_000 }, async () => {
   const { page, complaints, close } = await open(where, { query: 'max_tokens=4&seed=1' });
   await ready(page);

@@ -49,6 +49,8 @@ struct Rows<'t> {
     chunk: Option<(Chunk, Vec<u32>)>,
     /// Shares of a row's keys, by the implementation that splits them.
     splits: u32,
+    /// Keys that a share is worth.
+    share: u32,
     k_cache: Vec<f32>,
     v_cache: Vec<f32>,
 }
@@ -83,6 +85,7 @@ impl Rows<'_> {
             chunk_anchors: &chunk_anchors,
             parts: &parts,
             splits: self.splits,
+            share: self.share,
             out: &out,
         };
         let chunk = self.chunk.as_ref().map(|(chunk, _)| chunk);
@@ -163,6 +166,7 @@ fn walk(text: &Text, ops: impl FnMut() -> i32, mut each: impl FnMut(Rows<'_>)) {
             rows: rows.clone(),
             chunk,
             splits: SPLITS[n % SPLITS.len()],
+            share: 1,
             k_cache: k_cache.clone(),
             v_cache: v_cache.clone(),
         });
@@ -235,7 +239,18 @@ fn more_slots_than_a_texture_is_high() {
         let (k_cache, v_cache) = (cache(1), cache(2));
         let scoring = text.scoring;
         let chunk = None;
-        let rows = Rows { text: &text, layout, scoring, first: 0, rows, chunk, splits: 2, k_cache, v_cache };
+        let rows = Rows {
+            text: &text,
+            layout,
+            scoring,
+            first: 0,
+            rows,
+            chunk,
+            splits: 2,
+            share: 1,
+            k_cache,
+            v_cache,
+        };
         let got = rows.produce();
         passes("attention", "slots beyond 8,192", &got, compare("attention", &got, &rows.want()));
     });

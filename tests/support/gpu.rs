@@ -206,6 +206,15 @@ pub fn each_implementation(op: &str, mut test: impl FnMut(&'static Implementatio
     assert!(met > 0, "{op} has no implementation");
 }
 
+/// What `test` gives when it is bound to the implementation of `op` of that name in place of the one at work.
+pub fn by_implementation<T>(op: &str, name: &str, test: impl FnOnce() -> T) -> T {
+    let named = choose::implementations(op).find(|one| one.kernel.name == name);
+    let at_work = BOUND.replace(Some(named.expect("an implementation of that name")));
+    let given = test();
+    BOUND.set(at_work);
+    given
+}
+
 /// [`each_implementation`], and each layout of weights that it reads.
 pub fn each_layout(op: &str, mut test: impl FnMut(WeightLayout)) {
     each_implementation(op, |one| one.weight_layouts().for_each(&mut test));

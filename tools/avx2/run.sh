@@ -2,20 +2,46 @@
 # run.sh PROGRAM [ARGUMENT...]: runs a program as on a processor with AVX2 and without AVX-512.
 #
 # What a software driver takes depends on which of them it compiles for, and machines have one or the other; so a machine with
-# AVX-512 can measure both. Only Intel processors let Linux hide what they have ("cpuid_fault" in /proc/cpuinfo).
+# AVX-512 can measure both.
+#
+# Intel processors let Linux hide what they have ("cpuid_fault" in /proc/cpuinfo): there every compiler of the program is told
+# so. Elsewhere only lavapipe is: the scripts of this project then take copies of it that switch AVX-512 off in LLVM.
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/env.sh"
 
 [ $# -gt 0 ] || fail "no program was named" "usage: tools/avx2/run.sh PROGRAM [ARGUMENT...]"
-grep -qw cpuid_fault /proc/cpuinfo || fail "this processor cannot hide what it has" "It needs cpuid_fault in /proc/cpuinfo."
-source=$root/tools/avx2/without_avx512.c
-library=$cache/avx2/$(key <"$source").so
-if [ ! -e "$library" ]; then
-    use_dir "$cache/avx2"
-    cc -O2 -Wall -Wextra -shared -fPIC -o "$library.$$" "$source" -ldl
-    mv "$library.$$" "$library"
+
+# hide_from_all: the processor itself denies it (without_avx512.c).
+hide_from_all() {
+    local source library
+    source=$root/tools/avx2/without_avx512.c
+    library=$cache/avx2/$(key <"$source").so
+    if [ ! -e "$library" ]; then
+        cc -O2 -Wall -Wextra -shared -fPIC -o "$library.$$" "$source" -ldl
+        mv "$library.$$" "$library"
+    fi
+    export LD_PRELOAD=$library
+}
+
+# copy_of MANIFEST NAME: a copy of that lavapipe, NAME.so and NAME.json. Mesa names the features it wants of LLVM as "+avx512f"
+# or "-avx512f" and so on; in the copy all of them have the minus.
+copy_of() {
+    local library
+    [ -n "$1" ] || return 0
+    library=$(python3 -c 'import json, os, sys; print(os.path.join(os.path.dirname(sys.argv[1]), json.load(open(sys.argv[1]))["ICD"]["library_path"]))' "$1")
+    LC_ALL=C sed 's/+avx512/-avx512/g' "$library" >"$cache/avx2/$2.so"
+    sed -E "s|(\"library_path\": *\")[^\"]*|\\1$cache/avx2/$2.so|" "$1" >"$cache/avx2/$2.json"
+}
+
+use_dir "$cache/avx2"
+if grep -qw cpuid_fault /proc/cpuinfo; then
+    hide_from_all
+else
+    echo "${0##*/}: this processor cannot hide what it has; AVX-512 is hidden from lavapipe alone, where a script of this project chooses the driver" >&2
+    copy_of "$(lavapipe_icd)" newer
+    copy_of "$(system_lavapipe_icd)" system
+    export KILLICK_LAVAPIPES=$cache/avx2
 fi
 # Mesa keeps compiled shaders, and may not tell which processor they are for.
 export MESA_SHADER_CACHE_DIR=$cache/avx2/mesa
-export LD_PRELOAD=$library
 exec "$@"

@@ -103,6 +103,7 @@ pub(super) async fn attention(
                 chunk_anchors: &chunk_anchors,
                 parts: &parts,
                 splits,
+                share: attention::SHARE,
                 out: &out,
             };
             attention::record(rec, io, rows, (heads, Scoring::of(heads)), &ring_layout, chunk.as_ref())

@@ -3,7 +3,7 @@
 use killick::gpu::Recorder;
 
 use super::*;
-use crate::support::gpu::try_run;
+use crate::support::gpu::{by_implementation, try_run};
 
 /// Slots for three pinned tokens, some anchors, and as many live tokens as the largest case sees.
 fn policy() -> Policy {
@@ -54,7 +54,18 @@ fn rows_of(heads: Heads, keys: &[[u32; 3]], test: impl FnOnce(Rows<'_>)) {
     let rows = keys.iter().map(|keys| row(*keys, layout.slots())).collect();
     let scoring = Scoring { near: false, ..text.scoring };
     let Text { k: k_cache, v: v_cache, .. } = entries;
-    test(Rows { text: &text, layout, scoring, first: 0, rows, chunk: None, splits: 1, k_cache, v_cache });
+    test(Rows {
+        text: &text,
+        layout,
+        scoring,
+        first: 0,
+        rows,
+        chunk: None,
+        splits: 1,
+        share: 1,
+        k_cache,
+        v_cache,
+    });
 }
 
 #[test]
@@ -87,12 +98,41 @@ fn keys_in_any_number_of_shares_are_all_keys_once() {
     });
 }
 
+/// What a row comes to goes by its own keys: more room for shares, which the host makes when it knows no better, changes no bit, and a row
+/// of few keys comes to what one workgroup for all of them makes of it.
+#[test]
+fn a_row_is_worth_the_same_bits_whatever_room_there_is_for_shares() {
+    each_implementation("attention", |one| {
+        if one.least_inputs == 1 {
+            return;
+        }
+        rows_of(HEADS[4], &KEYS, |mut rows| {
+            rows.share = 330;
+            for near in [false, true] {
+                rows.scoring.near = near;
+                // 2,543 keys are 8 shares.
+                let bits = [8, 9, 16].map(|splits| {
+                    rows.splits = splits;
+                    rows.produce().words
+                });
+                assert!(bits.iter().all(|words| *words == bits[0]), "near {near}");
+                rows.splits = 2;
+                assert!(rows.produce().words != bits[0], "fewer shares make another sum of the last row");
+                // The first eight rows have fewer than two shares' keys.
+                let width = 8 * rows.text.heads.q_dim() as usize;
+                let plain = by_implementation("attention", "attention", || rows.produce().words);
+                assert!(plain[..width] == bits[0][..width], "one workgroup for all keys, near {near}");
+            }
+        });
+    });
+}
+
 #[test]
 fn the_check_rejects_faults_at_the_borders_of_shares() {
     each_implementation("attention", |_| {
         // 2,048 keys in 16 shares of 128, the last of which is nothing but live keys.
         rows_of(HEADS[4], &[[3, 40, 2005]; 2], |mut right| {
-            right.splits = 16;
+            (right.splits, right.share) = (16, 128);
             let want = right.want();
             let got = right.produce();
             passes("attention", "2,048 keys in 16 shares", &got, compare("attention", &got, &want));
@@ -160,6 +200,7 @@ fn parts_are_written_and_nothing_behind_them() {
                 chunk_anchors: &buffer("chunk anchors", &[0_u32]),
                 parts: &parts,
                 splits,
+                share: 1,
                 out: &out,
             };
             let got =

@@ -29,13 +29,13 @@ fill(panel, title, phase, bar, detail, make('div', { className: 'row' }, cancel)
 
 /**
  * @param {Choice} choice
- * @param {KvFormat} kv
+ * @param {{ kv: KvFormat, f16: boolean }} settings
  * @returns {Promise<Killick>}
  */
-export async function load(choice, kv) {
+export async function load(choice, { kv, f16 }) {
   const abort = new AbortController();
   return during(`Loading ${choice.name}`, abort, (onProgress) =>
-    Killick.load({ ...choice.open, kv, signal: abort.signal, onProgress }));
+    Killick.load({ ...choice.open, kv, device: { f16 }, signal: abort.signal, onProgress }));
 }
 
 /**

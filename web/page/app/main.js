@@ -57,7 +57,7 @@ async function use(wanted) {
   showModel();
   say(`Loading ${wanted.name}.`);
   try {
-    engine = await load(wanted, settings.kv);
+    engine = await load(wanted, settings);
     engine.onLost = trouble;
     settings.fit(engine.model);
     await writer.use(engine);
@@ -153,6 +153,7 @@ async function start() {
     say('');
     return;
   }
+  settings.offer16(support);
   const wanted = query.get('model');
   // A link may name a model, but a stranger's link starts no download: the reader sees the size first.
   if (wanted && wanted !== SMALL.name) {

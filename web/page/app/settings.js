@@ -7,6 +7,7 @@ import { POLICIES } from './words.js';
  * @typedef {import('../killick/index.js').ModelInfo} ModelInfo
  * @typedef {import('../killick/index.js').PolicyName} PolicyName
  * @typedef {import('../killick/index.js').KvFormat} KvFormat
+ * @typedef {import('../killick/index.js').Support} Support
  * @typedef {import('../killick/index.js').PolicyOptions} PolicyOptions
  * @typedef {import('../killick/index.js').GenerateOptions} GenerateOptions
  *
@@ -21,7 +22,7 @@ import { POLICIES } from './words.js';
  * @property {number} [step]
  * @property {string} value at first; empty means that the model decides
  * @property {[string, string][]} [choices] value and name; then it is a list
- * @property {boolean} [chat] only for models that chat
+ * @property {'chat' | 'f16'} [only] shown for models that chat, or on devices with 16-bit arithmetic
  */
 
 /** @type {Setting[]} */
@@ -29,13 +30,14 @@ const SETTINGS = [
   { key: 'policy', label: 'What is remembered', help: '', needs: 'text', value: '', choices: [['', 'As the model was trained'], ...Object.entries(POLICIES).map(([key, { name }]) => /** @type {[string, string]} */ ([key, name]))] },
   { key: 'window', label: 'Window', unit: 'tokens', help: 'The newest tokens that a token sees whatever else is forgotten. Empty: as the model was trained.', needs: 'text', value: '', min: 1, max: 65536, step: 1 },
   { key: 'anchors', label: 'Anchors at most', unit: 'entries', help: 'Beyond these the oldest go, and their sentences are forgotten. Fewer need less memory.', needs: 'text', value: '', min: 1, max: 65536, step: 1 },
-  { key: 'system', label: 'Instruction', help: 'Said to the model before the conversation, for example how to answer.', needs: 'text', value: '', chat: true },
+  { key: 'system', label: 'Instruction', help: 'Said to the model before the conversation, for example how to answer.', needs: 'text', value: '', only: 'chat' },
   { key: 'max_tokens', label: 'Length', unit: 'tokens', help: 'How much it writes before it pauses. A token is a short word or a part of one.', needs: 'now', value: '400', min: 1, max: 100000, step: 1 },
   { key: 'temperature', label: 'Temperature', help: '0 always takes the likeliest token; higher is freer, and above 1 it soon rambles.', needs: 'now', value: '0.8', min: 0, max: 3, step: 0.05 },
   { key: 'top_p', label: 'Top-p', unit: 'of 1', help: 'Draws only from the likeliest tokens that together have this chance.', needs: 'now', value: '0.95', min: 0.01, max: 1, step: 0.01 },
   { key: 'min_p', label: 'Min-p', unit: 'of 1', help: 'Leaves out tokens with less than this part of the likeliest one’s chance. 0 leaves out none.', needs: 'now', value: '0', min: 0, max: 1, step: 0.01 },
   { key: 'seed', label: 'Seed', help: 'The same seed draws the same text again. Empty: another each time.', needs: 'now', value: '', min: 0, max: 4294967295, step: 1 },
   { key: 'kv', label: 'Numbers in the cache', help: 'Shorter numbers take half the memory of the cache, or little more than a quarter, and round what it holds a little.', needs: 'model', value: 'f32', choices: [['f32', '32 bits each'], ['f16', '16 bits each'], ['q8_0', '8 bits each']] },
+  { key: 'f16', label: 'Numbers in products', help: 'This device has 16-bit arithmetic. A long prompt may be read faster with it, or not: try. Sums stay in 32 bits.', needs: 'model', value: '', choices: [['', '32 bits'], ['on', '16 bits, for prompts']], only: 'f16' },
 ];
 
 const NEEDS = { now: '', text: 'for a new text', model: 'loads the model again' };
@@ -43,6 +45,8 @@ const NEEDS = { now: '', text: 'for a new text', model: 'loads the model again' 
 export class Settings {
   /** @type {Map<string, HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement>} */
   #fields = new Map();
+  /** Whether the device has 16-bit arithmetic that the engine can use. */
+  offers16 = false;
 
   /**
    * @param {URLSearchParams} query what the page's address sets
@@ -71,11 +75,20 @@ export class Settings {
   }
 
   /**
+   * Fits the settings to what the browser offers. The kernels for processors compute in 32 bits alone.
+   * @param {Support} support
+   */
+  offer16({ f16, software }) {
+    this.offers16 = f16 && !software;
+    this.#show('f16', this.offers16);
+  }
+
+  /**
    * Fits the settings to a model.
    * @param {ModelInfo} model
    */
   fit(model) {
-    for (const row of document.querySelectorAll('[data-chat]')) /** @type {HTMLElement} */ (row).hidden = !model.chat;
+    this.#show('chat', model.chat);
     const own = /** @type {HTMLSelectElement} */ (this.#fields.get('policy')).options[0];
     own.textContent = `As the model was trained (${POLICIES[model.policy.preset]?.name ?? model.policy.preset})`;
     this.own = model.policy.preset;
@@ -118,6 +131,11 @@ export class Settings {
   get kv() {
     const chosen = this.#value('kv');
     return chosen === 'f16' || chosen === 'q8_0' ? chosen : 'f32';
+  }
+
+  /** Whether prompts are to be computed in 16 bits. The address of the page may ask for it anywhere, so only where it can be had. */
+  get f16() {
+    return this.offers16 && this.#value('f16') === 'on';
   }
 
   /**
@@ -169,6 +187,15 @@ export class Settings {
     if (field) field.disabled = off;
   }
 
+  /**
+   * Shows the settings that are only for something, or does not.
+   * @param {NonNullable<Setting['only']>} only
+   * @param {boolean} shown
+   */
+  #show(only, shown) {
+    for (const row of document.querySelectorAll(`[data-only="${only}"]`)) /** @type {HTMLElement} */ (row).hidden = !shown;
+  }
+
   /** @param {Setting} setting */
   #field({ key, value, choices, min, max, step }) {
     const common = { id: `set-${key}`, name: key, 'aria-describedby': `help-${key}` };
@@ -181,14 +208,14 @@ export class Settings {
    * @param {Setting} setting
    * @param {HTMLElement} field
    */
-  #row({ key, label, unit, help, needs, chat }, field) {
+  #row({ key, label, unit, help, needs, only }, field) {
     const row = make('div', { className: 'setting' },
       make('div', { className: 'setting-head' },
         make('label', { htmlFor: field.id, textContent: label }),
         NEEDS[needs] && make('span', { className: 'needs', textContent: NEEDS[needs] })),
       make('div', { className: 'setting-field' }, field, field instanceof HTMLInputElement && make('span', { className: 'unit', textContent: unit ?? '' })),
       make('p', { className: 'setting-help', id: `help-${key}`, textContent: help }));
-    if (chat) row.dataset.chat = '';
+    if (only) row.dataset.only = only;
     return row;
   }
 

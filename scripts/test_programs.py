@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""test_programs.py ARGUMENT...: cargo test --locked ARGUMENT..., with several test programs at a time.
+
+cargo runs one after the other. The tests of a program share one device, and a software device does the work of all on one thread, so
+a second core would stand idle. Each program's output is printed whole when it ends. All of them run, whatever fails.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+# Those that measure time run by themselves, after the others.
+ALONE = {"gpu_cost", "gpu_latency", "gpu_speed"}
+# Each takes up to a gigabyte.
+AT_A_TIME = min(os.cpu_count() or 1, 4)
+
+printing = Lock()
+
+
+def say(words):
+    with printing:
+        print(words, flush=True)
+
+
+def build(arguments):
+    """The test programs that the arguments name: (name, file)."""
+    command = ["cargo", "test", "--locked", "--no-run", "--message-format=json-render-diagnostics", *arguments]
+    built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode != 0:
+        sys.exit(built.returncode)
+    messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
+    artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["profile"]["test"]]
+    return [(artifact["target"]["name"], artifact["executable"]) for artifact in artifacts]
+
+
+def run(program):
+    """Whether it passed."""
+    name, file = program
+    begun = time.monotonic()
+    say(f"     Running {name}")
+    done = subprocess.run([file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    closing = "" if done.returncode == 0 else f"\nerror: {name} ended with {done.returncode}"
+    say(f"\n     {name}, {time.monotonic() - begun:.0f} s\n{done.stdout.rstrip()}{closing}")
+    return done.returncode == 0
+
+
+def main():
+    programs = sorted(build(sys.argv[1:]))
+    if not programs:
+        sys.exit("test_programs.py: these arguments name no test program")
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        passed = list(pool.map(run, [program for program in programs if program[0] not in ALONE]))
+    passed += [run(program) for program in programs if program[0] in ALONE]
+    sys.exit(0 if all(passed) else 1)
+
+
+main()
