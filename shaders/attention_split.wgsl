@@ -12,11 +12,12 @@
 
 // `kernels::attention::splits`, of no more than there are.
 fn shares_of(keys: u32) -> u32 {
-    if keys < 2u * params.share {
-        return 1u;
+    var shares = 1u;
+    if keys >= 2u * params.share {
+        let more = keys / params.share - 1u; // 1 at least
+        shares = min(1u << (32u - countLeadingZeros(more)), params.splits);
     }
-    let wanted = keys / params.share; // 2 or more
-    return min(1u << (32u - countLeadingZeros(wanted - 1u)), params.splits);
+    return shares;
 }
 
 @compute @workgroup_size(WORKGROUP)
