@@ -18,4 +18,7 @@ struct AttentionParams {
     cap: f32,                  // scores are bent to stay within it; 0: they are not
     splits: u32,               // shares that the keys of a row are split into, at most, where they are
     share: u32,                // keys that a share is worth
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }

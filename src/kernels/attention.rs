@@ -16,7 +16,8 @@ params! {
         rows: u32, n_heads: u32, n_kv_heads: u32, head_dim: u32,
         scale: f32, sinks: u32, anchor_capacity: u32, live_capacity: u32,
         chunk_start: u32, chunk_anchors_before: u32, row_first: u32, q_at: u32,
-        rows_of_text: u32, near: u32, cap: f32, splits: u32, share: u32,
+        rows_of_text: u32, near: u32, cap: f32, splits: u32,
+        share: u32, pad0: u32, pad1: u32, pad2: u32,
     }
 }
 
@@ -231,6 +232,9 @@ pub fn record(
             cap: scoring.cap,
             splits,
             share: io.share.max(1),
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
         };
         let bindings = [
             io.rows.all(),
