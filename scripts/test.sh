@@ -2,7 +2,7 @@
 # test.sh STEP...: runs the named steps of the test suite in that order, each with its time, and closes with a summary.
 #
 # The environment that a step gives its tests is written here and nowhere else. The name of a test target says where it runs:
-#   tests/gpu_*.rs    kernels and tiny models: on every driver, with and without optional features
+#   tests/gpu_*.rs    kernels and tiny models: on every driver, with and without optional features; the program around them on one
 #   tests/model_*.rs  SmolLM2 and other large models, where a forward pass is slow: on lavapipe only
 #   all others        with no driver in sight, so that what they test owes nothing to a GPU
 # Before the tests of a step on a GPU its log names the adapter, the driver's version and the device's speed.
@@ -37,6 +37,10 @@ print(*(t["name"] for p in packages if p["name"] == "killick" for t in p["target
             printf -- '--test\n%s\n' "$name"
         done
 }
+
+# on_every_driver: --test NAME for what a driver or a lack of features may break. What is left to the step lavapipe is the program
+# around the engine: conversations, evaluation, benchmark, conversion, grammars, command line.
+on_every_driver() { targets_but '!(gpu_*)' gpu_bench gpu_chat gpu_cli gpu_convert gpu_eval gpu_grammar; }
 
 # cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means. All of them run, whatever fails.
 cargo_test() {
@@ -101,12 +105,17 @@ step_unit() {
 }
 # Compilers of backends that have no driver here.
 step_portability() { scripts/portability.sh; }
-step_kernels() { gpu_test "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
+step_kernels() { gpu_tests "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
 # Here as many repetitions run as the device has speed for; the other drivers are asked the same with the fewest that prove it
 # (`share` in tests/support/gpu.rs).
 step_lavapipe() { gpu_tests "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
-step_baseline() { gpu_tests "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test 'gpu_*'; }
+step_baseline() {
+    local targets
+    targets=$(on_every_driver)
+    # shellcheck disable=SC2086 # names of targets
+    gpu_tests "${lavapipe[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- $targets
+}
 # Whole models with the kernels that real GPUs run; every device above is a software device, for which others would be chosen.
 step_family() {
     gpu_tests "${lavapipe[@]}" KILLICK_FAMILY=gpu -- --test gpu_tiny --test gpu_loop --test gpu_families --test gpu_adapter \
@@ -115,8 +124,8 @@ step_family() {
 }
 # lavapipe's subgroups are as wide as its vectors: 4 and 16 lanes here, 8 in the step above.
 step_widths() {
-    gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
-    gpu_test "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
+    gpu_tests "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=128 -- --test gpu_kernels
+    gpu_tests "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
 }
 # The driver that a Debian 12 brings, where the steps above had a newer one: the kernels, and the decode loop on tiny models.
 step_lavapipe-system() {
@@ -130,8 +139,11 @@ step_model() { gpu_test "${lavapipe_for_models[@]}" -- --test 'model_*'; }
 # SwiftShader does not say its version; it is that of the browser it comes with.
 swiftshader_version() { dpkg-query -W -f 'SwiftShader of ${Package} ${Version}\n' chromium 2>/dev/null || true; }
 step_swiftshader() {
+    local targets
+    targets=$(on_every_driver)
     swiftshader_version
-    gpu_tests "${swiftshader[@]}" -- --test 'gpu_*'
+    # shellcheck disable=SC2086 # names of targets
+    gpu_tests "${swiftshader[@]}" -- $targets
     gpu_tests "${swiftshader[@]}" KILLICK_BASELINE=1 KILLICK_MAX_BINDING=8388608 -- --test gpu_tiny --test gpu_loop --test gpu_segments
 }
 # The engine under Node.js, on Dawn over SwiftShader, against the native program on the same driver.

@@ -17,6 +17,8 @@ from threading import Lock
 ALONE = {"gpu_cost", "gpu_latency", "gpu_speed"}
 # Each takes up to a gigabyte.
 AT_A_TIME = min(os.cpu_count() or 1, 4)
+# So long that it is run in parts, which go first.
+IN_PARTS = "gpu_kernels"
 
 printing = Lock()
 
@@ -27,22 +29,30 @@ def say(words):
 
 
 def build(arguments):
-    """The test programs that the arguments name: (name, file)."""
+    """The test programs that the arguments name: (name, command)."""
     command = ["cargo", "test", "--locked", "--no-run", "--message-format=json-render-diagnostics", *arguments]
     built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if built.returncode != 0:
         sys.exit(built.returncode)
     messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["profile"]["test"]]
-    return [(artifact["target"]["name"], artifact["executable"]) for artifact in artifacts]
+    return [(artifact["target"]["name"], [artifact["executable"]]) for artifact in artifacts]
+
+
+def parts(program):
+    """The program as several, each with every so many of its tests."""
+    name, command = program
+    listed = subprocess.run([*command, "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    tests = [line.removesuffix(": test") for line in listed.splitlines() if line.endswith(": test")]
+    return [(f"{name}, part {i + 1}", [*command, "--exact", *tests[i::AT_A_TIME]]) for i in range(AT_A_TIME)]
 
 
 def run(program):
     """Whether it passed."""
-    name, file = program
+    name, command = program
     begun = time.monotonic()
     say(f"     Running {name}")
-    done = subprocess.run([file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     closing = "" if done.returncode == 0 else f"\nerror: {name} ended with {done.returncode}"
     say(f"\n     {name}, {time.monotonic() - begun:.0f} s\n{done.stdout.rstrip()}{closing}")
     return done.returncode == 0
@@ -52,8 +62,10 @@ def main():
     programs = sorted(build(sys.argv[1:]))
     if not programs:
         sys.exit("test_programs.py: these arguments name no test program")
+    together = [part for program in programs if program[0] == IN_PARTS for part in parts(program)]
+    together += [program for program in programs if program[0] != IN_PARTS and program[0] not in ALONE]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        passed = list(pool.map(run, [program for program in programs if program[0] not in ALONE]))
+        passed = list(pool.map(run, together))
     passed += [run(program) for program in programs if program[0] in ALONE]
     sys.exit(0 if all(passed) else 1)
 
