@@ -47,10 +47,12 @@ swiftshader_icd() { first_file /usr/lib/chromium/vk_swiftshader_icd.json; }
 # use_newer_lavapipe: the loader sees the newer lavapipe in place of the system's; every other driver stays, and a real GPU goes
 # before any lavapipe. Who has told the loader something already knows better.
 use_newer_lavapipe() {
-    [ -e "$mesa_icd" ] || return 0
+    local icd
+    icd=$(first_file "${KILLICK_LAVAPIPES:-/nowhere}/newer.json" "$mesa_icd")
+    [ -n "$icd" ] || return 0
     [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}${VK_ADD_DRIVER_FILES:-}" ] || return 0
     [ -z "${VK_LOADER_DRIVERS_DISABLE:-}${VK_LOADER_DRIVERS_SELECT:-}" ] || return 0
-    export VK_ADD_DRIVER_FILES=$mesa_icd VK_LOADER_DRIVERS_DISABLE='lvp_icd*'
+    export VK_ADD_DRIVER_FILES=$icd VK_LOADER_DRIVERS_DISABLE='lvp_icd*'
 }
 
 # The compiler for the browser. rustup's own, where its wasm32 standard library was added; else Debian's rustc-web, which is

@@ -36,7 +36,8 @@ use_dir "$home"
 # What a run left behind that was killed.
 find "$home" -maxdepth 1 -name '.work.*' -mmin +180 -exec rm -rf {} +
 work=$(mktemp -d "$home/.work.XXXXXX")
-trap '[ -z "${fxc:-}" ] || kill "$fxc" 2>/dev/null || true; rm -rf "$work"' EXIT
+fxc=
+trap '[ -z "$fxc" ] || kill -- "-$fxc" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 # dxc_library: fetches DXC where it is not there yet; sets the path of the library.
 dxc_library() {
@@ -169,14 +170,17 @@ x86_64-w64-mingw32-gcc -O1 -Wall -o "$work/fxc.exe" "$tools/fxc.c"
 
 kernels=$work/kernels
 timed translate "naga, with the options of wgpu-hal" translate || result=1
-# FXC takes as long as two of the others, on one core: it runs beside them.
+# FXC takes as long as all the others, on one core: it runs beside them, as a group of processes that the end of this one can end.
+set -m
 timed fxc "d3dcompiler_47.dll of npm webgpu, $(wine --version 2>/dev/null)" show_fxc "$kernels" >"$work/fxc.txt" 2>&1 &
 fxc=$!
+set +m
 timed spirv-val "$(spirv-val --version | head -1)" show_spirv "$kernels" || result=1
 timed metal "$(g++ --version | head -1)" show_metal "$kernels" || result=1
 timed tint "npm webgpu $(node -p 'require(process.argv[1]).version' "$modules/node_modules/webgpu/package.json")" show_tint "$kernels" || result=1
 timed dxc "compushady-lrtu $dxc_release" show_dxc "$kernels" || result=1
-wait $fxc || result=1
+wait "$fxc" || result=1
+fxc=
 cat "$work/fxc.txt"
 timed faults "planted in sound variants" prove || result=1
 exit $result

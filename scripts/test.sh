@@ -39,8 +39,8 @@ print(*(t["name"] for p in packages if p["name"] == "killick" for t in p["target
 }
 
 # on_every_driver: --test NAME for what a driver or a lack of features may break. What is left to the step lavapipe is the program
-# around the engine: conversations, evaluation, benchmark, conversion, grammars, command line.
-on_every_driver() { targets_but '!(gpu_*)' gpu_bench gpu_chat gpu_cli gpu_convert gpu_eval gpu_grammar; }
+# around the engine: conversations, evaluation, conversion, grammars, command line.
+on_every_driver() { targets_but '!(gpu_*)' gpu_chat gpu_cli gpu_convert gpu_eval gpu_grammar; }
 
 # cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means. All of them run, whatever fails.
 cargo_test() {
@@ -106,8 +106,8 @@ step_unit() {
 # Compilers of backends that have no driver here.
 step_portability() { scripts/portability.sh; }
 step_kernels() { gpu_tests "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test gpu_kernels; }
-# Here as many repetitions run as the device has speed for; the other drivers are asked the same with the fewest that prove it
-# (`share` in tests/support/gpu.rs).
+# Here as many repetitions run as the device has speed for; the other drivers are asked what a driver can break with the fewest that
+# prove it (`share` in tests/support/gpu.rs).
 step_lavapipe() { gpu_tests "${lavapipe[@]}" KILLICK_THOROUGH=1 -- --test 'gpu_*'; }
 # The smallest device of all, and bindings so small that weights are really cut.
 step_baseline() {

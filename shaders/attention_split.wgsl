@@ -4,8 +4,8 @@
 //   parts[r, h, s, :] = sum_j exp(score_j - top) v[j, :], then top, the largest score, and sum_j exp(score_j - top)
 //
 // over share s of the keys that row r sees. One that is left without a key gives 0, LOWEST and 0. The number of splits is the host's to
-// choose; whatever it is, each key is in one share. Into how many of them the keys go depends on the keys alone, so that a text is worth
-// the same bits whatever else the device does: beside longer texts, and however far it runs ahead of the host.
+// choose; whatever it is, each key is in one share. Into how many of them the keys go depends on the keys alone, so that a row comes to the
+// same beside longer texts, and however far the device runs ahead of the host.
 //
 // parts (rows, n_heads, splits, head_dim + 2). One workgroup per row, head and split. Those of heads that read the same keys are neighbours.
 @group(0) @binding(8) var<storage, read_write> parts: array<f32>;

@@ -103,6 +103,7 @@ pub(crate) fn split(data: &[u8]) -> Reached {
     let names = [1, 2, 3].map(|number| format!("m-{number:05}-of-{count:05}.gguf"));
     let files = file_set([(&names[0], parts[0]), (&names[1], parts[1]), (&names[2], parts[2])]);
     let Ok(model) = pollster::block_on(ModelFile::open(files)) else { return Reached::Refused };
+    let _ = pollster::block_on(model.rope_divisors());
     read_all(&model);
     Reached::Used
 }

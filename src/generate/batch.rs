@@ -377,7 +377,7 @@ impl<S: BorrowMut<Session>> Batch<S> {
                 break;
             }
             let chain = Chain::of_all(texts.iter().map(|text| &text.options.sampler));
-            // The longest text decides: a split is right for a short one too.
+            // The longest text decides: a short one leaves the room that it does not need.
             let splits = texts.iter().map(|text| text.session().splits()).max().unwrap_or(1);
             rows.submit(first.session(), chain, splits, steps)?;
             texts.iter_mut().for_each(|text| text.ahead += steps);

@@ -181,7 +181,7 @@ impl Rows {
         Poll::Ready(Ok(()))
     }
 
-    /// Submits `steps` steps over all rows, whose keys are split into `splits` shares each. `session` is one of theirs.
+    /// Submits `steps` steps over all rows, with room for `splits` shares of the keys of each. `session` is one of theirs.
     pub(super) fn submit(
         &mut self,
         session: &Session,

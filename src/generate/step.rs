@@ -93,7 +93,7 @@ pub(super) struct StepOf<'a> {
     pub(super) policy: &'a Policy,
     /// Texts that go on.
     pub(super) rows: u32,
-    /// Shares that the keys of a row are split into.
+    /// Shares that there is room for to split the keys of a row into.
     pub(super) splits: u32,
 }
 
@@ -164,7 +164,7 @@ impl<'a> StepOf<'a> {
     }
 }
 
-/// A whole step of one text, its keys split as they are worth it now, ready to run.
+/// A whole step of one text, with room for the shares that its keys may be worth in the steps to come, ready to run.
 pub(super) fn record(session: &Session, sampler: &SamplerOptions) -> Result<Prepared, GenerateError> {
     let gpu = &session.model.gpu;
     Ok(gpu.prepare(StepOf::new(session).record(gpu.capabilities(), Chain::of(sampler))?)?)
@@ -179,8 +179,8 @@ pub(super) fn record_first(session: &Session, sampler: &SamplerOptions) -> Resul
     Ok(gpu.prepare(rec.finish())?)
 }
 
-/// The decode step that a device of these capabilities would run for a model of this config while a token sees `keys` keys: plain data, to be
-/// looked at.
+/// The decode step that a device of these capabilities would run for a model of this config where a token sees up to `keys` keys: plain data,
+/// to be looked at. A session counts those with which its device may run ahead ([`SessionOptions::in_flight`]) and one more.
 ///
 /// # Errors
 /// The policy makes no ring, or the model does not fit the device.

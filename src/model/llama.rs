@@ -24,7 +24,7 @@ use crate::model_file::Config;
 /// How the rows of a pass find their keys.
 #[derive(Clone, Copy)]
 pub(crate) enum Attend<'a> {
-    /// One token of each text; the GPU's ring step decides, and everything is in the cache. The keys of a row are split into so many shares.
+    /// One token of each text; the GPU's ring step decides, and everything is in the cache. There is room for so many shares of a row's keys.
     Step(&'a Ring, u32),
     /// A prompt chunk of one text; the host's ring has uploaded its rows.
     Chunk(&'a Ring, &'a Chunk),

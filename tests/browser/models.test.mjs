@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { native, root } from './native.mjs';
-import { idle, isWeights, open, ready, start, written } from './page.mjs';
+import { idle, isWeights, open, ready, start, tokens, written } from './page.mjs';
 
 const folder = path.join(root, 'models', 'killick-4m');
 const NAMES = ['model.safetensors', 'config.json', 'tokenizer.json', 'tokenizer_config.json'];
@@ -33,12 +33,14 @@ const verdict = async (page) => {
 
 /** Loads what the dialog has looked at, and has it write; the text. */
 async function write(page) {
+  // What it says of the model before must not be taken for this one's.
+  await page.evaluate(() => { document.querySelector('#status').textContent = ''; });
   await page.click('#chooser button.primary');
   await page.waitForSelector('#chooser', { state: 'hidden' });
   await page.waitForFunction(() => /is ready/.test(document.querySelector('#status').textContent));
   await page.fill('#prompt', 'The Lord is');
   await page.click('#go');
-  await page.waitForSelector('#stop', { state: 'visible' });
+  await tokens(page, 12);
   await idle(page);
   return written(page);
 }

@@ -108,7 +108,7 @@ fn asked(name: &str) -> bool {
 }
 
 /// Whether what is slow runs at all: where a step of the suite asks for thoroughness (`KILLICK_THOROUGH=1`), and in the long matrix
-/// (`KILLICK_FULL=1`). The other steps put the same questions to another driver.
+/// (`KILLICK_FULL=1`). The other steps put what a driver can break to another.
 pub fn thorough() -> bool {
     asked("KILLICK_THOROUGH") || asked("KILLICK_FULL")
 }

@@ -23,14 +23,21 @@ hide_from_all() {
     export LD_PRELOAD=$library
 }
 
-# copy_of MANIFEST NAME: a copy of that lavapipe, NAME.so and NAME.json. Mesa names the features it wants of LLVM as "+avx512f"
-# or "-avx512f" and so on; in the copy all of them have the minus.
+# copy_of MANIFEST NAME: a copy of that lavapipe, NAME.so and NAME.json; none where there is no such manifest. Mesa names the
+# features it wants of LLVM as "+avx512f" or "-avx512f" and so on; in the copy all of them have the minus.
 copy_of() {
-    local library
-    [ -n "$1" ] || return 0
+    local library copy=$cache/avx2/$2
+    if [ ! -e "$1" ]; then
+        rm -f "$copy.json" "$copy.so"
+        return
+    fi
     library=$(python3 -c 'import json, os, sys; print(os.path.join(os.path.dirname(sys.argv[1]), json.load(open(sys.argv[1]))["ICD"]["library_path"]))' "$1")
-    LC_ALL=C sed 's/+avx512/-avx512/g' "$library" >"$cache/avx2/$2.so"
-    sed -E "s|(\"library_path\": *\")[^\"]*|\\1$cache/avx2/$2.so|" "$1" >"$cache/avx2/$2.json"
+    LC_ALL=C grep -q '+avx512' "$library" || fail "$library names no features as this script expects" "AVX-512 cannot be hidden from it."
+    # Another run may be using the copy that is there.
+    LC_ALL=C sed 's/+avx512/-avx512/g' "$library" >"$copy.so.$$"
+    mv "$copy.so.$$" "$copy.so"
+    sed -E "s|(\"library_path\": *\")[^\"]*|\\1$copy.so|" "$1" >"$copy.json.$$"
+    mv "$copy.json.$$" "$copy.json"
 }
 
 use_dir "$cache/avx2"
@@ -38,7 +45,8 @@ if grep -qw cpuid_fault /proc/cpuinfo; then
     hide_from_all
 else
     echo "${0##*/}: this processor cannot hide what it has; AVX-512 is hidden from lavapipe alone, where a script of this project chooses the driver" >&2
-    copy_of "$(lavapipe_icd)" newer
+    unset KILLICK_LAVAPIPES
+    copy_of "$mesa_icd" newer
     copy_of "$(system_lavapipe_icd)" system
     export KILLICK_LAVAPIPES=$cache/avx2
 fi

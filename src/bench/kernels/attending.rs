@@ -72,8 +72,10 @@ pub(super) async fn attention(
         caches.push(entries(gpu, label, layout, values, heads).await?);
     }
     let out = output(gpu, "out", n * q_dim).await?;
-    // As a decode step with as many keys is recorded; at least two, for the implementation that splits them.
-    let splits = if chunk.is_some() { 1 } else { attention::splits(live as u32).max(2) };
+    // As a decode step with as many keys is recorded; at least two shares, for the implementation that splits them.
+    let keys = filled.iter().map(|row| row.n_keys).max().unwrap_or(0);
+    let splits = if chunk.is_some() { 1 } else { attention::splits(keys).max(2) };
+    let share = attention::SHARE.min(keys / 2).max(1);
     let parts = output(gpu, "parts", attention::parts_bytes(rows, heads, splits) / FLOAT).await?;
 
     let keys: u64 = filled.iter().map(|row| u64::from(row.n_keys)).sum();
@@ -103,7 +105,7 @@ pub(super) async fn attention(
                 chunk_anchors: &chunk_anchors,
                 parts: &parts,
                 splits,
-                share: attention::SHARE,
+                share,
                 out: &out,
             };
             attention::record(rec, io, rows, (heads, Scoring::of(heads)), &ring_layout, chunk.as_ref())

@@ -216,6 +216,8 @@ export class Settings {
       make('div', { className: 'setting-field' }, field, field instanceof HTMLInputElement && make('span', { className: 'unit', textContent: unit ?? '' })),
       make('p', { className: 'setting-help', id: `help-${key}`, textContent: help }));
     if (only) row.dataset.only = only;
+    // Until the browser has said that it can be had.
+    row.hidden = only === 'f16';
     return row;
   }
 
