@@ -128,7 +128,7 @@ step_widths() {
     gpu_tests "${lavapipe[@]}" LP_NATIVE_VECTOR_WIDTH=512 -- --test gpu_kernels
 }
 # The driver that a Debian 12 brings, where the steps above had a newer one: each kernel against its twin, and the decode loop on tiny
-# models. It compiles slowly and keeps nothing, so the kernels' other tests are left to the newer one.
+# models. All tests of the kernels would take it four minutes; the others are left to the newer one.
 step_lavapipe-system() {
     if [ "$(lavapipe_icd)" = "$(system_lavapipe_icd)" ]; then
         echo "kernels and the decode loop on the system's lavapipe: it is the only one here, and the other steps run on it" >>"$KILLICK_SKIPS"
