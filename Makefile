@@ -26,7 +26,7 @@ model: ## Fetch the model alone; prints its path
 setup: ## Install what the tests need
 	@scripts/setup.sh test
 
-test: setup ## The whole suite (40 to 60 minutes warm on two cores, by their speed and what runs beside)
+test: setup ## The whole suite (30 to 45 minutes warm on two cores, by their speed and what runs beside)
 	@scripts/fetch-model.sh >/dev/null
 	@scripts/test.sh $(STEPS)
 
