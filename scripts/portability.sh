@@ -119,11 +119,11 @@ show_fxc() {
 result=0
 # timed NAME VERSION COMMAND...: runs one compiler over the kernels, with its version and its time; false if it refuses something.
 timed() {
-    local from=$SECONDS name=$1 passed=0
+    local from=$SECONDS name=$1 refused=0
     printf '\n-- %s (%s)\n' "$name" "$2"
-    "${@:3}" || { passed=1; echo "FAILED: $name"; }
+    "${@:3}" || { refused=1; echo "FAILED: $name"; }
     echo "$((SECONDS - from)) s"
-    return $passed
+    return $refused
 }
 
 translate() {

@@ -42,27 +42,21 @@ print(*(t["name"] for p in packages if p["name"] == "killick" for t in p["target
 # around the engine: conversations, evaluation, conversion, grammars, command line.
 on_every_driver() { targets_but '!(gpu_*)' gpu_chat gpu_cli gpu_convert gpu_eval gpu_grammar; }
 
-# cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means. All of them run, whatever fails.
-cargo_test() {
-    local environment=()
+# parted VAR=VALUE... -- ARGUMENT...: what stands before the dashes and after them, in the caller's `environment` and `arguments`.
+parted() {
+    environment=()
     while [ "$1" != -- ]; do
         environment+=("$1")
         shift
     done
-    shift
-    env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked --no-fail-fast "$@"
+    arguments=("${@:2}")
 }
 
-# gpu_tests VAR=VALUE... -- ARGUMENT...: as gpu_test, with several test programs at a time (scripts/test_programs.py).
-gpu_tests() {
-    local environment=()
-    while [ "$1" != -- ]; do
-        environment+=("$1")
-        shift
-    done
-    shift
-    device "${environment[@]}"
-    env KILLICK_MODEL="$model" KILLICK_SPEED="$speed" "${environment[@]}" scripts/test_programs.py "$@"
+# cargo_test VAR=VALUE... -- ARGUMENT...: cargo test with that environment. A GPU step says which driver it means. All of them run, whatever fails.
+cargo_test() {
+    local environment arguments
+    parted "$@"
+    env KILLICK_MODEL="$model" "${environment[@]}" cargo test --locked --no-fail-fast "${arguments[@]}"
 }
 
 # device VAR=VALUE...: shows the device of that environment, and sets `speed` to its speed against one on which all repetitions run.
@@ -79,13 +73,18 @@ device() {
 
 # gpu_test VAR=VALUE... -- ARGUMENT...: cargo_test on a GPU; the log first says which.
 gpu_test() {
-    local environment=()
-    while [ "$1" != -- ]; do
-        environment+=("$1")
-        shift
-    done
+    local environment arguments
+    parted "$@"
     device "${environment[@]}"
-    cargo_test KILLICK_SPEED="$speed" "${environment[@]}" "$@"
+    cargo_test KILLICK_SPEED="$speed" "${environment[@]}" -- "${arguments[@]}"
+}
+
+# gpu_tests VAR=VALUE... -- ARGUMENT...: the same with several test programs at a time (scripts/test_programs.py).
+gpu_tests() {
+    local environment arguments
+    parted "$@"
+    device "${environment[@]}"
+    env KILLICK_MODEL="$model" KILLICK_SPEED="$speed" "${environment[@]}" scripts/test_programs.py "${arguments[@]}"
 }
 
 step_fmt() { cargo fmt --all --check; }

@@ -87,6 +87,7 @@ test('dropped files open the dialog and load', { timeout: 240_000 }, async () =>
   assert.match(await verdict(page), /none, it is on this computer.*It fits/s);
   assert.equal(await page.evaluate(() => document.body.classList.contains('dropping')), false);
   assert.match(await write(page), /The Lord is/);
+  assert.equal(await page.textContent('#model-name'), 'model.safetensors');
   assert.deepEqual(complaints, []);
   await close();
 });
