@@ -25,5 +25,5 @@ fn embed_texels(
     let row = token - params.part_first;
     let at = weight_run(row / 64u, i % runs, runs, shift_of(textureDimensions(weight)), row % 8u);
     let mine = weight_row(at, row % 64u / 8u);
-    out[FOURS * i + $nu] = params.scale * weight_value(mine, weight_four(mine, $nu));
+    out[FOURS * i + $nu] = params.scale * weight_value(mine, weight_unit($nu) * weight_four(mine, $nu));
 }

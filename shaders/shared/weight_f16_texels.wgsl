@@ -17,6 +17,10 @@ fn NAME_four(row: NAME_Row, n: u32) -> vec4<f32> {
     let pair = select(row.xy, row.zw, n == 1u);
     return vec4<f32>(unpack2x16float(pair.x), unpack2x16float(pair.y));
 }
+// What the numbers of four n are to be multiplied with, or the inputs instead.
+fn NAME_unit(n: u32) -> f32 {
+    return 1.0;
+}
 // A sum over rows goes on with the products of a run: where they begin, and what they come to.
 fn NAME_begin(sum: f32) -> f32 {
     return sum;

@@ -16,6 +16,9 @@ fn NAME_row(run: NAME_Run, r: u32) -> NAME_Row {
 fn NAME_four(row: NAME_Row, n: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(row.low, row.high, n == 1u));
 }
+fn NAME_unit(n: u32) -> f32 {
+    return 1.0;
+}
 fn NAME_begin(sum: f32) -> f32 {
     return sum;
 }

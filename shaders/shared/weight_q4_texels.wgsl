@@ -24,8 +24,16 @@ fn NAME_row(run: NAME_Run, r: u32) -> NAME_Row {
     let scale = select(run.low_scales, run.high_scales, r >= 4u)[r & 3u];
     return NAME_Row(textureLoad(NAME, run.numbers + vec2<u32>(r * 8u, 0u)$level), unpack2x16float(scale));
 }
+// Numbers stay where they lie in their word, which saves a shift for each: those of four n come 1 / NAME_unit(n) times too large. The
+// uppermost would be negative, so they are shifted, and need no mask for it.
 fn NAME_four(row: NAME_Row, n: u32) -> vec4<f32> {
-    return vec4<f32>(vec4<i32>((row.numbers >> vec4<u32>(4u * n)) & vec4<u32>(15u)));
+    if n == 7u {
+        return vec4<f32>(vec4<i32>(row.numbers >> vec4<u32>(28u)));
+    }
+    return vec4<f32>(vec4<i32>(row.numbers & vec4<u32>(15u << (4u * n))));
+}
+fn NAME_unit(n: u32) -> f32 {
+    return select(bitcast<f32>((127u - 4u * n) << 23u), 1.0, n == 7u);
 }
 // The products of a block have its scale and, times the sum of the inputs, its minimum.
 fn NAME_begin(sum: f32) -> f32 {

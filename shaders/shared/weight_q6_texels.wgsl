@@ -47,6 +47,9 @@ fn NAME_four(row: NAME_Row, n: u32) -> vec4<f32> {
     let scale = select(row.scale.x, row.scale.y, n >= 4u);
     return vec4<f32>(vec4<i32>(low | (high << vec4<u32>(4u))) - vec4<i32>(32)) * scale;
 }
+fn NAME_unit(n: u32) -> f32 {
+    return 1.0;
+}
 fn NAME_begin(sum: f32) -> f32 {
     return sum;
 }

@@ -26,9 +26,16 @@ fn NAME_row(run: NAME_Run, r: u32) -> NAME_Row {
         vec2<f32>(scale, -128.0 * scale),
     );
 }
+// Bytes stay where they lie in their word, 1 / NAME_unit(n) times too large (see weight_q4_texels).
 fn NAME_four(row: NAME_Row, n: u32) -> vec4<f32> {
     let words = select(row.first, row.second, n >= 4u);
-    return vec4<f32>(vec4<i32>((words >> vec4<u32>(8u * (n & 3u))) & vec4<u32>(255u)));
+    if (n & 3u) == 3u {
+        return vec4<f32>(vec4<i32>(words >> vec4<u32>(24u)));
+    }
+    return vec4<f32>(vec4<i32>(words & vec4<u32>(255u << (8u * (n & 3u)))));
+}
+fn NAME_unit(n: u32) -> f32 {
+    return select(bitcast<f32>((127u - 8u * (n & 3u)) << 23u), 1.0, (n & 3u) == 3u);
 }
 // The products of a block have its scale and, times the sum of the inputs, its minimum.
 fn NAME_begin(sum: f32) -> f32 {

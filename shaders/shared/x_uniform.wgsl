@@ -14,14 +14,15 @@ fn share_of_x(first: u32, column: u32, lanes: Lanes) -> Share {
     return Share(first + column, column);
 }
 #each $n
-// Columns 4 $n to 4 $n + 3 of the run.
+// Columns 4 $n to 4 $n + 3 of the run, in the unit in which the weights' numbers come.
 fn x$n_of(share: Share) -> vec4<f32> {
     let v = x[share.first + $nu];
+    let unit = FIRST_unit($nu);
     if NORM {
         squares += dot(v, v);
-        return v * gain[share.column + $nu];
+        return v * gain[share.column + $nu] * unit;
     }
-    return v;
+    return v * unit;
 }
 #end
 // The sum of the run.

@@ -366,7 +366,8 @@ impl Kernel {
                 (Shared::Keys, false, _) => include_str!("../../shaders/shared/tile_memory.wgsl"),
                 (Shared::Keys, true, _) => include_str!("../../shaders/shared/tile_subgroup.wgsl"),
             };
-            text.push_str(&expand(part, &counts));
+            let first = self.weights.first().copied().unwrap_or_default();
+            text.push_str(&expand(&part.replace("FIRST", first), &counts));
         }
         if let Some(format) = variant.entries {
             text.push_str(format.part());
