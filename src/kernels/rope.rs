@@ -94,12 +94,11 @@ const TEXELS_KERNEL: Kernel = Kernel {
     ..KERNEL
 };
 
-/// Floats into textures, a texel of four columns an invocation.
+/// Floats into textures, the same columns of all heads an invocation ([`lanes_of_row`]).
 pub(super) const TEXELS: Implementation = Implementation {
     family: Family::Software,
     layouts: &[Layout::Cache(CacheLayout::F32Texels), Layout::Cache(CacheLayout::F16Texels)],
     entries: true,
-    columns: 4,
     ..Implementation::only(&TEXELS_KERNEL, MAP_WORKGROUP)
 };
 
@@ -176,6 +175,13 @@ pub fn table(rotation: &Rotation) -> Vec<f32> {
     fine.chain(coarse).flat_map(entry).collect()
 }
 
+/// Invocations that make a row by `rope_texels`: one for four pairs of columns, and one for every other four columns.
+fn lanes_of_row(head_dim: u32, rope_dim: u32) -> u32 {
+    let turning = rope_dim / 2;
+    let pairs = if turning.is_multiple_of(4) { turning / 4 } else { 0 };
+    head_dim / 4 - pairs
+}
+
 /// Bytes of the rotation table for so many columns that turn.
 pub fn table_bytes(rope_dim: u32) -> u64 {
     u64::from(TABLE_STEP + COARSE_STEPS) * u64::from(rope_dim / 2) * 8
@@ -236,7 +242,12 @@ pub fn record(
         check_heads(one.kernel.name, heads)?;
         rows * u64::from(heads.n_heads + 2 * heads.n_kv_heads)
     } else {
-        (rows * u64::from(heads.qkv_dim() / one.columns)).div_ceil(MAP_WORKGROUP.into())
+        let of_row = if one.kernel.name == TEXELS_KERNEL.name {
+            lanes_of_row(heads.head_dim, rope_dim)
+        } else {
+            heads.qkv_dim() / one.columns
+        };
+        (rows * u64::from(of_row)).div_ceil(MAP_WORKGROUP.into())
     };
     let groups = spread(KERNEL.name, workgroups)?;
     let bindings = [io.rows.all(), io.qkv.all(), io.table.all(), io.q.all(), io.k.all(), io.v.all()];

@@ -131,6 +131,22 @@ fn an_input_is_normalized_on_the_way() {
     });
 }
 
+/// Below 6.1e-5 a 16-bit float has no exponent of its own, and a device that takes such numbers for zero must not be asked to read one.
+#[test]
+fn weights_and_scales_may_be_too_small_for_an_exponent() {
+    each_layout("matvec", |layout| {
+        let (rows, cols) = (70, 576);
+        for scale in [3e-5, 2e-4, 4e-3] {
+            let values: Vec<f32> = numbers(5, rows, cols).iter().map(|v| v * scale).collect();
+            let weight = TestWeight::of(&values, rows, cols, layout, 1);
+            let case = Case { weight, ..Case::new(rows, cols, layout, 1, false) };
+            let got = case.produce(&case.weight.weight);
+            let name = format!("{} of about {scale}", case.name());
+            passes("matvec", &name, &got, compare("matvec", &got, &case.want()));
+        }
+    });
+}
+
 #[test]
 fn workgroups_may_be_tuned() {
     each_workgroup("matvec", |layout| {
