@@ -1,11 +1,11 @@
-//! peer-burn [ROUNDS]: times two products of Burn on its wgpu backend (Vulkan) and prints a line of JSON for each case.
+//! peer-burn [ROUNDS]: times two products of Burn on its wgpu backend and prints a line of JSON for each case.
 //!
 //! Every result is read back and compared with sums of 64 bits before it is timed. Wall and processor time are per call; the latter is user
 //! and system time of all threads of this process, so a software driver's own threads are in it. `tools/peers/kernels.py` runs it.
 
 use std::time::{Duration, Instant};
 
-use burn::cubecl::wgpu::{RuntimeOptions, Vulkan, WgpuBackend, WgpuDevice, init_setup, wgpu};
+use burn::cubecl::wgpu::{AutoGraphicsApi, RuntimeOptions, WgpuDevice, init_setup, wgpu};
 use burn::tensor::{DType, Device, DeviceKind, Tensor, TensorData};
 use cpu_time::ProcessTime;
 use half::f16;
@@ -31,10 +31,9 @@ impl Case {
 
 fn main() {
     let rounds = std::env::args().nth(1).map_or(5, |text| text.parse().expect("ROUNDS is a number"));
-    let setup =
-        init_setup::<Vulkan>(&WgpuDevice::default().on(WgpuBackend::Vulkan), RuntimeOptions::default());
+    let setup = init_setup::<AutoGraphicsApi>(&WgpuDevice::default(), RuntimeOptions::default());
     let info = setup.adapter.get_info();
-    let device = Device::vulkan(DeviceKind::DefaultDevice);
+    let device = Device::wgpu(DeviceKind::DefaultDevice);
     let square = |dtype| Case { op: "matmul", form: "a*b", sizes: [512; 3], dtype };
     // A layer of Burn multiplies a row by a matrix, other engines a matrix by a column; the faster form counts.
     let row = |dtype| Case { op: "matvec", form: "row*matrix", sizes: [1, 4096, 4096], dtype };
