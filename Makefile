@@ -16,7 +16,7 @@ help: ## Show this list
 
 run: ## Install what is missing and let two models write: the embedded one, then SmolLM2-135M-Instruct
 	@scripts/setup.sh run
-	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "The Lord is" --temperature 0.8 --top-p 0.95 --max-tokens 60 --stats
+	$(IN_CACHE) use_newer_lavapipe && LP_NUM_THREADS=$${LP_NUM_THREADS-0} cargo run --locked --release -- generate "The Lord is" --temperature 0.8 --top-p 0.95 --max-tokens 60 --stats
 	@scripts/fetch-model.sh >/dev/null
 	$(IN_CACHE) use_newer_lavapipe && cargo run --locked --release -- generate "Write one sentence about the sea." --chat --model "$$model" --max-tokens 40 --temperature 0 --stats
 

@@ -51,6 +51,21 @@ fn kernel_row(other: Value) -> Value {
     row
 }
 
+fn profile_row(other: Value) -> Value {
+    let mut row = test_row(json!({}));
+    row.as_object_mut().unwrap().retain(|name, _| name == "schema" || !test_only(name));
+    merge(
+        &mut row,
+        json!({
+            "kind": "profile", "model_type": "llama 134.52 M file", "policy": "anchor", "batch": 1, "test": "tg128",
+            "implementation": "matmul_texels", "layout": "q4_texels", "dispatches_per_token": 90.0,
+            "device_ns_per_token": 4_000_000.0, "percent": 80.0
+        }),
+    );
+    merge(&mut row, other);
+    row
+}
+
 /// Whether a field belongs to the rows of models alone.
 fn test_only(name: &str) -> bool {
     let machine =
@@ -81,6 +96,11 @@ fn some_rows() -> Vec<Row> {
         kernel_row(
             json!({ "op": "argmax", "implementation": "argmax", "layout": "plain", "shape": "8x49152",
             "check": "word 3 is 0x00000001 and should be 0x00000002", "checked_percent": 12.5 }),
+        ),
+        profile_row(json!({})),
+        profile_row(
+            json!({ "implementation": "rope_texels", "layout": "f32", "device_ns_per_token": 1_000_000.0,
+            "dispatches_per_token": 30.0, "percent": 20.0 }),
         ),
     ])
 }

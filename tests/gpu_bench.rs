@@ -8,9 +8,10 @@ mod support {
 
 use std::process::Command;
 
-use killick::bench::{Expected, Row, TestRow, agree, kernel_cases, rows};
+use killick::bench::{Expected, ProfileRow, Row, TestRow, agree, kernel_cases, rows};
 use pollster::block_on;
 use support::gpu::gpu;
+use support::skip::skipped;
 
 /// A Llama as small as one can be, with a vocabulary of its own.
 const TINY: &str = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
@@ -63,6 +64,28 @@ fn the_embedded_model_is_measured_end_to_end() {
     assert!(deep.flops_per_token > decoded.flops_per_token);
     // Of a chunk, and so of each of its tokens, a share.
     assert!(rows[0].weight_bytes_per_token * 11.0 < decoded.weight_bytes_per_token);
+}
+
+#[test]
+fn a_token_is_taken_apart_kernel_by_kernel() {
+    if !gpu().has_timestamps() {
+        return skipped("the profile of a token", "this device has no timestamps");
+    }
+    let rows = bench(&["-p", "20", "-n", "6", "-r", "1", "--profile"]);
+    for test in tests(&rows) {
+        let shares: Vec<_> =
+            rows.iter().filter_map(Row::as_profile).filter(|share| share.test == test.test).collect();
+        let sum = |of: fn(&ProfileRow) -> f64| shares.iter().map(|share| of(share)).sum::<f64>();
+        assert_eq!(sum(|share| share.percent).round(), 100.0, "{shares:?}");
+        assert!(shares.windows(2).all(|two| two[0].device_ns_per_token >= two[1].device_ns_per_token));
+        assert!(shares.iter().any(|share| share.layout.starts_with("f16")), "{shares:?}");
+        // Nothing is left out, and nothing is counted twice.
+        let tokens = f64::from(test.n_prompt + test.n_gen);
+        let dispatches = sum(|share| share.dispatches_per_token) * tokens;
+        assert_eq!(dispatches.round(), (test.dispatches_per_token * tokens).round(), "{shares:?}");
+    }
+    // Without being asked nothing is taken apart.
+    assert!(bench(&["-p", "0", "-n", "2", "-r", "1"]).iter().all(Row::is_test));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reports of several runs side by side: what was measured in more than one of them, a column each.
 
-use super::schema::{Row, TestRow};
+use super::schema::{ProfileRow, Row, TestRow};
 use super::table::{Table, plus_minus};
 
 /// A report and what it is called.
@@ -23,24 +23,33 @@ fn key(row: &Row) -> Vec<String> {
             let (op, of) = (row.op.clone(), row.of.clone());
             vec![op, row.implementation.clone(), row.layout.clone(), row.shape.clone(), of]
         }
+        Row::Profile(row) => {
+            let ProfileRow { model_type, policy, batch, test, implementation, layout, .. } = &**row;
+            let names = [model_type, policy, &batch.to_string(), test, implementation, layout];
+            names.map(String::clone).to_vec()
+        }
     }
 }
 
-/// The figure that is compared: tokens a second, or of a kernel GB/s; larger is better.
+/// The figure that is compared: tokens a second, of a kernel GB/s; larger is better. Of a kernel's share the us a token; smaller is better.
 fn figure(row: &Row) -> (f64, String) {
     match row {
         Row::Test(row) => (row.avg_ts, plus_minus(row.avg_ts, row.stddev_ts)),
         Row::Kernel(row) => (row.gb_per_s, format!("{:.2}", row.gb_per_s)),
+        Row::Profile(row) => (row.device_ns_per_token, format!("{:.1}", row.device_ns_per_token / 1e3)),
     }
 }
 
-/// The reports side by side, tests and kernels in tables of their own: after the first report each has its figures and what they are of
+/// The reports side by side, tests, kernels and shares of kernels in tables of their own: after the first report each has its figures and what they are of
 /// the first's. A row that a report has twice counts once, the last time.
 pub fn side_by_side(reports: &[Report]) -> Vec<Table> {
     let mut tables = Vec::new();
     for (head, figure_of, is_kind) in [
         (&["model", "policy", "batch", "test"][..], "t/s", Row::is_test as fn(&Row) -> bool),
         (&["op", "implementation", "layout", "shape", "of"], "GB/s", Row::is_kernel),
+        (&["model", "policy", "batch", "test", "implementation", "layout"], "us/tok", |row| {
+            row.as_profile().is_some()
+        }),
     ] {
         let mut keys: Vec<Vec<String>> = Vec::new();
         for row in reports.iter().flat_map(|report| &report.rows).filter(|row| is_kind(row)) {

@@ -12,7 +12,7 @@ use super::BenchError;
 use super::text::synthetic;
 use super::traffic::{Cost, Traffic};
 use crate::generate::{GenerateOptions, generate_together};
-use crate::gpu::{Counters, GpuError, PassTimes};
+use crate::gpu::{Counters, GpuError, KernelTime, PassTimes, Timed};
 use crate::kv::{KvError, Policy, Preset, Ring};
 use crate::model::Model;
 use crate::session::{KvReport, Pool, Session, SessionError, SessionOptions};
@@ -74,6 +74,8 @@ pub struct Method {
     pub session: SessionOptions,
     /// Seconds of processor time of this process so far, where the system says.
     pub cpu_seconds: Option<fn() -> f64>,
+    /// Whether the kernels are timed one by one as well, in a run of its own.
+    pub profile: bool,
 }
 
 /// What came of it.
@@ -97,6 +99,8 @@ pub struct Measured {
     pub traffic: Traffic,
     /// What the cache of one text holds at the end.
     pub kv: KvReport,
+    /// The kernels of one repetition, the longest first; empty where they were not timed, or the device has no timestamps.
+    pub kernels: Vec<KernelTime>,
 }
 
 /// `policy`, with room for the test: the capacity of `full` is what it needs, whatever the model was trained for, as time does not depend on it.
@@ -132,16 +136,23 @@ pub async fn measure(
         return Err(BenchError::Setting { field, value: value.to_string(), need: "at least 1".to_owned() });
     }
     let mut bench = Bench::new(model, policy, test, method).await?;
-    let all = method.repetitions + u32::from(method.warmup);
+    let all = method.repetitions + u32::from(method.warmup) + u32::from(method.profile);
     if method.warmup {
         let warm = Test { n_gen: test.n_gen.min(MOST_WARM), ..test };
-        bench.run(warm).await?;
+        bench.run(warm, Timed::Submits).await?;
         progress(1, all);
     }
     let mut runs = Vec::new();
-    for done in all - method.repetitions + 1..=all {
-        runs.push(bench.run(test).await?);
-        progress(done, all);
+    for run in 1..=method.repetitions {
+        runs.push(bench.run(test, Timed::Submits).await?);
+        progress(run + u32::from(method.warmup), all);
+    }
+    let traffic = bench.traffic(runs.last())?;
+    let kv = bench.kv();
+    let mut kernels = Vec::new();
+    if method.profile {
+        kernels = bench.run(test, Timed::Dispatches).await?.kernels;
+        progress(all, all);
     }
     let sum = |seconds: fn(&Run) -> Option<f64>| runs.iter().map(seconds).sum::<Option<f64>>();
     let first: Option<Duration> = runs.iter().map(|run| run.first_token).sum();
@@ -153,8 +164,9 @@ pub async fn measure(
         dispatches: runs.iter().map(|run| run.dispatches).sum(),
         submits: runs.iter().map(|run| run.submits).sum(),
         first_token: first.map(|sum| sum / method.repetitions),
-        traffic: bench.traffic(runs.last())?,
-        kv: bench.kv(),
+        traffic,
+        kv,
+        kernels,
     })
 }
 
@@ -180,6 +192,7 @@ struct Run {
     first_token: Option<Duration>,
     /// Tokens that steps have consumed, of the first text.
     consumed: Vec<u32>,
+    kernels: Vec<KernelTime>,
 }
 
 impl<'a> Bench<'a> {
@@ -238,12 +251,12 @@ impl<'a> Bench<'a> {
         Ok(self.model.gpu().idle().await?)
     }
 
-    async fn run(&mut self, test: Test) -> Result<Run, BenchError> {
+    async fn run(&mut self, test: Test, timed: Timed) -> Result<Run, BenchError> {
         self.begin(test).await?;
         let gpu = self.model.gpu().clone();
         let cpu = self.method.cpu_seconds.unwrap_or(|| 0.0);
         let pending = self.sessions.first().and_then(Session::pending);
-        gpu.start_timing();
+        gpu.start_timing(timed);
         let (counted, cpu_before, begun) = (gpu.counters(), cpu(), Instant::now());
         for session in self.sessions.iter_mut().filter(|_| test.n_prompt > 0) {
             session.append(&self.prompt).await?;
@@ -261,7 +274,9 @@ impl<'a> Bench<'a> {
         let time = begun.elapsed();
         let cpu_seconds = self.method.cpu_seconds.map(|_| cpu() - cpu_before);
         let Counters { dispatches, submits, .. } = gpu.counters();
-        let device = gpu.stop_timing().await?.and_then(whole);
+        let times = gpu.stop_timing().await?;
+        let device = times.as_ref().and_then(whole);
+        let kernels = times.map(|times| times.kernels).unwrap_or_default();
         if let (0, Some(session)) = (test.n_gen, self.sessions.first_mut()) {
             made(session, test, 1).await?;
             first_token = Some(begun.elapsed());
@@ -275,6 +290,7 @@ impl<'a> Bench<'a> {
             submits: submits - counted.submits,
             first_token: first_token.filter(|_| test.n_prompt > 0),
             consumed: pending.into_iter().chain(ids).collect(),
+            kernels,
         })
     }
 
@@ -300,7 +316,7 @@ impl<'a> Bench<'a> {
 }
 
 /// The time of all passes; `None` if some were not timed.
-fn whole(times: PassTimes) -> Option<Duration> {
+fn whole(times: &PassTimes) -> Option<Duration> {
     (times.missed == 0).then_some(times.busy)
 }
 

@@ -43,7 +43,7 @@ pub use kernels::{KernelCase, Trial, TunedProduct, kernel_cases, tune};
 pub use measure::{Measured, Method, Test, measure, with_room};
 pub use page::page;
 pub use rows::Subject;
-pub use schema::{KernelRow, Kind, Machine, Row, SCHEMA, TestRow, rows};
+pub use schema::{KernelRow, Kind, Machine, ProfileRow, Row, SCHEMA, TestRow, rows};
 pub use shapes::{shape, shape_config, shape_names};
 pub use table::{MOST_SPREAD, Table, csv, json, jsonl, markdown, markdown_of, remarks, tables};
 pub use traffic::{Cost, Traffic};

@@ -6,9 +6,9 @@ use web_time::{SystemTime, UNIX_EPOCH};
 
 use super::ceilings::Ceilings;
 use super::measure::{Measured, Method};
-use super::schema::{Kind, Machine, SCHEMA, TestRow, mean_and_deviation};
+use super::schema::{Kind, Machine, ProfileRow, SCHEMA, TestRow, mean_and_deviation};
 use super::traffic::Cost;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, KernelTime};
 use crate::kernels::WeightFormat;
 use crate::kv::Policy;
 use crate::model::Model;
@@ -112,6 +112,28 @@ impl TestRow {
             bandwidth_percent: percent(bytes * avg_ts, subject.machine.bandwidth),
             arithmetic_percent: percent(flops * avg_ts, subject.machine.arithmetic),
         }
+    }
+}
+
+impl ProfileRow {
+    /// The rows of the kernels of a test, whose own row is `of`; none where they were not timed one by one.
+    pub fn all(of: &TestRow, measured: &Measured) -> Vec<Self> {
+        let tokens = measured.test.tokens() as f64;
+        let busy: Duration = measured.kernels.iter().map(|kernel| kernel.busy).sum();
+        let row = |kernel: &KernelTime| Self {
+            machine: of.machine.clone(),
+            kind: Kind::Profile,
+            model_type: of.model_type.clone(),
+            policy: of.policy.clone(),
+            batch: of.batch,
+            test: of.test.clone(),
+            implementation: kernel.kernel.to_owned(),
+            layout: kernel.layout.to_owned(),
+            dispatches_per_token: f64::from(kernel.dispatches) / tokens,
+            device_ns_per_token: kernel.busy.as_nanos() as f64 / tokens,
+            percent: 100.0 * kernel.busy.as_secs_f64() / busy.as_secs_f64().max(1e-12),
+        };
+        measured.kernels.iter().map(row).collect()
     }
 }
 

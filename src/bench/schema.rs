@@ -35,7 +35,7 @@ fields_of! {
     Vec<u64>: "a list of whole numbers from 0",
     Vec<f64>: "a list of numbers",
     Vec<String>: "a list of texts",
-    Kind: "\"test\" or \"kernel\"",
+    Kind: "\"test\", \"kernel\" or \"profile\"",
 }
 
 /// One row of a file, and what it is called in an error.
@@ -95,6 +95,8 @@ pub enum Kind {
     Test,
     /// One kernel at one shape.
     Kernel,
+    /// One kernel's share of a model, end to end.
+    Profile,
 }
 
 row! {
@@ -255,6 +257,33 @@ row! {
     with machine
 }
 
+row! {
+    /// One kernel's share of a test.
+    ProfileRow {
+        /// [`Kind::Profile`].
+        kind: Kind,
+        /// As in the test's row.
+        model_type: String,
+        /// As in the test's row.
+        policy: String,
+        /// As in the test's row.
+        batch: u32,
+        /// As in the test's row.
+        test: String,
+        /// The implementation.
+        implementation: String,
+        /// What it reads: a layout of weights or a format of keys and values; `plain` for all else.
+        layout: String,
+        /// Dispatches of it a token.
+        dispatches_per_token: f64,
+        /// Nanoseconds a token that the device says it worked on them.
+        device_ns_per_token: f64,
+        /// Of the time of all kernels, in percent.
+        percent: f64,
+    }
+    with machine
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -263,6 +292,8 @@ pub enum Row {
     Test(Box<TestRow>),
     /// One kernel at one shape.
     Kernel(Box<KernelRow>),
+    /// One kernel's share of a test.
+    Profile(Box<ProfileRow>),
 }
 
 impl Row {
@@ -286,11 +317,17 @@ impl Row {
         if let Self::Kernel(row) = self { Some(row) } else { None }
     }
 
+    /// The row of a kernel's share of a test.
+    pub fn as_profile(&self) -> Option<&ProfileRow> {
+        if let Self::Profile(row) = self { Some(row) } else { None }
+    }
+
     /// Where it was measured.
     pub fn machine(&self) -> &Machine {
         match self {
             Self::Test(row) => &row.machine,
             Self::Kernel(row) => &row.machine,
+            Self::Profile(row) => &row.machine,
         }
     }
 
@@ -299,6 +336,8 @@ impl Row {
         let (repetitions, deviation, mean) = match self {
             Self::Test(row) => (row.samples_ns.len(), row.stddev_ns as f64, row.avg_ns as f64),
             Self::Kernel(row) => (row.samples_ns.len(), row.stddev_ns, row.avg_ns),
+            // It was timed once.
+            Self::Profile(_) => return None,
         };
         (repetitions > 1 && mean > 0.0).then(|| deviation / mean)
     }
@@ -355,6 +394,7 @@ fn row(file: &str, row: usize, value: &Value) -> Result<Row, BenchError> {
     Ok(match fields.get("kind")? {
         Kind::Test => Row::Test(Box::new(TestRow::read(&fields)?)),
         Kind::Kernel => Row::Kernel(Box::new(KernelRow::read(&fields)?)),
+        Kind::Profile => Row::Profile(Box::new(ProfileRow::read(&fields)?)),
     })
 }
 

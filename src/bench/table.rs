@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::rows::count;
-use super::schema::{KernelRow, Row, TestRow};
+use super::schema::{KernelRow, ProfileRow, Row, TestRow};
 
 /// A spread of the times above this is said, for the figures then hang on chance.
 pub const MOST_SPREAD: f64 = 0.1;
@@ -33,6 +33,10 @@ pub fn tables(rows: &[Row]) -> Vec<Table> {
     }
     if !kernels.is_empty() {
         tables.push(of_kernels(&kernels));
+    }
+    let shares: Vec<_> = rows.iter().filter_map(Row::as_profile).collect();
+    if !shares.is_empty() {
+        tables.push(of_shares(&shares));
     }
     tables
 }
@@ -124,6 +128,26 @@ fn of_kernels(rows: &[&KernelRow]) -> Table {
     table
 }
 
+fn of_shares(rows: &[&ProfileRow]) -> Table {
+    let head =
+        ["policy", "batch", "test", "implementation", "layout", "disp/tok", "us/disp", "us/tok", "% of all"];
+    let mut table = vec![owned(&head)];
+    for row in rows {
+        table.push(vec![
+            row.policy.clone(),
+            row.batch.to_string(),
+            row.test.clone(),
+            row.implementation.clone(),
+            row.layout.clone(),
+            format!("{:.2}", row.dispatches_per_token),
+            format!("{:.2}", row.device_ns_per_token / row.dispatches_per_token.max(1e-9) / 1e3),
+            format!("{:.1}", row.device_ns_per_token / 1e3),
+            format!("{:.1}", row.percent),
+        ]);
+    }
+    table
+}
+
 /// Rows that are named one by one where their times differ; of more, only the worst.
 const MOST_NAMED: usize = 3;
 
@@ -133,6 +157,7 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
         Row::Test(row) if row.batch != 1 => format!("{}, {} of {} texts", row.policy, row.test, row.batch),
         Row::Test(row) => format!("{}, {}", row.policy, row.test),
         Row::Kernel(row) => format!("{} by {}, {}", row.op, row.implementation, row.shape),
+        Row::Profile(row) => format!("{}, {} by {}", row.policy, row.test, row.implementation),
     };
     let mut spread: Vec<(f64, &Row)> = rows
         .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use web_time::Instant;
 
 use super::BenchError;
-use crate::gpu::{Gpu, Recording};
+use crate::gpu::{self, Gpu, Recording};
 
 /// Times a recording is run in one submit, at most.
 const MOST_TIMES: u32 = 256;
@@ -53,7 +53,7 @@ pub(super) async fn repeat(
     let several = once(times).await?.max(Duration::from_nanos(200));
     let times = ((f64::from(times) * each.as_secs_f64() / several.as_secs_f64()) as u32).clamp(1, MOST_TIMES);
 
-    gpu.start_timing();
+    gpu.start_timing(gpu::Timed::Submits);
     let cpu = cpu_seconds.unwrap_or(|| 0.0);
     let before = cpu();
     let mut seconds = Vec::new();

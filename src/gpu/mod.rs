@@ -48,7 +48,7 @@ pub use readback::{PendingRead, PendingWork, Readback};
 pub use recording::{Bound, CopyOut, Dispatch, Recorder, Recording};
 pub use submit::{Prepared, Submission};
 pub(crate) use texels::MOST_TEXTURE_BYTES;
-pub use timer::PassTimes;
+pub use timer::{KernelTime, PassTimes, Timed};
 pub use tuning::{Tuned, TunedOp, Tuning};
 
 use params::ParamsArena;

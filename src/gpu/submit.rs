@@ -7,6 +7,7 @@ use super::buffer::{Raw, place};
 use super::pipeline::Pipeline;
 use super::recording::{Bound, CopyOut, Dispatch, Recording};
 use super::texels;
+use super::timer::Timed;
 use super::{Buffer, Gpu, GpuError, lock, params};
 
 /// Ranges of buffers (id, offset, length) bound with a layout. Kernels that access their bindings alike share a layout, and so bind groups.
@@ -121,14 +122,23 @@ impl Gpu {
         let offsets = self.place_params(&mut arena, dispatches);
         let mut encoder =
             shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let one_by_one = lock(&shared.timer).as_ref().is_some_and(|timer| timer.timed == Timed::Dispatches);
         if !dispatches.is_empty() {
             let mut timer = lock(&shared.timer);
-            let timestamp_writes = timer.as_mut().and_then(super::timer::Timer::next_pass);
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-            let mut pass = encoder.begin_compute_pass(&descriptor);
+            let mut begin = |encoder: &mut wgpu::CommandEncoder, dispatch| {
+                let timestamp_writes =
+                    timer.as_mut().and_then(|timer| timer.next_pass(&shared.device, dispatch));
+                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                encoder.begin_compute_pass(&descriptor).forget_lifetime()
+            };
+            let mut pass = (!one_by_one).then(|| begin(&mut encoder, None));
             for _ in 0..times {
                 for ((dispatch, ready), offset) in dispatches.iter().zip(ready).zip(&offsets) {
                     let [x, y, z] = dispatch.groups;
+                    if one_by_one {
+                        drop(pass.take());
+                    }
+                    let pass = pass.get_or_insert_with(|| begin(&mut encoder, Some(dispatch)));
                     pass.set_pipeline(&ready.pipeline.raw);
                     pass.set_bind_group(0, &ready.bind_group, &[*offset]);
                     pass.dispatch_workgroups(x, y, z);
@@ -141,8 +151,9 @@ impl Gpu {
         {
             let mut counters = lock(&shared.counters);
             counters.submits += 1;
-            counters.passes += u64::from(!dispatches.is_empty());
-            counters.dispatches += dispatches.len() as u64 * u64::from(times);
+            let runs = dispatches.len() as u64 * u64::from(times);
+            counters.passes += if one_by_one { runs } else { runs.min(1) };
+            counters.dispatches += runs;
         }
         let index = shared.queue.submit([encoder.finish()]);
         drop(arena);

@@ -47,7 +47,7 @@ pub const IMPLEMENTATIONS: &[Implementation] = &[
     Implementation::only(&nll::KERNEL, 64),
     Implementation::only(&penalize::KERNEL, MAP_WORKGROUP),
     Implementation { lanes: LANES_OF_SUMS, ..Implementation::only(&qk_norm::KERNEL, 64) },
-    Implementation::only(&rms_norm::KERNEL, 64),
+    Implementation { lanes: LANES_OF_SUMS, ..Implementation::only(&rms_norm::KERNEL, 64) },
     rope::ROWS,
     rope::HALVES,
     rope::Q8,

@@ -7,6 +7,7 @@ KILLICK is a program, arguments after commas: target/release/killick,--family,gp
 Whole processes are measured, user and system time of all threads. A token's cost is the difference between a long and a short run,
 divided by the tokens between them, so starting and loading cancel out. Each run is a process of its own, and the engines take turns.
 On a shared machine only the ratios within one table mean anything.
+--threads goes to lavapipe as well (LP_NUM_THREADS, unless it is set): with one, it works on the thread that submits.
 
 The Vulkan driver is the environment's choice (VK_DRIVER_FILES, VK_ICD_FILENAMES). Peers are installed on first use.
 """
@@ -66,11 +67,22 @@ class Engine:
 def peers(options):
     """All peers by name; nothing is installed for a name that is not asked for."""
     installed = pathlib.Path(subprocess.run([HERE / "install.sh"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+
+    def without_avx512():
+        """The folder again, with llama.cpp's library for AVX2 as the only one, which it takes where there is no better."""
+        folder = installed.with_name(installed.name + "-avx2")
+        if not folder.exists():
+            others = shutil.ignore_patterns("libggml-cpu-[!h]*.so")
+            partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+            shutil.copytree(installed, partial, symlinks=True, ignore=others)
+            partial.rename(folder)
+        return folder
+
     deno = [installed / "node_modules/@deno/linux-x64-glibc/deno", "run", "--unstable-webgpu", "--allow-all"]
 
-    def script(host, name, device, threads):
-        start = [*host, installed / name, options.model, device, threads]
-        return lambda words, tokens: [str(part) for part in [*start, words, tokens]]
+    def script(host, name, device, threads, folder=lambda: installed):
+        return lambda words, tokens: [
+            str(part) for part in [*host, folder() / name, options.model, device, threads, words, tokens]]
 
     def in_chromium(words, tokens):
         site = os.environ.get("KILLICK_SITE") or sys.exit("killick-chromium needs KILLICK_SITE, the folder that make web prints")
@@ -78,6 +90,7 @@ def peers(options):
 
     return {
         "llama.cpp-cpu": (script(["node"], "llama_cpp.mjs", "cpu", options.threads), USUAL),
+        "llama.cpp-cpu-avx2": (script(["node"], "llama_cpp.mjs", "cpu", options.threads, without_avx512), USUAL),
         "llama.cpp-vulkan": (script(["node"], "llama_cpp.mjs", "vulkan", options.threads), SLOWER),
         # Its threads would do nothing but wait for the GPU.
         "wllama-webgpu-deno": (script(deno, "wllama_deno.mjs", "webgpu", 1), SLOW),
@@ -98,11 +111,11 @@ def pair(text):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of engines on the CPU; default: all cores")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of engines on the CPU and of lavapipe; default: all cores")
     parser.add_argument("--decode", type=pair, help="tokens written; default: 8,72; fewer of engines that are slow on software devices")
     parser.add_argument("--prefill", type=pair, help="words read; default: 512,1024; fewer likewise")
     parser.add_argument("--engines", default="llama.cpp-cpu,llama.cpp-vulkan,wllama-webgpu-deno",
-                        help="peers, or none; also wllama-cpu-chromium, wllama-webgpu-chromium, killick-chromium; default: %(default)s")
+                        help="peers, or none; also llama.cpp-cpu-avx2, wllama-cpu-chromium, wllama-webgpu-chromium, killick-chromium; default: %(default)s")
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("killick", nargs="+")
     return parser.parse_args()
@@ -141,6 +154,7 @@ def main():
     # llama.cpp leaves out devices that are no GPU, unless it is told which to take.
     os.environ.setdefault("GGML_VK_VISIBLE_DEVICES", "0")
     os.environ["NO_COLOR"] = "1"
+    os.environ.setdefault("LP_NUM_THREADS", str(0 if options.threads == 1 else options.threads))
     if shutil.which("node") is None:
         sys.exit("compare.py needs node")
     listed = engines(options)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""kernels.py [--rounds N] KILLICK [KILLICK ...]
+"""kernels.py [--rounds N] [--filter TEXT] KILLICK [KILLICK ...]
 
 Two products by killick and by burn (crates.io, on wgpu) on the same Vulkan driver, as a Markdown table: 512x512 times 512x512, and a
 matrix of 4096x4096 times a column. Both engines check their results before they time them. Wall and processor time are of one call.
 
-burn takes the fastest kernel that its own search finds; killick shows all that it has for the format, those for GPUs too.
+burn takes the fastest kernel that its own search finds; killick shows all that it has for the format, those for GPUs too, or those whose
+name or layout has TEXT in it: on a software device --filter texels, because its kernels for GPUs take minutes there.
 KILLICK is a program, arguments after commas. The Vulkan driver is the environment's choice (VK_DRIVER_FILES, VK_ICD_FILENAMES).
 burn is built on first use, in ${XDG_CACHE_HOME:-~/.cache}/killick/peers/burn: minutes, and 700 crates.
 """
@@ -49,11 +50,11 @@ def burn(program):
         yield f"{row['op']} {size}", row["dtype"], "burn", row["form"], row["wall_ns_min"], row["cpu_ns_min"], check, device
 
 
-def killick(program):
+def killick(program, more):
     """One round of killick, likewise."""
     for op, shape, size in CASES:
         for dtype in FORMATS:
-            filters = [part for text in (f"{op} ", dtype, shape) for part in ("--filter", text)]
+            filters = [part for text in (f"{op} ", dtype, shape, *more) for part in ("--filter", text)]
             # killick gives the mean of its repetitions, a tenth of a second together or one each.
             for row in lines([*program.split(","), "bench", "--kernels", *filters, "-r", "8", "-o", "jsonl"]):
                 kernel = f"{row['implementation']}, {row['layout']}"
@@ -65,6 +66,7 @@ def killick(program):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--filter", action="append", default=[], metavar="TEXT")
     parser.add_argument("killick", nargs="+")
     options = parser.parse_args()
     program = build()
@@ -72,7 +74,7 @@ def main():
     walls, cpus, checks, devices = {}, {}, {}, {}
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-        for of in [burn(program), *(killick(one) for one in options.killick)]:
+        for of in [burn(program), *(killick(one, options.filter) for one in options.killick)]:
             for what, dtype, engine, kernel, wall, cpu, check, device in of:
                 key = (what, dtype, engine, kernel)
                 walls.setdefault(key, []).append(wall / 1e6)

@@ -88,7 +88,15 @@ pub(crate) async fn model(loaded: &Loaded, options: &str, progress: &Function) -
     };
     // Segment and seed are the native program's defaults, so that the rows compare.
     let session = SessionOptions::default();
-    let method = Method { repetitions, warmup: true, segment: 24, seed: 0, session, cpu_seconds: None };
+    let method = Method {
+        repetitions,
+        warmup: true,
+        segment: 24,
+        seed: 0,
+        session,
+        cpu_seconds: None,
+        profile: false,
+    };
     let mut rows = Vec::new();
     for chosen in &policies {
         for args in &tests {

@@ -83,11 +83,14 @@ pub(crate) struct WhatArgs {
     /// Only kernels whose op, implementation, layout, shape or model has this text in it; repeatable, all must.
     #[arg(long, value_name = "TEXT", requires = "kernels")]
     pub(crate) filter: Vec<String>,
+    /// Also say what a token is made of: the time that each kernel takes, by the device's clock, in a run of its own.
+    #[arg(long, conflicts_with = "kernels")]
+    pub(crate) profile: bool,
     /// Generate at growing depths under every policy that the model can have: speed and memory against depth.
     #[arg(long)]
     pub(crate) depth_sweep: bool,
     /// Put the reports of several runs side by side, such as those of two machines; nothing is measured.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["kernels", "depth_sweep", "shape", "model"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["kernels", "profile", "depth_sweep", "shape", "model"])]
     pub(crate) compare: Vec<PathBuf>,
 }
 

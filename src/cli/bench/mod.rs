@@ -20,7 +20,7 @@ use web_time::Instant;
 use super::args::{BenchArgs, Form, TestArgs};
 use super::eval::Named;
 use super::{load, printable};
-use crate::bench::{self, Machine, Method, Report, Row, Subject, Test, TestRow};
+use crate::bench::{self, Machine, Method, ProfileRow, Report, Row, Subject, Test, TestRow};
 use crate::engine::{Engine, Loaded, Opened};
 use crate::error::Error;
 use crate::gpu::Gpu;
@@ -55,6 +55,12 @@ fn end_to_end(args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
     // A device that refused a kernel while they were measured was opened anew.
     let engine = Engine::from(loaded.model.gpu().clone());
     let load_time = begun.elapsed();
+    if args.what.profile && !engine.gpu().has_timestamps() {
+        bail!(
+            "--profile: {} has no timestamps, so its kernels cannot be told apart",
+            engine.gpu().adapter().name
+        );
+    }
     if args.shape.is_none() {
         load::name_embedded(&args.model, args.output != Form::Md);
     }
@@ -82,11 +88,13 @@ fn measure_all(
         seed: args.tests.seed,
         session: args.policy.session(),
         cpu_seconds: Some(cpu_seconds),
+        profile: args.what.profile,
     };
-    let (mut rows, all) = (Vec::new(), policies.len() * tests.len());
+    let (mut rows, mut done, all) = (Vec::new(), 0, policies.len() * tests.len());
     for named in policies {
         for test in &tests {
-            let bar = bar(&format!("{}/{all} {} {}", rows.len() + 1, named.name, test.name()));
+            done += 1;
+            let bar = bar(&format!("{done}/{all} {} {}", named.name, test.name()));
             let mut progress = |done: u32, runs: u32| {
                 bar.set_length(runs.into());
                 bar.set_position(done.into());
@@ -102,9 +110,12 @@ fn measure_all(
             let measured =
                 measured.map_err(Error::from).with_context(|| format!("{}, {}", named.name, test.name()))?;
             let row = TestRow::of(subject, &loaded.model, (&named.name, &policy), &method, &measured);
-            let row = Row::Test(Box::new(row));
-            said(args, &row)?;
-            rows.push(row);
+            let shares = ProfileRow::all(&row, &measured);
+            let of_kernels = shares.into_iter().map(|share| Row::Profile(Box::new(share)));
+            for row in std::iter::once(Row::Test(Box::new(row))).chain(of_kernels) {
+                said(args, &row)?;
+                rows.push(row);
+            }
         }
     }
     Ok(rows)
