@@ -24,6 +24,9 @@
 @group(0) @binding(7) var<storage, read> chunk_anchors: array<u32>;
 @group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
 
+// Queries that a lane reads for all, where lanes hand them round.
+const SHARES: u32 = (INPUTS + WORKGROUP - 1u) / WORKGROUP;
+
 // Finite, because a shader may assume that there is no infinity. Real scores lie far inside.
 const LOWEST: f32 = -3.0e38;
 
@@ -33,6 +36,13 @@ fn key_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> KvTexel {
         return textureLoad(k_chunk, fold(i, chunk_shift)$level);
     }
     return textureLoad(k_cache, fold(i, cache_shift)$level);
+}
+
+// Where query `n` of those of a key's head lies, rotated as the keys want it.
+fn query_at(n: u32, first_row: u32, kv_head: u32, in_prefix: bool) -> u32 {
+    let sharing = params.n_heads / params.n_kv_heads;
+    let copy = 2u * (first_row + n / sharing) + u32(in_prefix);
+    return params.q_at + (copy * params.n_heads + kv_head * sharing + n % sharing) * (params.head_dim / 4u);
 }
 
 fn value_at(place: u32, d: u32, cache_shift: u32, chunk_shift: u32) -> KvTexel {
@@ -102,7 +112,13 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         // Keys of the pinned prefix are read by the query's second rotation, so no tile has others beside them.
         let in_prefix = base < pinned;
         let end = select(keys, pinned, in_prefix);
-        let at$i = params.q_at + ((r$i * 2u + u32(in_prefix)) * params.n_heads + head$i) * dim4;
+        // Each by itself, and those that this lane reads for all.
+        let at$i = query_at(query$i, text * params.rows_of_text, kv_head, in_prefix);
+        var my_queries: array<u32, SHARES>;
+        for (var j = 0u; j < SHARES; j++) {
+            let mine = min(first + min(j * WORKGROUP + lane, INPUTS - 1u), queries - 1u);
+            my_queries[j] = query_at(mine, text * params.rows_of_text, kv_head, in_prefix);
+        }
         let key = vec4<u32>(base + lane) + WORKGROUP * vec4<u32>(0u, 1u, 2u, 3u);
         // A lane without a key reads the last one again, and gives it no weight.
         var place: array<u32, 4>;
@@ -121,7 +137,8 @@ fn attention_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgr
         var score$i = vec4<f32>();
         for (var d = 0u; d < dim4; d++) {
             let k$s = vec4<f32>(key_at(place[$s], d, cache_shift, chunk_shift));
-            let q$i = q[at$i + d];
+            let shares = shares_of_queries(my_queries, d);
+            let q$i = query_$i_of(shares, at$i + d);
             score$i += vec4<f32>(dot(q$i, k0), dot(q$i, k1), dot(q$i, k2), dot(q$i, k3));
         }
         if SCALED { score$i *= scale_of_keys; }

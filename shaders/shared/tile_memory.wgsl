@@ -16,6 +16,11 @@ fn end_telling() {
 fn told_by(lane: u32, what: u32, mine: u32) -> u32 {
     return told[what * WORKGROUP + lane];
 }
+// Four columns of the queries, which each lane reads by itself.
+fn shares_of_queries(at: array<u32, SHARES>, d: u32) -> u32 {
+    return 0u;
+}
+fn query_$i_of(shares: u32, at: u32) -> vec4<f32> { return q[at]; }
 // The largest of all lanes' scores.
 fn most_of_lanes(score: f32, lanes: Lanes) -> f32 {
     begin_telling();

@@ -364,7 +364,10 @@ impl Kernel {
                 (Shared::Inputs, true, 2) => include_str!("../../shaders/shared/x_subgroup.wgsl"),
                 (Shared::Inputs, true, _) => include_str!("../../shaders/shared/x_subgroup_blocks.wgsl"),
                 (Shared::Keys, false, _) => include_str!("../../shaders/shared/tile_memory.wgsl"),
-                (Shared::Keys, true, _) => include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+                (Shared::Keys, true, _) if counts.unrolled => {
+                    include_str!("../../shaders/shared/tile_subgroup.wgsl")
+                }
+                (Shared::Keys, true, _) => include_str!("../../shaders/shared/tile_shuffle.wgsl"),
             };
             let first = self.weights.first().copied().unwrap_or_default();
             text.push_str(&expand(&part.replace("FIRST", first), &counts));
