@@ -119,7 +119,8 @@ pub fn with_room(policy: &Policy, test: &Test) -> Policy {
 /// Times a test. `progress` is told runs done and runs in all.
 ///
 /// # Errors
-/// Memory that the device has not, a text that the policy or the model ends before all tokens are made, the device.
+/// Memory that the device has not, a text that the policy or the model ends before all tokens are made, a profile of more dispatches than
+/// can be timed, the device.
 pub async fn measure(
     model: &Arc<Model>,
     policy: &Policy,
@@ -276,6 +277,12 @@ impl<'a> Bench<'a> {
         let Counters { dispatches, submits, .. } = gpu.counters();
         let times = gpu.stop_timing().await?;
         let device = times.as_ref().and_then(whole);
+        let missed = times.as_ref().map_or(0, |times| times.missed);
+        if timed == Timed::Dispatches && missed > 0 {
+            let value = (dispatches - counted.dispatches).to_string();
+            let need = format!("at most {}", dispatches - counted.dispatches - u64::from(missed));
+            return Err(BenchError::Setting { field: "dispatches of a profile", value, need });
+        }
         let kernels = times.map(|times| times.kernels).unwrap_or_default();
         if let (0, Some(session)) = (test.n_gen, self.sessions.first_mut()) {
             made(session, test, 1).await?;

@@ -1,4 +1,4 @@
-//! Kernels around the cache: attention of a decoded token and of a prompt chunk, and the rotation before it.
+//! Kernels around the cache: attention of a decoded token and of a prompt chunk, the rotation before it, and the way of a chunk into the cache.
 
 use super::Built;
 use super::memory::{entries, inputs, numbers, output};
@@ -8,6 +8,7 @@ use crate::gpu::Gpu;
 use crate::kernels::CacheLayout;
 use crate::kernels::attention::{self, Attention};
 use crate::kernels::attention_join;
+use crate::kernels::kv_write::{self, KvWrite};
 use crate::kernels::rope::{self, Rope, Target};
 use crate::kv::{Policy, PolicySpec, Preset, Ring, Row};
 use crate::model_file::{Heads, Rotation, Scoring};
@@ -182,6 +183,49 @@ pub(super) async fn rotation(
         bytes: n * (u64::from(heads.qkv_dim()) + 2 * q_dim) * FLOAT + 2 * n * layout.entry_bytes(heads),
         // Two products and a sum for each of two columns, twice for queries.
         flops: n * 3 * (2 * q_dim + kv_dim),
+        checked_percent: 100.0,
+    })
+}
+
+/// The way of a chunk into the cache, all of whose rows outlive it.
+pub(super) async fn written(
+    gpu: &Gpu,
+    heads: Heads,
+    layout: CacheLayout,
+    rows: u32,
+) -> Result<Built, BenchError> {
+    let row = |r: u32| Row { live_slot: rows - 1 - r, anchor_slot: crate::kv::NONE, ..Row::default() };
+    let places: Vec<Row> = (0..rows).map(row).collect();
+    let (n, kv_dim) = (u64::from(rows), u64::from(heads.kv_dim()));
+    let rows_buffer = inputs(gpu, "rows", &places).await?;
+    let poison = vec![f32::from_bits(crate::bench::agree::POISON); (n * kv_dim) as usize];
+    let (mut chunks, mut caches, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+    for (seed, [chunk_label, cache_label]) in [(1, ["k chunk", "k cache"]), (2, ["v chunk", "v cache"])] {
+        // As the device holds them, so that the copy is the same to the last bit.
+        let values = layout.unpack(&layout.pack(&numbers(seed, n * kv_dim), heads.head_dim), heads.head_dim);
+        let mut want = poison.clone();
+        reference::kv_write(&places, &values, kv_dim as usize, &mut want);
+        chunks.push(entries(gpu, chunk_label, layout, &values, heads).await?);
+        let cache = entries(gpu, cache_label, layout, &poison, heads).await?;
+        outputs.push((cache.clone(), Expected::Words(want.iter().map(|value| value.to_bits()).collect())));
+        caches.push(cache);
+    }
+    Ok(Built {
+        copies: 1,
+        record: Box::new(move |rec, _| {
+            let ([k_chunk, v_chunk], [k_cache, v_cache]) = (&chunks[..], &caches[..]) else {
+                unreachable!("keys and values")
+            };
+            kv_write::record(
+                rec,
+                KvWrite { rows: &rows_buffer, k_chunk, v_chunk, k_cache, v_cache },
+                rows,
+                heads,
+            )
+        }),
+        outputs,
+        bytes: 4 * n * layout.entry_bytes(heads),
+        flops: 0,
         checked_percent: 100.0,
     })
 }

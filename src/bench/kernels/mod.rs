@@ -82,6 +82,7 @@ enum Sizes {
     Attention { heads: Heads, preset: Preset, tokens: u32, rows: u32 },
     Shares { heads: Heads, splits: u32 },
     Rotation { heads: Heads, rows: u32 },
+    Entries { heads: Heads, rows: u32 },
     HeadNorm { heads: Heads, rows: u32 },
     Rows { rows: u32, cols: u32 },
     Stream { mebibytes: u32 },
@@ -199,12 +200,16 @@ fn sizes(op: &str, dims: &Dims, software: bool) -> Vec<Sizes> {
         // A row in as many shares as there are at most.
         "attention_join" => vec![Sizes::Shares { heads, splits: attention::splits(u32::MAX) }],
         "rope" => [1, prompt].map(|rows| Sizes::Rotation { heads, rows }).into(),
+        "kv_write" => vec![Sizes::Entries { heads, rows: prompt }],
         "qk_norm" => [1, prompt].map(|rows| Sizes::HeadNorm { heads, rows }).into(),
         "rms_norm" => [1, prompt].map(|rows| Sizes::Rows { rows, cols: hidden }).into(),
         "gate_mul" => vec![Sizes::Rows { rows: prompt, cols: ffn }],
         "add_bias" => vec![Sizes::Rows { rows: prompt, cols: qkv }],
         "nll" => vec![Sizes::Rows { rows: 8, cols: vocab }],
-        "sample" => vec![Sizes::Rows { rows: 1, cols: vocab }],
+        // What comes after the logits of a token.
+        "adjust" | "penalize" | "sample" | "soft_cap" | "top_logprobs" => {
+            vec![Sizes::Rows { rows: 1, cols: vocab }]
+        }
         "argmax" => [1, 8].map(|rows| Sizes::Rows { rows, cols: vocab }).into(),
         // What has no model is measured once.
         "stream" if dims.of == "odd" => vec![Sizes::Stream { mebibytes: if software { 16 } else { 128 } }],
@@ -237,7 +242,9 @@ impl KernelCase {
             Sizes::Shares { heads, splits } => {
                 format!("{splits} shares, {} heads of {}", heads.n_heads, heads.head_dim)
             }
-            Sizes::Rotation { heads, rows } | Sizes::HeadNorm { heads, rows } => {
+            Sizes::Rotation { heads, rows }
+            | Sizes::Entries { heads, rows }
+            | Sizes::HeadNorm { heads, rows } => {
                 format!("{rows} rows, {}:{} heads of {}", heads.n_heads, heads.n_kv_heads, heads.head_dim)
             }
             Sizes::Rows { rows, cols } => format!("{rows}x{cols}"),
@@ -303,12 +310,17 @@ impl KernelCase {
             }
             Sizes::Shares { heads, splits } => attending::joined(gpu, heads, splits).await,
             Sizes::Rotation { heads, rows } => attending::rotation(gpu, heads, cache, rows).await,
+            Sizes::Entries { heads, rows } => attending::written(gpu, heads, cache, rows).await,
             Sizes::HeadNorm { heads, rows } => rowwise::head_norm(gpu, heads, rows).await,
             Sizes::Rows { rows, cols } => match self.op() {
                 "rms_norm" => rowwise::norm(gpu, rows, cols).await,
                 "gate_mul" => rowwise::gate(gpu, rows, cols).await,
                 "nll" => drawing::likelihood(gpu, rows, cols).await,
                 "sample" => drawing::drawn(gpu, cols).await,
+                "adjust" => drawing::adjusted(gpu, cols).await,
+                "penalize" => drawing::penalized(gpu, cols).await,
+                "top_logprobs" => drawing::listed(gpu, cols).await,
+                "soft_cap" => rowwise::capped(gpu, rows, cols).await,
                 "add_bias" => rowwise::bias(gpu, rows, cols).await,
                 _ => rowwise::likeliest(gpu, rows, cols).await,
             },
@@ -345,8 +357,11 @@ impl KernelCase {
         let bytes = Readback::new(staging).take(gpu, total, submission).await?;
         let mut rest = bytes.as_slice();
         let mut outputs = Vec::new();
-        // Keys and values are what a rotation makes.
-        let head_dim = if let Sizes::Rotation { heads, .. } = self.sizes { heads.head_dim } else { 4 };
+        // Keys and values are what a rotation makes, and what is written into the cache.
+        let head_dim = match self.sizes {
+            Sizes::Rotation { heads, .. } | Sizes::Entries { heads, .. } => heads.head_dim,
+            _ => 4,
+        };
         for ((buffer, expected), size) in built.outputs.iter().zip(sizes) {
             let (own, others) = rest.split_at(size as usize);
             rest = others;

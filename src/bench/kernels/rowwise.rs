@@ -1,4 +1,4 @@
-//! Kernels that go over rows of numbers: norms, gates, sums, the likeliest token.
+//! Kernels that go over rows of numbers: norms, gates, sums, bounds, the likeliest token.
 
 use super::Built;
 use super::memory::{entries, inputs, numbers, output};
@@ -7,7 +7,9 @@ use crate::bench::agree::Expected;
 use crate::bench::ceilings::walk;
 use crate::gpu::Gpu;
 use crate::kernels::rms_norm::{self, RmsNorm};
-use crate::kernels::{CacheLayout, Update, add_bias, argmax, gate_mul, multiply_add, qk_norm, stream};
+use crate::kernels::{
+    CacheLayout, Update, add_bias, argmax, gate_mul, multiply_add, qk_norm, soft_cap, stream,
+};
 use crate::model_file::{Activation, Heads};
 use crate::reference::{self, Matrix};
 
@@ -72,6 +74,21 @@ pub(super) async fn bias(gpu: &Gpu, rows: u32, cols: u32) -> Result<Built, Bench
         record: Box::new(move |rec, _| add_bias::record(rec, &bias, &out, rows, cols)),
         bytes: (2 * n + u64::from(cols)) * FLOAT,
         flops: n,
+        ..Built::nothing()
+    })
+}
+
+pub(super) async fn capped(gpu: &Gpu, rows: u32, cols: u32) -> Result<Built, BenchError> {
+    const CAP: f32 = 30.0;
+    let n = u64::from(rows) * u64::from(cols);
+    let values: Vec<f32> = numbers(1, n).iter().map(|value| 2.0 * CAP * value).collect();
+    let want = reference::soft_cap(&values, CAP);
+    let x = inputs(gpu, "x", &values).await?;
+    Ok(Built {
+        outputs: vec![(x.clone(), Expected::all(want))],
+        record: Box::new(move |rec, _| soft_cap::record(rec, &x, n as u32, CAP)),
+        bytes: 2 * n * FLOAT,
+        flops: 3 * n,
         ..Built::nothing()
     })
 }
