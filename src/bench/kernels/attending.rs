@@ -202,9 +202,10 @@ pub(super) async fn written(
     let (mut chunks, mut caches, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     for (seed, [chunk_label, cache_label]) in [(1, ["k chunk", "k cache"]), (2, ["v chunk", "v cache"])] {
         // As the device holds them, so that the copy is the same to the last bit.
-        let values = layout.unpack(&layout.pack(&numbers(seed, n * kv_dim), heads.head_dim), heads.head_dim);
+        let values = numbers(seed, n * kv_dim);
+        let held = layout.unpack(&layout.pack(&values, heads.head_dim), heads.head_dim);
         let mut want = poison.clone();
-        reference::kv_write(&places, &values, kv_dim as usize, &mut want);
+        reference::kv_write(&places, &held, kv_dim as usize, &mut want);
         chunks.push(entries(gpu, chunk_label, layout, &values, heads).await?);
         let cache = entries(gpu, cache_label, layout, &poison, heads).await?;
         outputs.push((cache.clone(), Expected::Words(want.iter().map(|value| value.to_bits()).collect())));
