@@ -50,7 +50,7 @@ fn matmul_texels(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     var sums: array<f32, 8u * INPUTS>;
     let scale = scale_of_x(lanes);
     sums[$ru * INPUTS + $iu] = sum$r_$i * scale;
-    for (var j = 0u; j < 8u * INPUTS; j++) {
-        put(first + 8u * (j / INPUTS), j % INPUTS, sums[j]);
+    for (var j = 0u; j < 8u * min(params.inputs, INPUTS); j++) {
+        put(first + 8u * (j % 8u), j / 8u, sums[j % 8u * INPUTS + j / 8u]);
     }
 }
