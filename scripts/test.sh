@@ -135,6 +135,7 @@ step_lavapipe-system() {
     fi
     gpu_test "${lavapipe_system[@]}" -- --test gpu_kernels match
     gpu_test "${lavapipe_system[@]}" -- --test gpu_loop
+    gpu_test "${lavapipe_system[@]}" -- --test gpu_bench compiled_once
 }
 step_model() { gpu_test "${lavapipe_for_models[@]}" -- --test 'model_*'; }
 # SwiftShader does not say its version; it is that of the browser it comes with.

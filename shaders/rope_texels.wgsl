@@ -28,15 +28,30 @@ fn put_value(slot: u32, at: u32, x: vec4<f32>) {
     textureStore(v, place(slot, at), decoded(encoded(x)));
 }
 
-fn projected4(first: u32) -> vec4<f32> {
-    return vec4<f32>(qkv[first], qkv[first + 1u], qkv[first + 2u], qkv[first + 3u]);
-}
-
 // Four columns and those that they are paired with.
 struct Pairs {
     low: vec4<f32>,
     high: vec4<f32>,
 }
+// Pairs of the entry in `slot`, if there is one, whose other columns are `pairs` fours behind.
+fn put_keys(slot: u32, at: u32, pairs: u32, x: Pairs) {
+    if slot != NO_SLOT {
+        put_key(slot, at, x.low);
+        put_key(slot, at + pairs, x.high);
+    }
+}
+
+fn put_values(slot: u32, at: u32, pairs: u32, x: Pairs) {
+    if slot != NO_SLOT {
+        put_value(slot, at, x.low);
+        put_value(slot, at + pairs, x.high);
+    }
+}
+
+fn projected4(first: u32) -> vec4<f32> {
+    return vec4<f32>(qkv[first], qkv[first + 1u], qkv[first + 2u], qkv[first + 3u]);
+}
+
 // Cosines and sines of four pairs.
 struct Angles {
     cos: vec4<f32>,
@@ -85,24 +100,12 @@ fn turn_heads(r: u32, low: u32, pairs: u32) {
         } else if head < keys {
             let at = (head - params.n_heads) * dim4 + low;
             let entry = turned_pairs(x, angles);
-            if home != NO_SLOT {
-                put_key(home, at, entry.low);
-                put_key(home, at + pairs, entry.high);
-            }
-            if second != NO_SLOT {
-                put_key(second, at, entry.low);
-                put_key(second, at + pairs, entry.high);
-            }
+            put_keys(home, at, pairs, entry);
+            put_keys(second, at, pairs, entry);
         } else {
             let at = (head - keys) * dim4 + low;
-            if home != NO_SLOT {
-                put_value(home, at, x.low);
-                put_value(home, at + pairs, x.high);
-            }
-            if second != NO_SLOT {
-                put_value(second, at, x.low);
-                put_value(second, at + pairs, x.high);
-            }
+            put_values(home, at, pairs, x);
+            put_values(second, at, pairs, x);
         }
     }
 }

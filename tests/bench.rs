@@ -191,8 +191,11 @@ fn two_machines() -> [Report; 2] {
         test_row(json!({})),
         test_row(json!({ "test": "pp512", "n_prompt": 512, "n_gen": 0 })),
         kernel_row(json!({})),
+        profile_row(json!({})),
     ];
-    let second = [test_row(fast), test_row(other), kernel_row(json!({ "gb_per_s": 80.8 }))];
+    let of_kernels =
+        [kernel_row(json!({ "gb_per_s": 80.8 })), profile_row(json!({ "device_ns_per_token": 1_000_000.0 }))];
+    let second = [&[test_row(fast), test_row(other)][..], &of_kernels].concat();
     let report = |name: &str, rows: &[Value]| Report { name: name.to_owned(), rows: read(rows) };
     [report("slow", &first), report("fast", &second)]
 }

@@ -9,6 +9,7 @@ mod support {
 use std::process::Command;
 
 use killick::bench::{Expected, ProfileRow, Row, TestRow, agree, kernel_cases, rows};
+use killick::gpu::Family;
 use pollster::block_on;
 use support::gpu::gpu;
 use support::skip::skipped;
@@ -216,11 +217,41 @@ fn the_square_product_is_measured_when_it_is_asked_for() {
     assert_eq!(unasked, !gpu().is_software());
 }
 
+/// Mesa 22.3.6 compiles a loop of 32 rounds anew at every dispatch: a tile of four inputs then took 400 times as long.
+#[test]
+fn a_tile_of_several_inputs_is_compiled_once() {
+    if gpu().capabilities().family != Family::Software {
+        return skipped("tiles of several inputs", "they are for software devices");
+    }
+    let time = |sizes: &str| {
+        let rows = bench(&[
+            "--kernels",
+            "--shape",
+            "smollm2-135m",
+            "--filter",
+            "q4_texels",
+            "--filter",
+            sizes,
+            "-r",
+            "2",
+        ]);
+        rows.iter().find_map(Row::as_kernel).unwrap_or_else(|| panic!("no kernel for {sizes}")).avg_ns
+    };
+    let (one, four) = (time("960x576, 1 in"), time("960x576, 4 in"));
+    assert!(four < 40.0 * one, "{four} ns for four inputs, {one} for one");
+}
+
 #[test]
 fn kernels_are_measured_and_found_right() {
-    let rows = bench(&["--kernels", "--filter", "odd", "--filter", "1x264", "-r", "2"]);
-    assert!(!rows.is_empty());
-    for row in rows.iter().filter_map(Row::as_kernel) {
+    let one_row = bench(&["--kernels", "--filter", "odd", "--filter", "1x264", "-r", "2"]);
+    // What comes after the logits, and the way into the cache.
+    let drawing = bench(&["--kernels", "--filter", "odd", "--filter", "1x32003", "-r", "2"]);
+    let written = bench(&["--kernels", "--filter", "odd", "--filter", "kv_write", "-r", "2"]);
+    for op in ["rms_norm", "adjust", "argmax", "penalize", "sample", "soft_cap", "top_logprobs", "kv_write"] {
+        let mut kernels = one_row.iter().chain(&drawing).chain(&written).filter_map(Row::as_kernel);
+        assert!(kernels.any(|row| row.op == op), "{op}");
+    }
+    for row in one_row.iter().chain(&drawing).chain(&written).filter_map(Row::as_kernel) {
         assert_eq!((row.check.as_str(), row.samples_ns.len()), ("ok", 2), "{row:?}");
         assert!(row.avg_ns > 0.0 && row.gb_per_s > 0.0 && row.bytes > 0, "{row:?}");
     }

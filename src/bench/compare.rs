@@ -31,7 +31,8 @@ fn key(row: &Row) -> Vec<String> {
     }
 }
 
-/// The figure that is compared: tokens a second, of a kernel GB/s; larger is better. Of a kernel's share the us a token; smaller is better.
+/// The figure that is compared: tokens a second, or of a kernel GB/s, of which more is better; of a kernel's share us a token, of which
+/// less is.
 fn figure(row: &Row) -> (f64, String) {
     match row {
         Row::Test(row) => (row.avg_ts, plus_minus(row.avg_ts, row.stddev_ts)),
@@ -40,8 +41,8 @@ fn figure(row: &Row) -> (f64, String) {
     }
 }
 
-/// The reports side by side, tests, kernels and shares of kernels in tables of their own: after the first report each has its figures and what they are of
-/// the first's. A row that a report has twice counts once, the last time.
+/// The reports side by side, tests, kernels and shares of kernels in tables of their own: after the first report each has its figures and
+/// what they are of the first's. A row that a report has twice counts once, the last time.
 pub fn side_by_side(reports: &[Report]) -> Vec<Table> {
     let mut tables = Vec::new();
     for (head, figure_of, is_kind) in [

@@ -1,4 +1,5 @@
-//! Kernels around the cache: attention of a decoded token and of a prompt chunk, the rotation before it, and the way of a chunk into the cache.
+//! Kernels around the cache: attention of a decoded token and of a prompt chunk, the rotation before it, and the way of a chunk into the
+//! cache.
 
 use super::Built;
 use super::memory::{entries, inputs, numbers, output};

@@ -1,4 +1,4 @@
-//! Kernels that come after the logits: the likelihood of a given token, the draw of the next and what goes before and beside it.
+//! Kernels that come after the logits: the likelihood of a given token, the draw of the next, and what goes before and beside it.
 
 use super::Built;
 use super::memory::{inputs, numbers, output};
